@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The raylet: one native thread per node that grants leases and extents, frees objects, and notices deaths.
+//
+// Owns: the segment, the listening socket, every endpoint's registration, resources, leases, workers, the guardian's pipe.
+// It decides; it never spawns (except the guardian): it tells the node service by kRayletEvent (JSON payload):
+//   {"event":"worker_needed","startupToken":n,"language":1|2,"job":n,"key":"<worker_key JSON>","dedicated":bool}
+//   {"event":"worker_gone","startupToken":n,"pid":n,"endpoint":n,"serial":n,"exitCode":n,"signal":n}
+//   {"event":"driver_gone","job":n,"endpoint":n,"serial":n}
+//   {"event":"driver_joined","job":n,"endpoint":n,"serial":n,"pid":n,"language":n}
+//   {"event":"infeasible","request":...,"resources":{...}}   (no node can ever satisfy it; repeated at most once per class)
+// and takes kRayletCommand records from the service (RayletOp in wire/messages.h).
+// Thread rules: start/stop/stats from any thread; the rest on the raylet thread.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace polyray {
+
+struct RayletOptions {
+  std::string session_name;     // abstract socket name: "polyray-<session>-raylet"
+  std::string session_token;
+  std::string session_dir;      // removed by the guardian at the end (logs may be kept by the service first)
+  std::string guardian_path;    // polyray-guardian executable
+  std::string package_version;
+  uint32_t node_tag = 0;        // 0: random
+  uint64_t object_store_bytes = 0;
+  std::string plasma_directory; // empty: memfd
+  std::vector<std::pair<std::string, uint64_t>> resources;  // fixed-point amounts by name ("CPU", "GPU", "memory", ...)
+  uint32_t max_idle_workers = 0;     // 0: number of CPUs
+  uint32_t worker_start_limit = 4;   // at most so many starting at once
+};
+
+struct RayletStats {
+  std::vector<std::pair<std::string, uint64_t>> total;
+  std::vector<std::pair<std::string, uint64_t>> available;  // idle leases count as available
+  uint64_t store_used_bytes = 0, store_capacity_bytes = 0, objects = 0, endpoints = 0, workers = 0, idle_workers = 0,
+           starting_workers = 0, queued_leases = 0, active_leases = 0, bells_received = 0, records_handled = 0;
+};
+
+class Raylet {
+ public:
+  static Result<std::unique_ptr<Raylet>> start(const RayletOptions& options);
+  virtual ~Raylet() = default;   // stops
+  virtual std::string socket_name() const = 0;
+  virtual uint32_t node_tag() const = 0;
+  virtual RayletStats stats() = 0;
+  // Ends workers (SIGTERM to their groups, SIGKILL after grace_ms), tells clients kShutdown, joins the thread.
+  virtual void stop(uint32_t grace_ms) = 0;
+};
+
+}  // namespace polyray

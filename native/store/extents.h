@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The raylet's allocator of data extents: first fit over a free map in the raylet's own memory, with a short list of
+// recently freed extents per client, so that the same client gets pages back that its page tables already know.
+//
+// Invariants: extents never overlap; every granted extent is fallocate'd first; bytes are multiples of 4 KiB.
+// Thread rules: raylet thread only.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "store/segment.h"
+
+namespace polyray {
+
+class ExtentAllocator {
+ public:
+  explicit ExtentAllocator(Segment& segment);
+  // Offset from segment start. Errors: kObjectStoreFull (no room), kOutOfMemory (the kernel has no pages).
+  Result<uint64_t> allocate(uint64_t bytes, uint64_t alignment, uint32_t client);
+  void free(uint64_t offset, uint64_t bytes, uint32_t client);
+  void forget_client(uint32_t client);
+  uint64_t used_bytes() const { return used_; }
+  uint64_t capacity_bytes() const { return segment_.data_bytes(); }
+  uint64_t largest_free() const;
+  // Gives pages of extents idle for `idle_ms` back to the system (punch hole). Returns bytes given back.
+  uint64_t release_idle(uint64_t now_ms, uint64_t idle_ms);
+
+ private:
+  struct Recent { uint64_t offset; uint64_t bytes; uint64_t freed_ms; };
+  void insert_free(uint64_t offset, uint64_t bytes);
+  Segment& segment_;
+  std::map<uint64_t, uint64_t> free_;                         // offset -> bytes, coalesced
+  std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last
+  uint64_t used_ = 0;
+};
+
+}  // namespace polyray

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reference row of one endpoint: which references and pins it counts, so that the raylet can undo them at its death.
+//
+// One slot per distinct (object, kind); counts inside the process are local. Order of steps (a crash leaks at most one):
+//   take:    slot = ACQUIRING | entry.refs += 1 | slot = REF          (a fresh entry is created with refs = 1 instead)
+//   release: slot = EMPTY     | entry.refs -= 1 -> 0: tell the raylet (kRelease)
+// Thread rules: one thread at a time; sweep_row is for the raylet after the endpoint is dead.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+#include "store/protocols.h"
+#include "store/segment.h"
+
+namespace polyray {
+
+class ReferenceRow {
+ public:
+  ReferenceRow(Segment& segment, uint32_t endpoint);
+  // A new pending entry that this endpoint made: counts 1 (refs is stored, not added). False: the row is full.
+  bool adopt_new(const ObjectId& id);
+  // One more local reference; takes the shared one when it is the first. False: the object is gone.
+  bool acquire(const ObjectId& id);
+  // Drops one local reference. True when the shared count reached zero (send kRelease).
+  bool release(const ObjectId& id);
+  // Pins likewise; a pin needs a sealed object in memory.
+  bool pin(const ObjectId& id);
+  // True when it was the last pin of an entry whose references are closed (send kRelease).
+  bool unpin(const ObjectId& id);
+  uint32_t local_refs(const ObjectId& id) const;
+  size_t size() const;
+
+ private:
+  struct Held { ObjectId id; uint32_t slot_ref; uint32_t refs; uint32_t slot_pin; uint32_t pins; };
+  uint32_t take_slot();
+  std::atomic<uint64_t>& slot(uint32_t number);
+  Segment& segment_;
+  uint32_t endpoint_;
+  std::unordered_map<uint64_t, Held> held_;  // by unique
+  std::vector<uint32_t> free_slots_;
+  uint32_t slot_count_ = 0;
+};
+
+// Raylet: undoes every slot of a dead endpoint. on_zero(id) for objects whose last reference (or pin) went.
+void sweep_row(Segment& segment, uint32_t endpoint, const std::function<void(const ObjectId&)>& on_zero);
+
+}  // namespace polyray
