@@ -231,7 +231,8 @@ struct alignas(64) CallRecord {
   uint32_t lease;          // lease number, 0 none
   uint32_t depth;          // nesting depth of the call
   uint64_t deadline_ms;    // CLOCK_MONOTONIC, 0 none
-  uint64_t reserved[2];
+  uint64_t target;         // callee endpoint | serial << 32, written before claim = QUEUED
+  uint64_t reserved;
 };
 static_assert(sizeof(CallRecord) == 128);
 

@@ -41,7 +41,8 @@ enum class Rec : uint32_t {
   // raylet -> client
   kObjectReady = 64,   // bell. b,c = id: sealed
   kObjectGone = 65,    // bell. b,c = id: freed or lost while subscribed
-  kExtentGrant = 66,   // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode
+  kExtentGrant = 66,   // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode,
+                       // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
   kLeaseGrant = 67,    // bell. a = request number, b = worker endpoint | serial << 32, c = lease number
   kLeaseFailed = 68,   // bell. a = request number, b = payload offset, c = bytes: error text (UTF-8 JSON {code,message})
   kServiceAnswer = 69, // bell. a = request number, b = payload offset, c = bytes
