@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Builds core, addon and guardian into build/Release by cmake-js, incrementally, in
+// build/cmake (build/cmake-address and -thread for the sanitizers). cmake-js downloads nothing
+// here: package.json names napi_versions, and all include folders are passed.
+
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { capture, must, which } from "./exec.mjs";
+import { needCompiler } from "./needs.mjs";
+import { note, SetupError, step } from "./log.mjs";
+import { nodePrefix } from "./node-headers.mjs";
+import { at, nodeBin, releaseDir, venvBin } from "./paths.mjs";
+import { ensureCmake } from "./step-venv.mjs";
+import { checkSources, readSources } from "./sources.mjs";
+import { hashOf, isFresh, writeStamp } from "./stamp.mjs";
+
+const inputs = () => [at("native"), at("cmake"), at("CMakeLists.txt"), at("package-lock.json")];
+
+/** Files that the native build makes, for the given sanitizer ("" = none). */
+export function nativeLayout(sanitize = "") {
+  const suffix = sanitize === "" ? "" : `-${sanitize}`;
+  return {
+    workDir: at("build", `cmake${suffix}`),
+    outDir: sanitize === "" ? releaseDir : at("build", `Release${suffix}`),
+  };
+}
+
+function outputs(outDir) {
+  const files = [`${outDir}/polyray.node`];
+  if ((readSources().get("guardian") ?? []).length > 0) files.push(`${outDir}/polyray-guardian`);
+  return files;
+}
+
+/** Stops on a listed source that is missing; warns of one that no section lists. */
+function verifySources() {
+  const { missing, unlisted, doubled } = checkSources();
+  if (missing.length > 0) {
+    throw new SetupError(`native/sources.txt lists files that do not exist: ${missing.join(", ")}`);
+  }
+  if (doubled.length > 0) {
+    throw new SetupError(`native/sources.txt lists files twice: ${doubled.join(", ")}`);
+  }
+  if (unlisted.length > 0) {
+    note(`warning: not in native/sources.txt, so not built: ${unlisted.join(", ")}`);
+  }
+}
+
+/** Configures and builds. With `tests`, builds the GoogleTest programs too. */
+export async function buildNative({ sanitize = "", tests = false, force = false } = {}) {
+  const { workDir, outDir } = nativeLayout(sanitize);
+  const name = `native${sanitize === "" ? "" : `-${sanitize}`}`;
+  const hash = hashOf(inputs(), [process.version, process.env.CXX ?? ""]);
+  const fresh = !force && isFresh(name, hash, outputs(outDir));
+  if (fresh && !tests) return;
+  verifySources();
+  step(`native${sanitize === "" ? "" : ` with the ${sanitize} sanitizer`}${tests ? " and its tests" : ""}`);
+  const cmakeJs = await configureArgs(workDir, outDir, sanitize);
+  await must(nodeBin("cmake-js"), ["configure", ...cmakeJs]);
+  const jobs = String(Math.max(1, Math.min(availableParallelism(), 4)));
+  await must(nodeBin("cmake-js"), ["build", ...cmakeJs, "--parallel", jobs]);
+  if (tests) {
+    await must(nodeBin("cmake-js"), ["build", ...cmakeJs, "--parallel", jobs, "--target", "native_tests"]);
+  }
+  for (const output of outputs(outDir)) {
+    if (!existsSync(output)) throw new SetupError(`the native build made no ${output}`);
+  }
+  writeStamp(name, hash);
+}
+
+async function configureArgs(workDir, outDir, sanitize) {
+  needCompiler();
+  const prefix = await nodePrefix();
+  const napi = capture(process.execPath, ["-p", "require('node-addon-api').include_dir"], { cwd: at() });
+  if (napi === null) throw new SetupError("node-addon-api is not installed", "Run npm ci first.");
+  const cmake = await ensureCmake();
+  const ninja = which("ninja") ?? `${venvBin}/ninja`;
+  const defines = {
+    CMAKE_LIBRARY_OUTPUT_DIRECTORY: outDir,
+    CMAKE_EXPORT_COMPILE_COMMANDS: "ON",
+    POLYRAY_NODE_INCLUDE: `${prefix}/include/node`,
+    POLYRAY_NODE_ADDON_API: at(JSON.parse(`"${napi}"`)),
+    POLYRAY_SANITIZE: sanitize,
+  };
+  const generator = existsSync(ninja) ? ["-G", "Ninja"] : [];
+  if (existsSync(ninja)) defines.CMAKE_MAKE_PROGRAM = ninja;
+  return ["--log-level", "warn", "--cmake-path", cmake, "--out", workDir, ...generator,
+    ...Object.entries(defines).map(([key, value]) => `--CD${key}=${value}`)];
+}
