@@ -33,6 +33,13 @@ export const LeaseFlag = { dedicated: 1 } as const;
 export const EntryFlag = { error: 1 << 9, keep: 1 << 13 } as const;
 /** Commands of the node service to the raylet. */
 export const RayletOp = { workerFailed: 1, workerStarted: 2, killEndpoint: 3, endJob: 4 } as const;
+/** As `refs`: the ids (and how many of them are top-level) stand in the envelope's own table. */
+export const envelopeRefs = -1;
+/**
+ * The ids inside some bytes, as a container counts them: handles, null for none, or `envelopeRefs` (then a `topRefs` argument is not
+ * looked at). Every one of them must be held by a handle of this environment while the call is made.
+ */
+export type RefList = Uint32Array | null | typeof envelopeRefs;
 /** Operations that arrive on a worker's control socket (event kind `control`, field a). */
 export const ControlOp = { kill: 1, interrupt: 2, stackDump: 3, ping: 4 } as const;
 
@@ -65,7 +72,7 @@ export const EventKind = {
  * of its own. What the fields mean by kind:
  * - objectReady: handle, status (sealed | error); hasValue 1: the payload is the envelope, small enough to be here; else `read(handle)`.
  * - objectGone: handle.
- * - call: call = handle + 0 of the call (field `a`), see CallRecord.
+ * - call: a = the call's number (for `reply`), id = its task id, more words in CallRec.
  * - cancel: id = task id; a = 1 force. The call number, when it still runs here, is in `b0` (0: unknown).
  * - streamItem: handle = task, a = item number, handle2 = the item (the consumer owns one count). streamEnd: handle = task.
  * - serviceAnswer: a = request. serviceCall: a = request, peer. push: a = topic. rayletEvent: JSON payload.
@@ -89,13 +96,14 @@ export const Rec = {
   reserved: 13,
   /** First word of the id (4 words). */
   id: 14,
-  /** Word where the fixed part ends: the payload, or for `call` the CallRecord words. */
+  /** Word where the fixed part ends: the payload, or for `call` the CallRec words. */
   payload: 18,
 } as const;
 
 /**
- * More words of a `call` record, from word `Rec.payload` on. The payload (args envelope) follows the fixed words and the method name.
- * `spec` is a handle that the environment keeps until detach: equal spec, equal number. The endpoint holds the call's refs until `reply`.
+ * More words of a `call` record, from word `Rec.payload` on. After them, at byte 4 * CallRec.end: the method's bytes, padded to 8, and
+ * then (when extra is 0) the args envelope of `payloadBytes`. `spec` is a handle that the environment keeps until detach: equal spec,
+ * equal number; 0 when it is unknown here. The endpoint holds the call's refs until `reply`; its top-level refs are sealed.
  */
 export const CallRec = {
   kind: 18,
@@ -114,7 +122,7 @@ export const CallRec = {
   /** First word of the actor's id (4 words); the task's id is at Rec.id. */
   actor: 31,
   reserved: 35,
-  /** Word where the method's bytes (padded to 8) start; then the ref ids (16 bytes each), then the payload. */
+  /** Word where the method's bytes start. */
   end: 36,
 } as const;
 
@@ -277,16 +285,16 @@ export interface NativeBinding {
 
   // --- objects
   /** One copy, no message. flags: EntryFlag. */
-  putSmall(bytes: Uint8Array, length: number, refs: Uint32Array | null, flags: number): number;
+  putSmall(bytes: Uint8Array, length: number, refs: RefList, flags: number): number;
   /**
    * Writes a big envelope from parts: part i goes to offsets[i], gaps are zero. One copy, no external buffer.
    * Throws OBJECT_STORE_FULL after waitMs.
    */
-  putParts(size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: Uint32Array | null, flags: number, waitMs: number): number;
+  putParts(size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: RefList, flags: number, waitMs: number): number;
   /** Room for `size` bytes as a writable view, valid until the seal detaches it. out[0] = number of the open put. */
   putBegin(size: number, waitMs: number): Uint8Array;
   /** Seals; returns the handle. A second seal throws CLOSED. */
-  putSeal(put: number, refs: Uint32Array | null, flags: number): number;
+  putSeal(put: number, refs: RefList, flags: number): number;
   putAbort(put: number): void;
   status(handle: number): number;
   /** ObjectStatus; `pending` means that one objectReady or objectGone event will come. wantValue: with the envelope when it is small. */
@@ -313,9 +321,9 @@ export interface NativeBinding {
 
   // --- submitting. One return: its handle. Several: an array of handles.
   registerSpec(options: SpecOptions): number;
-  submitTask(spec: number, args: Uint8Array, argsLength: number, refs: Uint32Array | null, topRefs: number, returnCount: number,
+  submitTask(spec: number, args: Uint8Array, argsLength: number, refs: RefList, topRefs: number, returnCount: number,
     flags: number, maxRetries: number, deadlineMs: number): number | number[];
-  submitActorCall(actor: number, method: string, args: Uint8Array, argsLength: number, refs: Uint32Array | null, topRefs: number,
+  submitActorCall(actor: number, method: string, args: Uint8Array, argsLength: number, refs: RefList, topRefs: number,
     returnCount: number, flags: number, maxRetries: number, deadlineMs: number): number | number[];
   setActorState(actor: number, phase: number, peerEndpoint: number, peerSerial: number, incarnation: number, maxTaskRetries: number,
     error: Uint8Array | null): void;
@@ -334,23 +342,23 @@ export interface NativeBinding {
   requestDedicated(spec: number): number;
   returnLease(lease: number): void;
   submitActorCreate(peerEndpoint: number, peerSerial: number, actor: number, incarnation: number, spec: number, args: Uint8Array,
-    argsLength: number, refs: Uint32Array | null, topRefs: number): number;
+    argsLength: number, refs: RefList, topRefs: number): number;
   rayletCommand(op: number, b: number | bigint, c: number | bigint, d: number | bigint, payload: Uint8Array | null): void;
 
   // --- executing
   workerReady(): void;
   workerExit(): void;
   /** False: somebody sealed this return before. A call number is valid until `reply`; later use throws CLOSED. */
-  returnSmall(call: number, index: number, bytes: Uint8Array, length: number, refs: Uint32Array | null, isError: boolean): boolean;
-  returnParts(call: number, index: number, size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: Uint32Array | null,
+  returnSmall(call: number, index: number, bytes: Uint8Array, length: number, refs: RefList, isError: boolean): boolean;
+  returnParts(call: number, index: number, size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: RefList,
     isError: boolean): boolean;
   /** As putBegin; out[0] = number of the open return. */
   returnBegin(call: number, index: number, size: number): Uint8Array;
-  returnSeal(put: number, refs: Uint32Array | null, isError: boolean): boolean;
+  returnSeal(put: number, refs: RefList, isError: boolean): boolean;
   /** ReplyStatus */
   reply(call: number, status: number): void;
   /** returnSmall of return 0 and reply, in one crossing. */
-  returnAndReply(call: number, bytes: Uint8Array, length: number, refs: Uint32Array | null, status: number): boolean;
+  returnAndReply(call: number, bytes: Uint8Array, length: number, refs: RefList, status: number): boolean;
   streamItem(call: number, number: number, item: number): void;
   /** The running task waits (true) or goes on (false). */
   setBlocked(blocked: boolean): void;
