@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arrow tables: finds the user's own apache-arrow when the first table is met, reads IPC bytes without a copy,
+// and stands in with ArrowValue where the library is not installed. Loads nothing before it is needed.
+
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { makeError } from "../base/errors.ts";
+import { ArrowKind } from "./values.ts";
+
+/** The part of apache-arrow that is used here. */
+export interface ArrowLibrary {
+  tableFromIPC(bytes: Uint8Array): ArrowTable;
+  tableToIPC(table: unknown, type: "stream"): Uint8Array;
+  Table: new (batches: unknown[]) => ArrowTable;
+}
+
+/** The part of an Arrow table that is used here. */
+export interface ArrowTable {
+  readonly schema: unknown;
+  readonly numRows: number;
+  readonly batches: readonly unknown[];
+}
+
+const tableBrand = Symbol.for("apache-arrow/Table");
+const batchBrand = Symbol.for("apache-arrow/RecordBatch");
+let library: ArrowLibrary | null | undefined;
+
+function searchPlaces(): string[] {
+  const places = [join(process.cwd(), "polyray-arrow-lookup.js")];
+  const main = process.argv[1];
+  if (main !== undefined) places.push(main);
+  places.push(import.meta.url);
+  return places;
+}
+
+/** Loads apache-arrow from the user's project, else from polyray's; null when it is nowhere. */
+export function arrowLibrary(): ArrowLibrary | null {
+  if (library !== undefined) return library;
+  library = null;
+  for (const place of searchPlaces()) {
+    let require: NodeJS.Require;
+    let file: string;
+    try {
+      require = createRequire(place);
+      file = require.resolve("apache-arrow");
+    } catch {
+      continue; // not installed there: try the next place
+    }
+    library = require(file) as ArrowLibrary;
+    break;
+  }
+  return library;
+}
+
+/** Uses a given copy of apache-arrow from now on (null: none; undefined: look again). */
+export function useArrowLibrary(lib: ArrowLibrary | null | undefined): void {
+  library = lib;
+}
+
+/** An Arrow value as IPC stream bytes: what a program gets where apache-arrow is not installed. */
+export class ArrowValue {
+  /** The Arrow IPC stream. A view on the object's memory. */
+  readonly bytes: Uint8Array;
+  readonly kind: number;
+  constructor(bytes: Uint8Array, kind: number = ArrowKind.table) {
+    this.bytes = bytes;
+    this.kind = kind;
+  }
+
+  /** The schema, read with apache-arrow; null when it is not installed. */
+  get schema(): unknown {
+    return arrowLibrary() === null ? null : this.table().schema;
+  }
+
+  /** The table over the same bytes; throws when apache-arrow is not installed. */
+  table(): ArrowTable {
+    const lib = arrowLibrary();
+    if (lib === null) {
+      throw makeError("UNSERIALIZABLE", "apache-arrow is not installed: npm install apache-arrow");
+    }
+    return lib.tableFromIPC(this.bytes);
+  }
+}
+
+/** 0 for a table, 1 for a record batch, null for anything else; works across copies of the library. */
+export function arrowKindOf(value: object): number | null {
+  const proto = value as Record<symbol, unknown>;
+  if (proto[tableBrand] === true) return ArrowKind.table;
+  if (proto[batchBrand] === true) return ArrowKind.recordBatch;
+  const old = value as Partial<ArrowTable> & { data?: unknown }; // releases before the brands
+  const name = value.constructor?.name;
+  if (name === "Table" && Array.isArray(old.batches) && "schema" in value) return ArrowKind.table;
+  if (name === "RecordBatch" && "schema" in value && "data" in value) return ArrowKind.recordBatch;
+  return null;
+}
+
+/** The IPC stream of a table or record batch of apache-arrow. */
+export function arrowToBytes(value: object, kind: number): Uint8Array {
+  const lib = arrowLibrary();
+  if (lib === null) throw makeError("UNSERIALIZABLE", "an Arrow table, but apache-arrow cannot be loaded");
+  const table = kind === ArrowKind.recordBatch ? new lib.Table([value]) : value;
+  return lib.tableToIPC(table, "stream");
+}
+
+/** A table over IPC bytes, else an ArrowValue when there is no library or it lacks a type. */
+export function arrowFromBytes(bytes: Uint8Array, kind: number): unknown {
+  const lib = arrowLibrary();
+  if (lib === null) return new ArrowValue(bytes, kind);
+  try {
+    const table = lib.tableFromIPC(bytes);
+    return kind === ArrowKind.recordBatch && table.batches.length === 1 ? table.batches[0] : table;
+  } catch {
+    return new ArrowValue(bytes, kind); // a type that Arrow JS cannot read stays passable
+  }
+}
