@@ -93,8 +93,8 @@ struct IncomingCall {
   uint64_t seq = 0;
   std::string_view method;
   std::span<const uint8_t> envelope;   // args envelope, in shared memory, valid until reply()
-  std::vector<ObjectId> returns;
-  std::vector<ObjectId> refs;          // this endpoint holds a reference to each until reply()
+  std::span<const ObjectId> returns;   // valid until reply()
+  std::span<const ObjectId> refs;      // valid until reply(); this endpoint holds a reference to each until then
   uint32_t top_refs = 0;               // all sealed already
 };
 
@@ -142,7 +142,8 @@ class Client {
   virtual uint32_t serial() const = 0;
   virtual uint32_t node_tag() const = 0;
   virtual uint32_t job() const = 0;
-  virtual int doorbell_fd() const = 0;      // eventfd; readable when rung
+  virtual int doorbell_fd() const = 0;      // eventfd; readable when rung (read it empty, then poll)
+  virtual int socket_fd() const = 0;        // session socket: readable means that the raylet is gone (poll then reports kShutdown)
   virtual bool is_detached() const = 0;     // forked child, or the raylet is gone
   virtual Segment& segment() = 0;
 
@@ -177,6 +178,9 @@ class Client {
   virtual size_t actor_pending_calls(const ObjectId& actor) = 0;
   // True when it was still queued (then it is settled with `error`); false: running, a kCancel went to the worker.
   virtual bool cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) = 0;
+  // Where a call of this client is now: endpoint | serial << 32 of the process that has it, 0 when it is not sent (or over).
+  virtual uint64_t call_peer(const ObjectId& task) = 0;
+  // items = how many were taken so far in all; the producer gets kStreamCredit.
   virtual void stream_consumed(const ObjectId& task, uint32_t items) = 0;
 
   // --- control service (node service): requests and answers are opaque bytes (MessagePack by convention)

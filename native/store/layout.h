@@ -70,7 +70,7 @@ struct alignas(64) ObjectEntry {
   uint64_t offset;                  // data region, from segment start; 0 when inline
   uint64_t size;                    // envelope bytes
   uint64_t capacity;                // bytes granted at offset (slab slot or extent)
-  uint64_t reserved;
+  uint64_t supervisor_note;         // the supervisor's own: number of its pending call + 1, 0 none
   uint8_t inline_data[kInlineBytes];
   uint64_t reserved2;
 };
@@ -232,7 +232,8 @@ struct alignas(64) CallRecord {
   uint32_t depth;          // nesting depth of the call
   uint64_t deadline_ms;    // CLOCK_MONOTONIC, 0 none
   uint64_t target;         // callee endpoint | serial << 32, written before claim = QUEUED
-  uint64_t reserved;
+  uint32_t caller_slot;    // the submitter's own number of the pending call
+  uint32_t service_ns;     // written by the callee before kDone: how long it ran (saturating)
 };
 static_assert(sizeof(CallRecord) == 128);
 

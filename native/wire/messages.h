@@ -12,12 +12,12 @@ namespace polyray {
 
 enum class Rec : uint32_t {
   // caller <-> callee (peer rings)
-  kCall = 1,         // bell. b = offset of CallRecord
+  kCall = 1,         // bell. b = offset of CallRecord. Answered by exactly one kReply, also when it was retracted
   kReply = 2,        // bell (batched: one bell per drain). b = offset of CallRecord, a = ReplyStatus, c = seq, d = caller_serial
   kCancel = 3,       // bell. b,c = task id, a = 1: force
-  kStreamItem = 4,   // bell. b = offset of CallRecord, a = item number, c,d... = payload offset of {ObjectId}
+  kStreamItem = 4,   // bell. b = offset of CallRecord, a = item number, c = unique, d = node_tag | index << 32 of the item
   kRingSwitch = 5,   // b = offset of the bigger ring that continues this one; last record of this ring
-  kStreamCredit = 6, // bell. consumer took items: b = call record offset, a = items consumed so far
+  kStreamCredit = 6, // bell. b,c = task id, a = items consumed so far, d = items received so far (the caller holds them)
 
   // client -> raylet
   kRelease = 32,        // no bell. b,c = id: its last reference (or last pin of a closed entry) went
