@@ -38,13 +38,16 @@ export class Refusal {
 /** Thrown inside the encoder only: this root must travel as one opaque payload. */
 const notPlain = Symbol("not plain");
 
+const noContext = null as unknown as EncodeContext; // between two values only
+
 const minDateMs = -62135596800000; // 0001-01-01, the first day Python knows
 const maxDateMs = 253402300799999;
 
+/** Encodes one value at a time; taken by `takeEncoder` and given back by `release`. */
 export class Encoder extends Writer {
-  readonly ctx: EncodeContext;
-  readonly refs: string[] = [];
-  readonly parts: OutOfBand[] = [];
+  ctx: EncodeContext = noContext;
+  refs: string[] = [];
+  parts: OutOfBand[] = [];
   flags = 0;
   argRefCount = 0;
   #refIndex = new Map<string, number>();
@@ -52,13 +55,37 @@ export class Encoder extends Writer {
   #stack: object[] = [];
   #depth = 0;
 
-  constructor(ctx: EncodeContext) {
-    super();
+  /** Starts a value. */
+  open(ctx: EncodeContext): void {
     this.ctx = ctx;
+    this.flags = 0;
+    this.argRefCount = 0;
+    this.#depth = 0;
+    this.begin();
+  }
+
+  /** Ends a value: what was handed out in `encoded` is no longer touched. */
+  release(): void {
+    this.finish();
+    this.ctx = noContext;
+    if (this.refs.length > 0) {
+      this.refs = [];
+      this.#refIndex.clear();
+    }
+    if (this.parts.length > 0) {
+      this.parts = [];
+      this.#partIndex.clear();
+    }
+    if (this.#stack.length > 0) this.#stack = [];
+    idle = this;
   }
 
   /** Writes a root value; one that is not plain becomes an opaque payload. `name` starts the path in errors. */
   root(value: unknown, name: string): void {
+    if (typeof value !== "object" && typeof value !== "function" && typeof value !== "symbol") {
+      this.any(value);
+      return;
+    }
     const mark = this.#mark();
     try {
       this.any(value);
@@ -78,17 +105,19 @@ export class Encoder extends Writer {
     }
   }
 
-  /** Registers a top-level argument that is a ref; null for any other value. */
-  argRef(value: unknown): number | null {
-    if (typeof value !== "object" || value === null || Array.isArray(value) || isPlainObject(value)) return null;
+  /** Registers a top-level argument when it is a ref; gives its number, else -1. */
+  argRef(value: unknown): number {
+    if (typeof value !== "object" || value === null || Array.isArray(value) || isPlainObject(value)) return -1;
     const id = this.ctx.refIdOf(value);
-    return id === null ? null : this.ref(id);
+    return id === null ? -1 : this.ref(id);
   }
 
-  /** Writes one argument: its ref when it has one, else its value. */
-  arg(value: unknown, refIndex: number | null, name: string): void {
-    if (refIndex !== null) this.extU32(Ext.argRef, refIndex);
-    else this.root(value, name);
+  /** Writes one argument: its ref when it is one, else its value. A position below 0 means a keyword. */
+  arg(value: unknown, position: number, name: string): void {
+    const refIndex = this.argRef(value);
+    if (refIndex >= 0) this.extU32(Ext.argRef, refIndex);
+    else if (typeof value === "number") this.number(value);
+    else this.root(value, position < 0 ? name : `args[${position}]`);
   }
 
   /** Registers a ref and gives its index in the table. */
@@ -113,7 +142,7 @@ export class Encoder extends Writer {
     return index;
   }
 
-  /** The finished form; the encoder is not used after it. */
+  /** The finished form; only `release` may follow. */
   encoded(extraFlags = 0): Encoded {
     return new Encoded(
       this.buf,
@@ -445,6 +474,16 @@ export class Encoder extends Writer {
 
 const empty = new Uint8Array(0);
 
+let idle: Encoder | null = null;
+
+/** An encoder for one value; give it back with `release`, whatever happens. */
+export function takeEncoder(ctx: EncodeContext): Encoder {
+  const encoder = idle ?? new Encoder();
+  idle = null;
+  encoder.open(ctx);
+  return encoder;
+}
+
 function asBytes(view: ArrayBufferView): Uint8Array {
   if (view instanceof Uint8Array) return view;
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -471,11 +510,11 @@ function refusalError(root: unknown, name: string, refusal: Refusal): Unserializ
 
 /** Encodes one root value. */
 export function encodeRoot(value: unknown, ctx: EncodeContext, name: string, flags = 0): Encoded {
-  const encoder = new Encoder(ctx);
+  const encoder = takeEncoder(ctx);
   try {
     encoder.root(value, name);
+    return encoder.encoded(flags);
   } finally {
-    encoder.finish();
+    encoder.release();
   }
-  return encoder.encoded(flags);
 }

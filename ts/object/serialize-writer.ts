@@ -14,12 +14,13 @@ const f64Bytes = new Uint8Array(f64.buffer);
 
 /** A growing MessagePack text. After `finish`, `buf[start, pos)` is the text and is never written again. */
 export class Writer {
-  buf: Buffer;
-  start: number;
-  pos: number;
-  #pooled: boolean;
+  buf: Buffer = chunk;
+  start = 0;
+  pos = 0;
+  #pooled = false;
 
-  constructor() {
+  /** Takes memory for a new text. */
+  begin(): void {
     this.#pooled = !chunkBusy;
     if (this.#pooled) {
       chunkBusy = true;
@@ -36,9 +37,10 @@ export class Writer {
     this.pos = this.start;
   }
 
-  /** Gives the pool back. REQUIRES: called once, whatever happens. */
+  /** Gives the pool back. REQUIRES: called once after each `begin`, whatever happens. */
   finish(): void {
     if (!this.#pooled) return;
+    this.#pooled = false;
     chunkBusy = false;
     if (this.buf === chunk) chunkPos = this.pos;
   }

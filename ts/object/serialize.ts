@@ -6,7 +6,7 @@ import { makeError, PolyrayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { corrupt, type Encoded, flagError, readHeader } from "./envelope.ts";
 import { Decoder } from "./serialize-decode.ts";
-import { Encoder, encodeRoot } from "./serialize-encode.ts";
+import { encodeRoot, takeEncoder } from "./serialize-encode.ts";
 import { type TaskWhere, taskErrorOf } from "./serialize-error.ts";
 import { isPlainObject } from "./serialize-path.ts";
 import type { DecodeContext, EncodeContext } from "./values.ts";
@@ -50,6 +50,8 @@ export const plainContext: EncodeContext & DecodeContext = {
   },
 };
 
+const noNames: readonly string[] = [];
+
 /** The positional and keyword arguments of a call. */
 export interface CallArgs {
   readonly args: unknown[];
@@ -77,30 +79,30 @@ export function encodeArgs(
   kwargs: Readonly<Record<string, unknown>> | null,
   ctx: EncodeContext,
 ): Encoded {
-  const encoder = new Encoder(ctx);
+  const encoder = takeEncoder(ctx);
   try {
-    const ids = args.map((arg) => encoder.argRef(arg));
-    const names = kwargs === null ? [] : Object.keys(kwargs);
-    const namedIds = names.map((name) => encoder.argRef(kwargs?.[name]));
+    for (const arg of args) encoder.argRef(arg);
+    const names = kwargs === null ? noNames : Object.keys(kwargs);
+    for (const name of names) encoder.argRef(kwargs?.[name]);
     if (encoder.refs.length > limits.maxRefArgs) {
       throw makeError("TABLE_FULL", `a call takes at most ${limits.maxRefArgs} different refs as arguments`);
     }
     encoder.argRefCount = encoder.refs.length;
     encoder.arrayHeader(2);
     encoder.arrayHeader(args.length);
-    for (let i = 0; i < args.length; i++) encoder.arg(args[i], ids[i] ?? null, `args[${i}]`);
+    for (let i = 0; i < args.length; i++) encoder.arg(args[i], i, "");
     if (kwargs === null) encoder.nil();
     else {
       encoder.mapHeader(names.length);
-      for (const [i, name] of names.entries()) {
+      for (const name of names) {
         encoder.string(name);
-        encoder.arg(kwargs[name], namedIds[i] ?? null, name);
+        encoder.arg(kwargs[name], -1, name);
       }
     }
+    return encoder.encoded();
   } finally {
-    encoder.finish();
+    encoder.release();
   }
-  return encoder.encoded();
 }
 
 /** Decodes an envelope. Buffers in the value are views on `bytes`. An error envelope gives the error as a value. */
