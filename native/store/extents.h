@@ -30,9 +30,17 @@ class ExtentAllocator {
 
  private:
   struct Recent { uint64_t offset; uint64_t bytes; uint64_t freed_ms; };
+  struct Backed { uint64_t bytes; uint64_t freed_ms; };  // a free range that still has its pages
   void insert_free(uint64_t offset, uint64_t bytes);
+  void take_free(uint64_t hole, uint64_t offset, uint64_t bytes);
+  uint64_t find_recent(uint64_t bytes, uint64_t alignment, uint32_t client);
+  uint64_t find_first(uint64_t bytes, uint64_t alignment, uint64_t* hole) const;
+  uint64_t hole_of(uint64_t offset, uint64_t bytes) const;
+  Status back(uint64_t offset, uint64_t bytes);
+  void set_used(uint64_t used);
   Segment& segment_;
   std::map<uint64_t, uint64_t> free_;                         // offset -> bytes, coalesced
+  std::map<uint64_t, Backed> backed_;                         // offset -> free bytes that have pages
   std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last
   uint64_t used_ = 0;
 };

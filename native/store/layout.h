@@ -85,8 +85,8 @@ struct alignas(64) ChunkHeader {
   std::atomic<uint32_t> kind;   // ChunkKind
   uint32_t slot_bytes;
   uint32_t slot_count;
-  uint64_t reserved;
-  std::atomic<uint64_t> used[64];  // bitmap of used slots: owner sets, anybody clears (min slot 16... 64 KiB/4096 bits)
+  uint64_t dirty;                  // 1: the bytes may not be zero; the next claimer clears them
+  std::atomic<uint64_t> used[64];  // bitmap of used slots: owner sets, anybody clears (at most 512 slots are in use)
   uint64_t reserved2[5];
 };
 static_assert(sizeof(ChunkHeader) == 576);
@@ -197,6 +197,8 @@ struct alignas(64) SegmentHeader {
   uint32_t raylet_pid;
   uint32_t pad;
   std::atomic<uint64_t> next_chunk_hint;
+  std::atomic<uint64_t> chunk_high;    // one past the highest chunk ever claimed: what a scan has to visit
+  std::atomic<uint64_t> granule_high;  // one past the highest granule ever cut into a slab
   // Counters for `polyray status --verbose`.
   std::atomic<uint64_t> data_used_bytes;
   std::atomic<uint64_t> objects_live;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "store/protocols.h"
@@ -21,7 +22,7 @@ class ReferenceRow {
   ReferenceRow(Segment& segment, uint32_t endpoint);
   // A new pending entry that this endpoint made: counts 1 (refs is stored, not added). False: the row is full.
   bool adopt_new(const ObjectId& id);
-  // One more local reference; takes the shared one when it is the first. False: the object is gone.
+  // One more local reference; takes the shared one when it is the first. False: the object is gone, or the row is full.
   bool acquire(const ObjectId& id);
   // Drops one local reference. True when the shared count reached zero (send kRelease).
   bool release(const ObjectId& id);
@@ -30,20 +31,30 @@ class ReferenceRow {
   // True when it was the last pin of an entry whose references are closed (send kRelease).
   bool unpin(const ObjectId& id);
   uint32_t local_refs(const ObjectId& id) const;
+  uint32_t local_pins(const ObjectId& id) const;
   size_t size() const;
+  // Every object held, with its local reference count.
+  void for_each(const std::function<void(const ObjectId&, uint32_t refs, uint32_t pins)>& visit) const;
+  // acquire() of an id whose entry was freed and reused at that very moment may drop the other object's last reference:
+  // takes such ids out (send kRelease for each). Nearly always empty.
+  std::vector<ObjectId> take_strays() { return std::exchange(strays_, {}); }
 
  private:
   struct Held { ObjectId id; uint32_t slot_ref; uint32_t refs; uint32_t slot_pin; uint32_t pins; };
   uint32_t take_slot();
+  Held& hold(const ObjectId& id);
+  void drop_if_unused(uint64_t unique);
   std::atomic<uint64_t>& slot(uint32_t number);
   Segment& segment_;
   uint32_t endpoint_;
   std::unordered_map<uint64_t, Held> held_;  // by unique
   std::vector<uint32_t> free_slots_;
+  std::vector<ObjectId> strays_;
   uint32_t slot_count_ = 0;
 };
 
-// Raylet: undoes every slot of a dead endpoint. on_zero(id) for objects whose last reference (or pin) went.
+// Raylet: undoes every slot of a dead endpoint and gives its row chunks back. on_zero(id) for objects whose last
+// reference went, or whose last pin went when their references were closed.
 void sweep_row(Segment& segment, uint32_t endpoint, const std::function<void(const ObjectId&)>& on_zero);
 
 }  // namespace polyray

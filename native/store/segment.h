@@ -45,24 +45,42 @@ class Segment {
   bool is_data(uint64_t offset) const { return offset >= control_bytes_; }
   uint64_t granule_of(uint64_t data_offset) const { return (data_offset - control_bytes_) / kGranuleBytes; }
   uint64_t granule_offset(uint64_t granule) const { return control_bytes_ + granule * kGranuleBytes; }
-  uint32_t chunk_of(uint64_t control_offset) const;
+  uint32_t chunk_of(uint64_t control_offset) const;  // UINT32_MAX when it is not in the chunk heap
   uint64_t chunk_offset(uint32_t chunk) const;
   RingHeader& ring(uint64_t offset) const { return *reinterpret_cast<RingHeader*>(at(offset)); }
   CallRecord& record(uint64_t offset) const { return *reinterpret_cast<CallRecord*>(at(offset)); }
   uint64_t control_bytes() const { return control_bytes_; }
   uint64_t data_bytes() const { return data_bytes_; }
+
+  // --- checks of numbers that another process wrote: false means do not touch
+  // A used slot of at least `min_bytes` in a chunk of that kind, and the offset is where the slot begins.
+  bool valid_slot(uint64_t offset, ChunkKind kind, uint64_t min_bytes) const;
+  bool valid_record(uint64_t offset) const;                       // a CallRecord whose tail fits its slot
+  bool valid_payload(uint64_t offset, uint64_t bytes) const;      // bytes in a record slot
+  bool valid_ring(uint64_t offset) const;                         // a RingHeader whose slots fit, with known endpoints
+  bool valid_data(uint64_t offset, uint64_t bytes) const;         // inside the data region
+  // Makes control bytes present before they are touched, so that a full machine is kOutOfMemory, not SIGBUS.
+  Status populate(uint64_t offset, uint64_t bytes) const;
+  Status populate_endpoint(uint32_t number) const;                // all but most of the inbound table
   // Read-only base of the data region (what Python buffers and JS copy-on-write maps are made over).
   const uint8_t* data_read_base() const { return data_read_; }
 
  private:
-  Segment() = default;
+  // Copied from the checked header: nobody can move a table under us later.
+  struct Tables {
+    uint64_t endpoints, chunk_headers, slab_headers, leases, chunks, chunk_count;
+    uint32_t node_tag;
+  };
+  Segment();
   int fd_ = -1;
+  uint32_t pid_;                   // who mapped: a forked child has only the read-only mapping
   uint8_t* base_ = nullptr;        // control region
   uint8_t* data_write_ = nullptr;  // data region, writable
   uint8_t* data_read_ = nullptr;   // data region, read-only
   SegmentHeader* header_ = nullptr;
   uint64_t control_bytes_ = 0;
   uint64_t data_bytes_ = 0;
+  Tables places_{};
 };
 
 }  // namespace polyray
