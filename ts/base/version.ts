@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// The version of this package, read once from its package.json. Both sides of a session must have the same.
+
+import { readFileSync } from "node:fs";
+
+/** Such as "0.1.0". */
+export const version: string = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// `polyray start --head`: runs a head, in the foreground with --block, else as a background process that this one waits for
+// until it is ready. With --embedded it belongs to the driver that started it: no TCP, and it ends with the lifeline pipe.
+
+import { spawn } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { InvalidOptionError, SystemError } from "../../base/errors.ts";
+import type { HeadOptions } from "../../runtime/head.ts";
+
+export interface StartFlags {
+  readonly head?: true;
+  readonly address?: string;
+  readonly nodeIpAddress: string;
+  readonly port: number;
+  readonly numCpus?: number;
+  readonly numGpus?: number;
+  readonly memory?: number;
+  readonly resources?: Record<string, number>;
+  readonly labels?: string;
+  readonly objectStoreMemory?: number;
+  readonly plasmaDirectory?: string;
+  readonly tempDir?: string;
+  readonly namespace?: string;
+  readonly block?: true;
+  readonly json?: true;
+  readonly embedded?: true;
+  readonly lifelineFd?: number;
+  readonly readyFd?: number;
+}
+
+interface Ready {
+  readonly address: string;
+  readonly socketName: string;
+  readonly token: string;
+  readonly sessionDir: string;
+  readonly sessionId: string;
+  readonly nodeId: string;
+  readonly pid: number;
+}
+
+export async function start(flags: StartFlags): Promise<void> {
+  if (flags.tempDir !== undefined) process.env.POLYRAY_TMPDIR = flags.tempDir;
+  if (flags.address !== undefined) {
+    throw new SystemError("[system] joining a second node to a cluster is not built yet: this version runs one node. Use `polyray start --head`.");
+  }
+  if (flags.head !== true) throw new InvalidOptionError("[invalid option] say `polyray start --head` to start a node here.");
+  if (flags.block === true || flags.embedded === true) await runHere(flags);
+  else await runBehind(flags);
+}
+
+async function runHere(flags: StartFlags): Promise<void> {
+  const { startHead } = await import("../../runtime/head.ts");
+  const head = await startHead(headOptions(flags));
+  const ready: Ready = {
+    address: head.address, socketName: head.socketName, token: head.token, sessionDir: head.sessionDir,
+    sessionId: head.sessionId, nodeId: head.nodeId, pid: process.pid,
+  };
+  if (flags.readyFd !== undefined) {
+    writeSync(flags.readyFd, `${JSON.stringify(ready)}\n`);
+    closeSync(flags.readyFd);
+  }
+  if (flags.embedded !== true) announce(flags, ready);
+  await head.ended;
+  process.exit(0);
+}
+
+function headOptions(flags: StartFlags): HeadOptions {
+  const labels = Object.fromEntries(
+    (flags.labels ?? "").split(",").filter((pair) => pair !== "").map((pair) => {
+      const [key, ...value] = pair.split("=");
+      return [String(key).trim(), value.join("=").trim()];
+    }),
+  );
+  return {
+    numCpus: flags.numCpus, numGpus: flags.numGpus, memory: flags.memory, resources: flags.resources, labels,
+    objectStoreMemory: flags.objectStoreMemory, plasmaDirectory: flags.plasmaDirectory, namespace: flags.namespace,
+    tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
+    lifelineFd: flags.lifelineFd,
+  };
+}
+
+async function runBehind(flags: StartFlags): Promise<void> {
+  const scratch = mkdtempSync(join(tmpdir(), "polyray-start-"));
+  const log = openSync(join(scratch, "log"), "w+");
+  try {
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), "--block", "--ready-fd", "3"], {
+      detached: true,
+      stdio: ["ignore", log, log, "pipe"],
+    });
+    const line = await new Promise<string>((resolve, reject) => {
+      let text = "";
+      child.stdio[3]?.on("data", (bytes: Buffer) => {
+        text += bytes.toString();
+        if (text.includes("\n")) resolve(text);
+      });
+      child.once("error", reject);
+      child.once("exit", () => reject(new SystemError(readFileSync(join(scratch, "log"), "utf8").trim().replace(/^polyray: /, "") || "the head ended at once")));
+    });
+    child.unref();
+    (child.stdio[3] as { destroy(): void } | null)?.destroy();
+    announce(flags, JSON.parse(line) as Ready);
+  } finally {
+    closeSync(log);
+    rmSync(scratch, { recursive: true, force: true });
+  }
+  process.exit(0);
+}
+
+function announce(flags: StartFlags, ready: Ready): void {
+  if (flags.json === true) {
+    const { token: _token, ...shown } = ready;
+    process.stdout.write(`${JSON.stringify(shown)}\n`);
+    return;
+  }
+  process.stdout.write(
+    `polyray runtime started (pid ${ready.pid}).\n\n` +
+      `  join from a terminal:    polyray start --address='${ready.address}'\n` +
+      `  join from TypeScript:    await init({ address: "${ready.address}" })\n` +
+      `  join from Python:        polyray.init(address="${ready.address}")\n` +
+      `  see what it does:        polyray status\n` +
+      `  stop it:                 polyray stop\n`,
+  );
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// `polyray stop`: ends the started heads of this user, and nothing else. SIGTERM first, SIGKILL after the grace period
+// (the guardian then ends the workers and removes the session). Embedded runtimes belong to their drivers and are left.
+
+import { findSession, type JoinedSession, listSessions } from "../../node/session.ts";
+
+export interface StopFlags {
+  readonly address?: string;
+  readonly force?: true;
+  readonly gracePeriod: number;
+  readonly json?: true;
+}
+
+export async function stop(flags: StopFlags): Promise<void> {
+  const sessions = flags.address === undefined ? listSessions().filter((session) => !session.embedded) : [findSession(flags.address)];
+  const stopped: { address: string; pid: number; killed: boolean }[] = [];
+  for (const session of sessions) stopped.push({ address: session.address, pid: session.pid, killed: await stopOne(session, flags) });
+  if (flags.json === true) process.stdout.write(`${JSON.stringify({ stopped })}\n`);
+  else if (stopped.length === 0) process.stdout.write("No runtime of this user was running.\n");
+  else for (const one of stopped) process.stdout.write(`Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.\n`);
+}
+
+async function stopOne(session: JoinedSession, flags: StopFlags): Promise<boolean> {
+  if (flags.force !== true) {
+    signal(session.pid, "SIGTERM");
+    const until = Date.now() + flags.gracePeriod * 1000;
+    while (Date.now() < until) {
+      if (!signal(session.pid, 0)) return false;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  signal(session.pid, "SIGKILL");
+  return true;
+}
+
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, name);
+    return true;
+  } catch {
+    return false;
+  }
+}

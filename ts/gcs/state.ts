@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables of the global control service as plain data: nodes, jobs, actors, names, keys. No I/O, no clock.
+// One GCS per cluster holds one GcsState; step.ts moves it on. Invariants (validate.ts checks them after every step):
+// (1) a name points at a live actor row; (2) an actor that is alive has a peer; (3) dead rows are kept only up to
+// maxDeadActors, oldest gone first; (4) an actor's incarnation never goes back.
+
+/** An endpoint and its serial, packed as the rings do: endpoint | serial << 32. */
+export type Peer = bigint;
+
+/** Phases as they go over the wire (docs/states/actor.md). */
+export const ActorPhase = { unknown: 0, pending: 1, alive: 2, restarting: 3, dead: 4 } as const;
+export type ActorPhase = (typeof ActorPhase)[keyof typeof ActorPhase];
+
+/** What other processes need to know to call an actor. */
+export interface HandleMeta {
+  readonly language: "ts" | "py";
+  readonly className: string;
+  readonly methods: readonly string[];
+  readonly maxTaskRetries: number;
+  readonly name: string | null;
+}
+
+/** Why an actor is dead. `cause` is an encoded error envelope (of its constructor), when there is one. */
+export interface Death {
+  readonly code: "ACTOR_DIED" | "ACTOR_UNSCHEDULABLE" | "RUNTIME_ENV_SETUP";
+  readonly reason: string;
+  readonly cause: Uint8Array | null;
+}
+
+/** What `actor.create` asked for; kept for restarts. */
+export interface ActorSpec {
+  readonly actor: string;
+  readonly spec: string;
+  readonly handle: HandleMeta;
+  readonly namespace: string;
+  readonly detached: boolean;
+  readonly maxRestarts: number;
+  readonly isAsync: boolean;
+  readonly maxConcurrency: number;
+  readonly resources: Readonly<Record<string, number>>;
+  readonly workerKey: string;
+  readonly args: Uint8Array | string;
+  readonly refs: readonly string[];
+  readonly topRefs: number;
+}
+
+export interface ActorRow {
+  readonly spec: ActorSpec;
+  readonly job: number;
+  phase: ActorPhase;
+  peer: Peer | null;
+  pid: number;
+  lease: number;
+  incarnation: number;
+  restarts: number;
+  death: Death | null;
+  /** `kill` or end of scope was asked for while it was being made. */
+  ending: string | null;
+}
+
+export interface JobRow {
+  readonly job: number;
+  readonly peer: Peer;
+  readonly pid: number;
+  readonly language: "ts" | "py";
+  namespace: string;
+  entrypoint: string;
+  startedAtMs: number;
+  endedAtMs: number | null;
+}
+
+export interface NodeRow {
+  readonly nodeId: string;
+  readonly address: string;
+  readonly hostname: string;
+  alive: boolean;
+  readonly resources: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface GcsState {
+  readonly nodes: Map<string, NodeRow>;
+  readonly jobs: Map<number, JobRow>;
+  readonly actors: Map<string, ActorRow>;
+  /** "namespace/name" -> actor id */
+  readonly names: Map<string, string>;
+  readonly deadActors: string[];
+  readonly kv: Map<string, Uint8Array>;
+}
+
+/** Bounds of the tables: a table of the control service never grows without end. */
+export const gcsLimits = { maxDeadActors: 1000, maxEndedJobs: 1000, maxKvEntries: 100_000, maxActors: 100_000 } as const;
+
+export function emptyState(): GcsState {
+  return { nodes: new Map(), jobs: new Map(), actors: new Map(), names: new Map(), deadActors: [], kv: new Map() };
+}
+
+export function nameKey(namespace: string, name: string): string {
+  return `${namespace}/${name}`;
+}

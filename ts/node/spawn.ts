@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts worker processes when the raylet asks: Node processes directly, Python processes by a zygote's fork.
+//
+// Every worker is the leader of its own session (setsid), so its group can be ended with all that it started; the
+// guardian gets the group through onStarted. Worker output goes to the log files of logs.ts. A worker that ends before
+// it attached is a failed start: onFailed carries a typed code and the last lines that it wrote.
+// Runs on the node service's thread. Owns the child processes and the zygotes.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ErrorCode } from "../base/error-codes.ts";
+import { PolyrayError } from "../base/errors.ts";
+import type { LogSource, LogTailer } from "./logs.ts";
+import { checkPython, findPython } from "./python.ts";
+import { type ForkedExit, Zygote } from "./zygote.ts";
+
+/** What the raylet's `worker_needed` event says. */
+export interface WorkerRequest {
+  readonly startupToken: bigint;
+  readonly language: "ts" | "py";
+  readonly job: number;
+  /** The worker key of docs/design/0001-core.md as JSON text. */
+  readonly key: string;
+}
+
+export interface WorkerKey {
+  readonly language: "ts" | "py";
+  readonly cwd: string;
+  readonly envVars: Readonly<Record<string, string>>;
+  readonly execArgv: readonly string[];
+  readonly sysPath: readonly string[];
+  readonly python: string;
+  readonly namespace: string;
+  readonly hash: string;
+  /** The driver's job: whose terminal gets the lines. */
+  readonly job?: number;
+}
+
+export interface WorkerExit {
+  readonly pid: number;
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly lastLines: readonly string[];
+}
+
+export interface SpawnerOptions {
+  readonly socketName: string;
+  readonly token: string;
+  readonly sessionId: string;
+  readonly sessionDir: string;
+  readonly address: string;
+  readonly nodeId: string;
+  readonly version: string;
+  readonly logs: LogTailer;
+  readonly onStarted: (startupToken: bigint, pid: number) => void;
+  readonly onFailed: (startupToken: bigint, code: ErrorCode, message: string) => void;
+  readonly onExit: (startupToken: bigint, exit: WorkerExit) => void;
+}
+
+interface Running {
+  readonly request: WorkerRequest;
+  readonly source: LogSource;
+  pid: number;
+}
+
+const workerMain = join(dirname(fileURLToPath(import.meta.url)), "..", "worker", "main.js");
+
+export class Spawner {
+  readonly #options: SpawnerOptions;
+  readonly #running = new Map<bigint, Running>();
+  readonly #zygotes = new Map<string, Zygote>();
+  readonly #lastExits = new Map<bigint, WorkerExit>();
+  #stopped = false;
+
+  constructor(options: SpawnerOptions) {
+    this.#options = options;
+  }
+
+  /** Starts one worker; the outcome comes by the callbacks. Never throws. */
+  start(request: WorkerRequest): void {
+    this.#start(request).catch((error: unknown) => {
+      this.#running.delete(request.startupToken);
+      const code = error instanceof PolyrayError ? error.code : "RUNTIME_ENV_SETUP";
+      this.#options.onFailed(request.startupToken, code, (error as Error).message);
+    });
+  }
+
+  /** Name and pid shown before a worker's lines. */
+  source(startupToken: bigint): LogSource | null {
+    return this.#running.get(startupToken)?.source ?? null;
+  }
+
+  /** How a worker ended, when it is known (the last 200 are). */
+  lastExit(startupToken: bigint): WorkerExit | null {
+    return this.#lastExits.get(startupToken) ?? null;
+  }
+
+  /** Makes a Python zygote ready before the first fork is asked for. */
+  async warmPython(key: WorkerKey): Promise<void> {
+    await this.#zygote(key).ready();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const zygote of this.#zygotes.values()) zygote.close();
+    this.#zygotes.clear();
+  }
+
+  async #start(request: WorkerRequest): Promise<void> {
+    const key = JSON.parse(request.key) as WorkerKey;
+    const source: LogSource = { token: request.startupToken, job: key.job ?? request.job, pid: 0, name: key.language };
+    const running: Running = { request, source, pid: 0 };
+    this.#running.set(request.startupToken, running);
+    if (request.language === "py") await this.#forkPython(running, key);
+    else this.#spawnNode(running, key);
+  }
+
+  #environment(request: WorkerRequest, key: WorkerKey): Record<string, string> {
+    const o = this.#options;
+    return {
+      POLYRAY_SOCKET: o.socketName,
+      POLYRAY_TOKEN: o.token,
+      POLYRAY_STARTUP_TOKEN: String(request.startupToken),
+      POLYRAY_SESSION_ID: o.sessionId,
+      POLYRAY_SESSION_DIR: o.sessionDir,
+      POLYRAY_ADDRESS: o.address,
+      POLYRAY_NODE_ID: o.nodeId,
+      POLYRAY_NAMESPACE: key.namespace,
+      POLYRAY_JOB_CONFIG: request.key,
+      POLYRAY_NODE: process.execPath,
+      ...key.envVars,
+    };
+  }
+
+  #spawnNode(running: Running, key: WorkerKey): void {
+    const { request } = running;
+    const files = this.#options.logs.files(request.startupToken);
+    const out = openSync(files.out, "a", 0o600);
+    const err = openSync(files.err, "a", 0o600);
+    const electron = process.versions.electron === undefined ? {} : { ELECTRON_RUN_AS_NODE: "1" };
+    let child: ChildProcess;
+    try {
+      child = spawn(process.execPath, [...key.execArgv, workerMain], {
+        cwd: key.cwd,
+        detached: true,
+        stdio: ["ignore", out, err],
+        env: { ...process.env, ...electron, ...this.#environment(request, key) },
+      });
+    } finally {
+      closeSync(out);
+      closeSync(err);
+    }
+    child.unref();
+    child.once("error", (error) => this.#ended(running, null, null, `cannot start ${process.execPath}: ${error.message}`));
+    child.once("exit", (code, signal) => this.#ended(running, code, signal, null));
+    if (child.pid !== undefined) this.#begun(running, child.pid);
+  }
+
+  async #forkPython(running: Running, key: WorkerKey): Promise<void> {
+    const files = this.#options.logs.files(running.request.startupToken);
+    const pid = await this.#zygote(key).fork({
+      startupToken: String(running.request.startupToken),
+      env: this.#environment(running.request, key),
+      cwd: key.cwd,
+      stdout: files.out,
+      stderr: files.err,
+      sysPath: [...key.sysPath],
+    });
+    this.#begun(running, pid);
+  }
+
+  #begun(running: Running, pid: number): void {
+    running.pid = pid;
+    (running.source as { pid: number }).pid = pid;
+    this.#options.logs.add(running.source);
+    this.#options.onStarted(running.request.startupToken, pid);
+  }
+
+  #zygote(key: WorkerKey): Zygote {
+    const python = key.python || findPython(key.cwd);
+    let zygote = this.#zygotes.get(python);
+    if (zygote === undefined || zygote.closed) {
+      const checked = checkPython(python, this.#options.version, process.env);
+      zygote = new Zygote(python, this.#options.sessionId, checked, (exit) => this.#forkedExit(exit));
+      this.#zygotes.set(python, zygote);
+    }
+    return zygote;
+  }
+
+  #forkedExit(exit: ForkedExit): void {
+    for (const running of this.#running.values()) {
+      if (running.pid === exit.pid && running.request.language === "py") {
+        this.#ended(running, exit.code, exit.signal, null);
+        return;
+      }
+    }
+  }
+
+  #ended(running: Running, code: number | null, signal: string | null, why: string | null): void {
+    const token = running.request.startupToken;
+    if (!this.#running.delete(token) || this.#stopped) return;
+    const lastLines = this.#options.logs.remove(token);
+    // The raylet knows whether it had attached; then this is not a failed start and it ignores the message.
+    const how = why ?? (signal === null ? `it exited with code ${code}` : `it was killed by ${signal}`);
+    const said = lastLines.length === 0 ? "" : ` It wrote: ${lastLines.join(" | ")}`;
+    this.#options.onFailed(token, "RUNTIME_ENV_SETUP", `[runtime env] a ${running.request.language} worker did not start: ${how}.${said}`);
+    const exit: WorkerExit = { pid: running.pid, exitCode: code, signal, lastLines };
+    this.#lastExits.set(token, exit);
+    for (const old of this.#lastExits.keys()) {
+      if (this.#lastExits.size <= 200) break;
+      this.#lastExits.delete(old);
+    }
+    this.#options.onExit(token, exit);
+  }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a node offers: resources found on the machine or given by the user, checked, as fixed-point amounts.
+// Pure except for reading the machine's size. Errors are InvalidOptionError naming the option.
+
+import { readFileSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
+import { InvalidOptionError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+
+/** Options of a node, as `init` and `polyray start` take them. */
+export interface NodeOptions {
+  readonly numCpus?: number | undefined;
+  readonly numGpus?: number | undefined;
+  /** Bytes of logical memory for tasks. Default: 70 % of the machine's. */
+  readonly memory?: number | undefined;
+  readonly resources?: Readonly<Record<string, number>> | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Bytes. Default: 30 % of memory. */
+  readonly objectStoreMemory?: number | undefined;
+  readonly plasmaDirectory?: string | undefined;
+  readonly namespace?: string | undefined;
+}
+
+export interface NodeConfig {
+  readonly resources: Readonly<Record<string, number>>;
+  readonly objectStoreBytes: number;
+  readonly plasmaDirectory: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+const minStoreBytes = 8 * 1024 * 1024;
+const reserved = new Set(["CPU", "GPU", "memory", "object_store_memory"]);
+
+/** Memory of this machine or container, in bytes (the cgroup's limit when it is lower). */
+export function machineMemoryBytes(): number {
+  const total = totalmem();
+  for (const path of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
+    try {
+      const limit = Number(readFileSync(path, "utf8").trim());
+      if (Number.isFinite(limit) && limit > 0) return Math.min(total, limit);
+    } catch {
+      // no such cgroup file: the next one, or the machine's memory
+    }
+  }
+  return total;
+}
+
+function fixed(name: string, amount: unknown): number {
+  if (typeof amount !== "number" || !Number.isFinite(amount) || amount < 0) {
+    throw new InvalidOptionError(`[invalid option] ${name} must be a number >= 0, not ${String(amount)}.`);
+  }
+  return Math.round(amount * limits.resourceUnit);
+}
+
+/** Checks the options and fills the defaults. */
+export function nodeConfig(options: NodeOptions): NodeConfig {
+  const memory = machineMemoryBytes();
+  const store = options.objectStoreMemory ?? Math.min(Math.floor(memory * 0.3), 200 * 1024 ** 3);
+  if (!Number.isInteger(store) || store < minStoreBytes) {
+    throw new InvalidOptionError(`[invalid option] objectStoreMemory must be a whole number of bytes >= ${minStoreBytes} (8 MiB), not ${String(options.objectStoreMemory)}.`);
+  }
+  if (store > memory) {
+    throw new InvalidOptionError(`[invalid option] objectStoreMemory is ${store} bytes, but this machine has ${memory} bytes of memory. Ask for less.`);
+  }
+  const resources: Record<string, number> = {
+    CPU: fixed("numCpus", options.numCpus ?? availableParallelism()),
+    memory: fixed("memory", options.memory ?? Math.floor(memory * 0.7)),
+    object_store_memory: fixed("objectStoreMemory", store),
+  };
+  if (options.numGpus !== undefined && options.numGpus > 0) resources.GPU = fixed("numGpus", options.numGpus);
+  for (const [name, amount] of Object.entries(options.resources ?? {})) {
+    if (reserved.has(name)) {
+      throw new InvalidOptionError(`[invalid option] resources.${name} is a built-in resource: use numCpus, numGpus, memory or objectStoreMemory.`);
+    }
+    if (name === "" || Buffer.byteLength(name) > 55) {
+      throw new InvalidOptionError(`[invalid option] a resource name must have 1 to 55 bytes: "${name}".`);
+    }
+    resources[name] = fixed(`resources.${name}`, amount);
+  }
+  resources["node:127.0.0.1"] = limits.resourceUnit;
+  return { resources, objectStoreBytes: store, plasmaDirectory: options.plasmaDirectory ?? "", labels: options.labels ?? {} };
+}

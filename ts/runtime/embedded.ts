@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// An embedded runtime: raylet as a native thread of this process, node service and GCS in a worker thread.
+//
+// startEmbedded() returns as soon as a driver can attach; `ready` settles when the service answers. The runtime ends by
+// stop(), or with the process (the guardian sees the end of file of its pipe, whatever ended the process).
+// One embedded runtime a process: a second start throws.
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { SystemError } from "../base/errors.ts";
+import { version } from "../base/version.ts";
+import { guardianPath, loadNative } from "../native/load.ts";
+import { createSession, removeSession } from "../node/session.ts";
+import { type NodeOptions, nodeConfig } from "./config.ts";
+import type { ServiceConfig } from "./service.ts";
+
+export interface EmbeddedRuntime {
+  readonly sessionId: string;
+  readonly sessionDir: string;
+  readonly socketName: string;
+  readonly token: string;
+  readonly address: string;
+  readonly nodeId: string;
+  readonly namespace: string;
+  /** Settles when the node service answers requests. */
+  readonly ready: Promise<void>;
+  /** Ends workers and services and removes the session. Call it after the driver detached. */
+  stop(): Promise<void>;
+}
+
+let running: EmbeddedRuntime | null = null;
+const stopGraceMs = 500;
+
+/** Starts a node in this process. Throws InvalidOptionError, SystemError, ObjectStoreFullError (no shared memory). */
+export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
+  if (running !== null) throw new SystemError("[system] this process already has an embedded runtime. Call shutdown() first.");
+  const node = nodeConfig(options);
+  const native = loadNative();
+  const session = createSession();
+  try {
+    native.startRaylet({
+      sessionName: session.socketName,
+      sessionToken: session.token,
+      sessionDir: session.sessionDir,
+      guardianPath: guardianPath(),
+      nodeTag: 0,
+      objectStoreBytes: node.objectStoreBytes,
+      plasmaDirectory: node.plasmaDirectory,
+      resources: node.resources,
+      maxIdleWorkers: 0,
+      workerStartLimit: 4,
+    });
+  } catch (error) {
+    removeSession(session.sessionDir);
+    throw error;
+  }
+  const config: ServiceConfig = {
+    ...session,
+    address: `session:${session.sessionId}`,
+    nodeId: session.sessionId.padEnd(56, "0"),
+    namespace: options.namespace ?? "",
+    version,
+    resources: Object.fromEntries(Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000])),
+    labels: node.labels,
+  };
+  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), { workerData: config, execArgv: [], stdout: false });
+  const runtime: EmbeddedRuntime = {
+    ...session,
+    address: config.address,
+    nodeId: config.nodeId,
+    namespace: config.namespace,
+    ready: becomesReady(thread),
+    stop: async () => {
+      running = null;
+      await stopThread(thread);
+      native.stopRaylet(stopGraceMs);
+      removeSession(session.sessionDir);
+    },
+  };
+  running = runtime;
+  return runtime;
+}
+
+// Under a TypeScript loader this module is ts/runtime/embedded.ts; the thread needs the compiled file beside it in dist/.
+function serviceBase(): string {
+  return import.meta.url.endsWith(".ts") ? new URL(`../../dist/runtime/${"embedded.js"}`, import.meta.url).href : import.meta.url;
+}
+
+function becomesReady(thread: Worker): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onMessage = (message: { ready?: true; failed?: unknown }): void => {
+      if (message.ready) {
+        thread.unref();
+        resolve();
+      } else if (message.failed !== undefined) reject(message.failed as Error);
+    };
+    thread.once("message", onMessage);
+    thread.once("error", reject);
+    thread.once("exit", (code) => reject(new SystemError(`[system] the node service ended with code ${code}`)));
+  });
+}
+
+async function stopThread(thread: Worker): Promise<void> {
+  const stopped = new Promise<void>((resolve) => {
+    thread.on("message", (message: { stopped?: true }) => {
+      if (message.stopped) resolve();
+    });
+    thread.once("exit", () => resolve());
+  });
+  thread.ref();
+  thread.postMessage({ stop: true });
+  await stopped;
+  await thread.terminate();
+}
+
+/** For tests and for joining: the folder of compiled JavaScript. */
+export const distDir = join(fileURLToPath(serviceBase()), "..", "..");

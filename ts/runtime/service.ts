@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node service: one object that joins the raylet's events, the control service (GCS), the spawner and the logs.
+//
+// Runs in a worker thread of an embedding driver (service-thread.ts) or in the process of `polyray start` (head.ts).
+// It carries out the GCS's effects through the native endpoint and answers what is not the GCS's business: job.info,
+// resources, store. Owns: the endpoint, spawner, terminals, log tailer. Everything ends with stop().
+
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { ActorDiedError, PolyrayError } from "../base/errors.ts";
+import type { ErrorCode } from "../base/error-codes.ts";
+import { limits } from "../base/limits.ts";
+import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
+import type { ActorRow, ActorSpec, Death } from "../gcs/state.ts";
+import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
+import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
+import { LogTailer } from "../node/logs.ts";
+import { Spawner, type WorkerExit } from "../node/spawn.ts";
+import { Terminals } from "../node/terminals.ts";
+import { decode, encodeError, plainContext } from "../object/serialize.ts";
+
+/** What a node service needs to know; plain data, so that it can be handed to a worker thread. */
+export interface ServiceConfig {
+  readonly sessionId: string;
+  readonly sessionDir: string;
+  readonly socketName: string;
+  readonly token: string;
+  readonly address: string;
+  readonly nodeId: string;
+  readonly namespace: string;
+  readonly version: string;
+  readonly resources: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+const systemDeaths: ReadonlySet<string> = new Set(["WORKER_CRASHED", "ACTOR_DIED", "ACTOR_UNAVAILABLE", "OWNER_DIED"]);
+const killGraceMs = 2000n;
+
+export class NodeService implements GcsHost {
+  readonly config: ServiceConfig;
+  readonly gcs: GcsService;
+  readonly #native: NativeBinding;
+  readonly #endpoint: ServiceEndpoint;
+  readonly #logs: LogTailer;
+  readonly #terminals = new Terminals();
+  readonly #spawner: Spawner;
+  readonly #held = new Map<string, number[]>();
+  readonly #specs = new Map<string, number>();
+  readonly #drivers = new Map<number, number>();
+  readonly #exits = new Map<bigint, (exit: WorkerExit) => void>();
+  readonly #onShutdown: () => void;
+  #stopRequested: () => void = () => undefined;
+
+  constructor(native: NativeBinding, config: ServiceConfig, onShutdown: () => void) {
+    this.config = config;
+    this.#native = native;
+    this.#onShutdown = onShutdown;
+    this.gcs = new GcsService(this);
+    this.#logs = new LogTailer(join(config.sessionDir, "logs"), (source, stream, lines) => this.#terminals.lines(source, stream, lines));
+    this.#spawner = new Spawner({
+      ...config,
+      logs: this.#logs,
+      onStarted: (token, pid) => this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
+      onFailed: (token, code, message) => this.#workerFailed(token, code, message),
+      onExit: (token, exit) => this.#exits.get(token)?.(exit),
+    });
+    this.#endpoint = new ServiceEndpoint(native, config.socketName, config.token, {
+      request: (peer, request, payload) => void this.#request(peer, request, payload),
+      rayletEvent: (event) => void this.#rayletEvent(event),
+      actorGone: (actor) => this.gcs.apply({ type: "actor_out_of_scope", actor }),
+      shutdown: () => this.#onShutdown(),
+    });
+    this.gcs.apply({
+      type: "node_joined",
+      node: { nodeId: config.nodeId, address: "127.0.0.1", hostname: hostname(), alive: true, resources: config.resources, labels: config.labels },
+    });
+  }
+
+  /** Called when a client asks to stop the whole session. */
+  onStopRequest(run: () => void): void {
+    this.#stopRequested = run;
+  }
+
+  /** Ends what the service owns; the raylet is stopped by its starter. */
+  stop(): void {
+    this.#spawner.stop();
+    this.#logs.flush();
+    this.#logs.close();
+    this.#terminals.close();
+    if (this.#native.isAttached()) this.#native.detach();
+  }
+
+  /** One request, from a ring or from gRPC. */
+  handle(method: string, fields: Record<string, unknown>, peer: Peer): Record<string, unknown> {
+    if (this.gcs.handles(method)) return this.gcs.request(method, fields, peer);
+    switch (method) {
+      case "job.info": {
+        const job = Number(fields.job ?? 0);
+        this.gcs.apply({ type: "job_described", job, namespace: String(fields.namespace ?? this.config.namespace), entrypoint: String(fields.entrypoint ?? "") });
+        const { nodeId, address, sessionDir, namespace, sessionId } = this.config;
+        return { job, nodeId, address, sessionDir, sessionId, namespace };
+      }
+      case "resources.total":
+        return { resources: units(this.#native.rayletStats().total) };
+      case "resources.available":
+        return { resources: units(this.#native.rayletStats().available) };
+      case "store.stats": {
+        const { total, available, ...rest } = this.#native.rayletStats();
+        return { stats: rest, total: units(total), available: units(available) };
+      }
+      case "session.stop":
+        setTimeout(() => this.#stopRequested(), 20);
+        return {};
+      default:
+        throw new PolyrayError(`the node service has no method "${method}"`, { code: "INVALID_ARGUMENT" });
+    }
+  }
+
+  async #request(peer: Peer, request: number, payload: Uint8Array): Promise<void> {
+    const reply = await answer(payload, (method, fields) => this.handle(method, fields, peer));
+    if (this.#native.isAttached()) this.#endpoint.reply(peer, request, reply);
+  }
+
+  async #rayletEvent(event: Record<string, unknown>): Promise<void> {
+    switch (event.event) {
+      case "worker_needed":
+        this.#spawner.start({
+          startupToken: BigInt(event.startupToken as number),
+          language: event.language === Language.py ? "py" : "ts",
+          job: Number(event.job),
+          key: String(event.key),
+        });
+        break;
+      case "worker_gone":
+        await this.#workerGone(event);
+        break;
+      case "driver_joined":
+        this.#driverJoined(event);
+        break;
+      case "driver_gone":
+        this.#driverGone(event);
+        break;
+      case "infeasible":
+        this.#terminals.notice(0, infeasibleText(event));
+        break;
+      default:
+        break;
+    }
+  }
+
+  #driverJoined(event: Record<string, unknown>): void {
+    const job = Number(event.job);
+    this.#drivers.set(job, (this.#drivers.get(job) ?? 0) + 1);
+    this.#terminals.add(job, Number(event.stdoutFd ?? -1), Number(event.stderrFd ?? -1));
+    if (this.gcs.state.jobs.has(job)) return;
+    this.gcs.apply({
+      type: "job_started",
+      row: {
+        job, peer: eventPeer(event), pid: Number(event.pid), language: event.language === Language.py ? "py" : "ts",
+        namespace: this.config.namespace, entrypoint: "", startedAtMs: this.nowMs(), endedAtMs: null,
+      },
+    });
+  }
+
+  #driverGone(event: Record<string, unknown>): void {
+    const job = Number(event.job);
+    this.gcs.forgetPeer(eventPeer(event));
+    this.#logs.flush();
+    this.#terminals.remove(job);
+    const left = (this.#drivers.get(job) ?? 1) - 1;
+    this.#drivers.set(job, left);
+    if (left > 0) return;
+    this.#drivers.delete(job);
+    this.gcs.apply({ type: "job_ended", job, atMs: this.nowMs() });
+  }
+
+  async #workerGone(event: Record<string, unknown>): Promise<void> {
+    const token = BigInt(event.startupToken as number);
+    const pid = Number(event.pid);
+    const exit = await this.#exitOf(token);
+    const peer = eventPeer(event);
+    this.gcs.forgetPeer(peer);
+    const how = exit === null ? "ended" : exit.signal !== null ? `was killed by ${exit.signal}` : `exited with code ${exit.exitCode}`;
+    const said = exit === null || exit.lastLines.length === 0 ? "" : `; its last lines: ${exit.lastLines.join(" | ")}`;
+    this.gcs.apply({ type: "worker_gone", peer, reason: `its worker process (pid ${pid}) ${how}${said}`, intended: false });
+  }
+
+  // The raylet sees the socket close before the parent has reaped the process: wait shortly for the exit code.
+  #exitOf(token: bigint): Promise<WorkerExit | null> {
+    return new Promise((resolve) => {
+      const done = (exit: WorkerExit | null): void => {
+        clearTimeout(timer);
+        this.#exits.delete(token);
+        resolve(exit);
+      };
+      const timer = setTimeout(() => done(null), 150);
+      if (this.#spawner.source(token) === null) done(this.#spawner.lastExit(token));
+      else this.#exits.set(token, done);
+    });
+  }
+
+  #workerFailed(token: bigint, code: ErrorCode, message: string): void {
+    const payload = Buffer.from(JSON.stringify({ code, message }));
+    if (this.#native.isAttached()) this.#endpoint.command(RayletOp.workerFailed, token, 0n, 0n, payload);
+  }
+
+  // --- GcsHost
+
+  async place(spec: ActorSpec): Promise<{ peer: Peer; lease: number }> {
+    return this.#endpoint.requestDedicated(this.#registered(spec));
+  }
+
+  #registered(spec: ActorSpec): number {
+    const key = `${spec.spec} ${JSON.stringify(spec.resources)} ${spec.workerKey}`;
+    let number = this.#specs.get(key);
+    if (number === undefined) {
+      const handle = this.#native.handleOfId(spec.spec);
+      if (handle === 0) throw new ActorDiedError("[actor died] the actor's class is no longer in the store: its job ended.");
+      number = this.#native.registerSpec({
+        spec: handle,
+        language: spec.handle.language === "py" ? Language.py : Language.ts,
+        leaseFlags: LeaseFlag.dedicated,
+        priority: 0,
+        resources: spec.resources,
+        workerKey: spec.workerKey,
+        maxRetries: 0,
+      });
+      this.#native.releaseHandle(handle);
+      this.#specs.set(key, number);
+    }
+    return number;
+  }
+
+  async construct(spec: ActorSpec, peer: Peer, incarnation: number): Promise<ConstructOutcome> {
+    const actor = this.#native.handleOfId(spec.actor);
+    if (actor === 0) throw new Error("every handle to it went out of scope");
+    const refs = spec.refs.map((id) => this.#native.handleOfId(id));
+    let stored = 0;
+    let made = 0;
+    try {
+      let args = spec.args as Uint8Array;
+      if (typeof spec.args === "string") {
+        stored = this.#native.handleOfId(spec.args);
+        const view = stored === 0 ? null : this.#native.read(stored, false);
+        if (view === null) throw new Error("its constructor arguments are gone");
+        args = view;
+      }
+      made = this.#native.submitActorCreate(
+        Number(peer & 0xffffffffn), Number(peer >> 32n), actor, incarnation, this.#registered(spec), args, args.length,
+        refs.length === 0 ? null : Uint32Array.from(refs), spec.topRefs,
+      );
+      const settled = await this.#endpoint.settled(made);
+      return settled.isError ? this.#constructorOutcome(settled.bytes) : { kind: "made" };
+    } finally {
+      for (const handle of [actor, ...refs, stored, made]) if (handle !== 0) this.#native.releaseHandle(handle);
+      this.#endpoint.flushSoon();
+    }
+  }
+
+  // A dead worker is not a failed constructor: worker_gone decides whether it starts again.
+  #constructorOutcome(bytes: Uint8Array | null): ConstructOutcome {
+    const error = bytes === null ? null : decode(bytes, plainContext);
+    if (error instanceof PolyrayError && systemDeaths.has(error.code)) return { kind: "worker_gone" };
+    return { kind: "threw", error: bytes };
+  }
+
+  kill(peer: Peer, force: boolean): void {
+    this.#endpoint.command(RayletOp.killEndpoint, peer, force ? 1n : 0n, killGraceMs, null);
+  }
+
+  returnLease(lease: number): void {
+    this.#native.returnLease(lease);
+    this.#endpoint.flushSoon();
+  }
+
+  endJob(job: number): void {
+    this.#endpoint.command(RayletOp.endJob, BigInt(job), 0n, 0n, null);
+  }
+
+  hold(spec: ActorSpec): void {
+    const ids = [...spec.refs, spec.spec, ...(typeof spec.args === "string" ? [spec.args] : []), ...(spec.detached ? [spec.actor] : [])];
+    this.#held.set(spec.actor, ids.map((id) => this.#native.handleOfId(id)).filter((handle) => handle !== 0));
+  }
+
+  drop(spec: ActorSpec): void {
+    for (const handle of this.#held.get(spec.actor) ?? []) this.#native.releaseHandle(handle);
+    this.#held.delete(spec.actor);
+    this.#endpoint.flushSoon();
+  }
+
+  push(peer: Peer, topic: number, payload: Uint8Array): void {
+    this.#endpoint.push(peer, topic, payload);
+  }
+
+  deathEnvelope(row: ActorRow, death: Death): Uint8Array {
+    const cause = death.cause === null ? null : decode(death.cause, plainContext);
+    const { className, name } = row.spec.handle;
+    const shown = name === null ? className : `${className} "${name}"`;
+    const detail = cause instanceof Error ? ` ${cause.message}` : "";
+    const error = new ActorDiedError(`[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`, {
+      code: death.code,
+      actorId: row.spec.actor,
+      nodeId: this.config.nodeId,
+      ...(cause instanceof Error ? { cause } : {}),
+    });
+    const encoded = encodeError(error, plainContext);
+    const bytes = new Uint8Array(encoded.size);
+    encoded.writeTo(bytes);
+    return bytes;
+  }
+
+  nowMs(): number {
+    return Date.now();
+  }
+}
+
+function units(amounts: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]));
+}
+
+function eventPeer(event: Record<string, unknown>): Peer {
+  return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
+}
+
+function infeasibleText(event: Record<string, unknown>): string {
+  const wanted = units((event.resources as Record<string, number> | undefined) ?? {});
+  return `a task or actor asks for ${JSON.stringify(wanted)}, which no node has: it waits until one joins. Check the resource names and amounts.`;
+}
