@@ -331,6 +331,8 @@ export interface NativeBinding {
   actorPendingCalls(actor: number): number;
   /** True: it was queued and is settled with `error` now; false: it runs, and the worker was told. */
   cancel(task: number, force: boolean, error: Uint8Array): boolean;
+  /** Where a call of this environment is now: the endpoint, with its serial in out[0]; 0 when it is not sent or over. */
+  callPeer(task: number): number;
   streamConsumed(task: number, items: number): void;
 
   // --- service
