@@ -273,7 +273,6 @@ export class Decoder {
       case Ext.actorHandle:
         return this.#handle();
       case Ext.buffer:
-      case Ext.byteArray:
         return this.#buffer(this.#index());
       case Ext.ndArray:
         return this.#ndArray();

@@ -8,7 +8,6 @@ export const Ext = {
   argRef: 2,
   actorHandle: 3,
   buffer: 4,
-  byteArray: 5,
   ndArray: 6,
   npScalar: 7,
   arrow: 8,

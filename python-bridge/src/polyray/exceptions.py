@@ -62,6 +62,11 @@ class RayTaskError(RayError):
     chain: tuple[str, ...] = ()
 
     @property
+    def retryable(self) -> bool:
+        """A failing function fails again."""
+        return False
+
+    @property
     def function_name(self) -> str | None:
         """Name of the task, as Ray calls it."""
         return self.task_name
@@ -85,10 +90,15 @@ class RayTaskError(RayError):
         dual = _dual_class(type(cause))
         if dual is None:
             return self
-        error = dual.__new__(dual)
+        try:
+            error = dual.__new__(dual)
+        except TypeError:  # its constructor cannot be skipped, as with ExceptionGroup
+            return self
         error.args = self.args
-        error.__dict__.update(getattr(cause, "__dict__", {}))
         error.__dict__.update(self.__dict__)
+        details = {key: value for key, value in error.__dict__.items() if key != "code"}
+        error.__dict__.update(getattr(cause, "__dict__", {}))
+        error.__dict__.update(details)
         _copy_slots(cause, error)
         error.__cause__ = cause
         return error  # type: ignore[no-any-return]
@@ -114,7 +124,7 @@ def _dual_class(cause_class: type) -> Any:
 
 
 def _plain_task_error(error: RayTaskError) -> RayTaskError:
-    plain = RayTaskError(*error.args, code=error.code, cause=error.cause)
+    plain = RayTaskError(*error.args, cause=error.cause)
     for name in (*_DETAILS, "chain"):
         setattr(plain, name, getattr(error, name))
     return plain

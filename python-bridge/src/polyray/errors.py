@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exceptions <-> the fields of the ERROR extension (docs/values.md), and the wrapping of what a task raised.
+
+Invariants: (1) code 0 is an exception of the user's own, other codes are rows of proto/errors.json; (2) absent fields
+are left out; (3) reading never raises: a wrong field becomes text.
+"""
+
+from __future__ import annotations
+
+import builtins
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from polyray.exceptions import (
+    CrossLanguageError,
+    RayError,
+    RayTaskError,
+    UnserializableException,
+    UserCodeException,
+    _BY_NAME,
+    error_of_number,
+)
+
+_TASK_FAILED = _BY_NAME["TASK_FAILED"].code
+_MAX_CAUSES = 16
+
+
+def stack_of(error: BaseException) -> str:
+    """The traceback of an exception as text."""
+    remote = getattr(error, "remote_stack", None)
+    if isinstance(error, RayError) and isinstance(remote, str):
+        return remote
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def error_fields(
+    error: BaseException, opaque: Callable[[BaseException], Any], depth: int = 0
+) -> dict[str, Any]:
+    """The fields of an exception; `opaque` gives its pickled form or None."""
+    if isinstance(error, CrossLanguageError):
+        fields = _js_fields(error)
+    elif isinstance(error, RayError) and type(error).__module__ == "polyray.exceptions":
+        fields = _ray_fields(error)
+    else:
+        fields = {
+            "code": 0,
+            "cls": type(error).__qualname__,
+            "msg": _text_of(error),
+            "lang": "py",
+            "mod": type(error).__module__,
+            "stack": stack_of(error),
+            "orig": opaque(error),
+        }
+    cause = _cause_of(error)
+    if cause is not None and depth < _MAX_CAUSES:
+        fields["cause"] = cause
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # the user's __str__ raised
+        return f"<no text: {type(fault).__name__}>"
+
+
+def _cause_of(error: BaseException) -> Any:
+    own = error.__dict__.get("cause") if isinstance(error, RayError) else None
+    if own is not None:
+        return own
+    if error.__cause__ is not None:
+        return error.__cause__
+    return None if error.__suppress_context__ else error.__context__
+
+
+def _js_fields(error: CrossLanguageError) -> dict[str, Any]:
+    return {
+        "code": 0,
+        "cls": error.class_name,
+        "msg": str(error.args[0]) if error.args else "",
+        "lang": "ts",
+        "name": error.name,
+        "stack": error.js_stack,
+        "props": error.props,
+    }
+
+
+def _ray_fields(error: RayError) -> dict[str, Any]:
+    task = isinstance(error, RayTaskError)
+    row = None if task else _BY_NAME.get(error.code)
+    path = getattr(error, "path", None) if isinstance(error, UnserializableException) else None
+    return {
+        "code": _TASK_FAILED if row is None else row.code,
+        "cls": "RayTaskError" if task else type(error).__name__,
+        "msg": str(error.args[0]) if error.args else "",
+        "lang": "py",
+        "stack": stack_of(error),
+        "task": error.task_name,
+        "taskId": error.task_id,
+        "actorId": error.actor_id,
+        "nodeId": error.node_id,
+        "pid": error.pid,
+        "chain": list(getattr(error, "chain", ())) or None,
+        "props": None if path is None else {"path": path},
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def error_of_fields(fields: dict[Any, Any]) -> BaseException:
+    """The exception of ERROR fields."""
+    code = fields.get("code")
+    error: BaseException
+    if isinstance(code, int) and code > 0:
+        error = _ray_of(code, fields)
+    elif fields.get("lang") == "ts":
+        error = _js_of(fields)
+    else:
+        error = _user_of(fields)
+    return error
+
+
+def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
+    pid = fields.get("pid")
+    error = error_of_number(
+        code,
+        _text(fields.get("msg")) or "",
+        task_name=_text(fields.get("task")),
+        task_id=_text(fields.get("taskId")),
+        actor_id=_text(fields.get("actorId")),
+        node_id=_text(fields.get("nodeId")),
+        pid=pid if isinstance(pid, int) else None,
+        remote_stack=_text(fields.get("stack")),
+        cause=fields.get("cause"),
+    )
+    props = fields.get("props")
+    if isinstance(error, UnserializableException) and isinstance(props, dict):
+        error.path = _text(props.get("path"))
+    if isinstance(error, RayTaskError):
+        chain = fields.get("chain")
+        error.chain = tuple(str(name) for name in chain) if isinstance(chain, list) else ()
+        return error.as_instanceof_cause()
+    return error
+
+
+def _js_of(fields: dict[Any, Any]) -> CrossLanguageError:
+    error = CrossLanguageError(
+        _text(fields.get("msg")) or "", remote_stack=_text(fields.get("stack")), cause=fields.get("cause")
+    )
+    error.class_name = _text(fields.get("cls")) or "Error"
+    error.name = _text(fields.get("name"))
+    error.js_stack = _text(fields.get("stack")) or ""
+    props = fields.get("props")
+    error.props = props if isinstance(props, dict) else None
+    return error
+
+
+def _user_of(fields: dict[Any, Any]) -> BaseException:
+    error = fields.get("orig")
+    if not isinstance(error, BaseException):
+        error = _stand_in(fields)
+    cause = fields.get("cause")
+    if isinstance(cause, BaseException):
+        error.__cause__ = cause
+    return error
+
+
+def _stand_in(fields: dict[Any, Any]) -> BaseException:
+    name = _text(fields.get("cls")) or "Exception"
+    message = _text(fields.get("msg")) or ""
+    cls = getattr(builtins, name, None) if fields.get("mod") == "builtins" else None
+    if isinstance(cls, type) and issubclass(cls, Exception):
+        try:
+            return cls(message)
+        except TypeError:  # it wants other arguments
+            pass
+    return UserCodeException(f"{name}: {message}", remote_stack=_text(fields.get("stack")))
+
+
+def task_error_of(
+    raised: BaseException,
+    *,
+    task_name: str,
+    task_id: str | None = None,
+    actor_id: str | None = None,
+    node_id: str | None = None,
+    pid: int | None = None,
+) -> RayTaskError:
+    """What a task raised, as the RayTaskError of its caller. That of a nested task keeps its own cause."""
+    nested = raised if isinstance(raised, RayTaskError) else None
+    cause = raised if nested is None else nested.cause
+    inner: tuple[str, ...] = ()
+    if nested is not None:
+        inner = nested.chain or ((nested.task_name,) if nested.task_name else ())
+    chain = (task_name, *inner)
+    stack = nested.remote_stack if nested is not None and nested.remote_stack else None
+    if stack is None and isinstance(cause, BaseException):
+        stack = stack_of(cause)
+    error = RayTaskError(
+        f"[task failed] {' > '.join(chain)}: {_describe(cause)}",
+        task_name=task_name,
+        task_id=task_id,
+        actor_id=actor_id,
+        node_id=node_id,
+        pid=pid,
+        remote_stack=stack,
+        cause=cause,
+    )
+    error.chain = chain
+    return error
+
+
+def _describe(cause: Any) -> str:
+    if isinstance(cause, CrossLanguageError):
+        return f"{cause.name or cause.class_name}: {cause.args[0] if cause.args else ''}"
+    if isinstance(cause, BaseException):
+        return f"{type(cause).__qualname__}: {_text_of(cause)}"
+    return f"threw {cause!r}, which is not an error"
