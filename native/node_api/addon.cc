@@ -17,6 +17,7 @@ struct Entry {
 };
 
 const Entry kEntries[] = {
+    {"setErrorFactory", set_error_factory},
     {"startRaylet", start_raylet},
     {"stopRaylet", stop_raylet},
     {"rayletStats", raylet_stats},

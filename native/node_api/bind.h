@@ -8,6 +8,8 @@ namespace polyray::node_api {
 
 using Function = napi_value(napi_env, napi_callback_info);
 
+// convert.cc
+Function set_error_factory;
 // process.cc
 Function start_raylet, stop_raylet, raylet_stats, set_runtime_note, runtime_note;
 // bind_endpoint.cc

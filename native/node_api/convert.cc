@@ -3,13 +3,52 @@
 
 #include "node_api/convert.h"
 
+#include "node_api/bind.h"
+#include "node_api/environment.h"
+
 namespace polyray::node_api {
+
+namespace {
+
+// The error by the environment's factory; null when there is none (or it failed: its own exception is then pending).
+napi_value factory_error(napi_env env, const Status& status) {
+  void* data = nullptr;
+  if (napi_get_instance_data(env, &data) != napi_ok || data == nullptr) return nullptr;
+  const Environment& self = **static_cast<std::shared_ptr<Environment>*>(data);
+  if (self.error_factory == nullptr) return nullptr;
+  napi_value factory = nullptr;
+  napi_value receiver = nullptr;
+  napi_value error = nullptr;
+  napi_get_reference_value(env, self.error_factory, &factory);
+  napi_get_undefined(env, &receiver);
+  napi_value arguments[3] = {make_u32(env, static_cast<uint32_t>(status.code)), make_string(env, status.message),
+                             make_u32(env, static_cast<uint32_t>(status.sys_errno))};
+  return napi_call_function(env, receiver, factory, 3, arguments, &error) == napi_ok ? error : nullptr;
+}
+
+}  // namespace
+
+napi_value set_error_factory(napi_env env, napi_callback_info info) {
+  Arguments<1> a(env, info);
+  napi_valuetype type = napi_undefined;
+  if (a.ok() && (napi_typeof(env, a.raw(0), &type) != napi_ok || type != napi_function)) a.wrong(0, "a function");
+  if (!a.ok()) return nullptr;
+  if (a.self().error_factory != nullptr) napi_delete_reference(env, a.self().error_factory);
+  napi_create_reference(env, a.raw(0), 1, &a.self().error_factory);
+  return nullptr;
+}
 
 napi_value throw_status(napi_env env, const Status& status) {
   bool pending = false;
   napi_is_exception_pending(env, &pending);
   if (pending) return nullptr;
-  napi_value error = nullptr;
+  napi_value error = factory_error(env, status);
+  if (error != nullptr) {
+    napi_throw(env, error);
+    return nullptr;
+  }
+  napi_is_exception_pending(env, &pending);
+  if (pending) return nullptr;
   napi_create_error(env, nullptr, make_string(env, status.message), &error);
   if (error == nullptr) return nullptr;
   set_number(env, error, "code", static_cast<double>(status.code));

@@ -129,6 +129,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uint64_t event_batches = 0, event_records = 0;
   bool starts_raylet = false;
   std::vector<ObjectId> scratch_refs;
+  napi_ref error_factory = nullptr;
 
  private:
   friend struct EnvironmentHooks;

@@ -8,7 +8,7 @@
 //  1. A *handle* (a positive number below 2^31) names an object in this environment. Each function that returns a handle gives the
 //     caller one count of it; `releaseHandle` takes one back. A handle whose counts are gone, or that an earlier attach made, is
 //     refused with OBJECT_FREED (numbers carry a generation).
-//  2. Functions that fail throw an Error with a numeric `code` (proto/errors.json) and `errno`; load.ts makes PolyrayErrors of them.
+//  2. Functions that fail throw what the error factory makes of (code of proto/errors.json, message, errno): PolyrayErrors by load.ts.
 //  3. Nothing rings a bell before `flush()`. Call it once per turn (queueMicrotask); `waitSync` and the event pump flush by themselves.
 //  4. Byte arguments come as (bytes, length): only bytes[0..length) is read, so a caller can reuse one scratch buffer.
 //  5. `out` (a Uint32Array of the attach answer) carries second results, as each function says; it is overwritten by the next call.
@@ -240,6 +240,8 @@ export interface NativeCounters {
 /** The addon's exports. Keep the order of native/node_api/addon.cc. */
 export interface NativeBinding {
   readonly version: string;
+  /** Makes the errors that this environment's functions throw (load.ts sets it). Without one they are Errors with a numeric code. */
+  setErrorFactory(factory: (code: number, message: string, errno: number) => Error): void;
 
   // --- process wide
   /** Starts the node's native thread; it stops with this environment, with the process, or by `stopRaylet`. Returns its socket name. */

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who waits for which handle in this environment.
+//
+// One waiter per get or wait and handle; the first settle takes them all out. `size` is the number of waiters: the store keeps the event
+// loop alive while it is not 0.
+// Invariant: a waiter is settled exactly once, or removed.
+
+/** Something that waits for an object. `bytes` = its envelope when it came along (valid during the call only), else null. */
+export interface Waiter {
+  settle(handle: number, status: number, bytes: Uint8Array | null): void;
+}
+
+/** Waiters by handle. */
+export class Pending {
+  readonly #byHandle = new Map<number, Waiter | Waiter[]>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  add(handle: number, waiter: Waiter): void {
+    const present = this.#byHandle.get(handle);
+    if (present === undefined) this.#byHandle.set(handle, waiter);
+    else if (Array.isArray(present)) present.push(waiter);
+    else this.#byHandle.set(handle, [present, waiter]);
+    this.#size++;
+  }
+
+  /** Takes one waiter back; true when nobody waits for the handle any more. */
+  remove(handle: number, waiter: Waiter): boolean {
+    const present = this.#byHandle.get(handle);
+    if (present === waiter) {
+      this.#byHandle.delete(handle);
+      this.#size--;
+      return true;
+    }
+    if (!Array.isArray(present)) return false;
+    const at = present.indexOf(waiter);
+    if (at < 0) return false;
+    present.splice(at, 1);
+    this.#size--;
+    if (present.length > 0) return false;
+    this.#byHandle.delete(handle);
+    return true;
+  }
+
+  settle(handle: number, status: number, bytes: Uint8Array | null): void {
+    const present = this.#byHandle.get(handle);
+    if (present === undefined) return;
+    this.#byHandle.delete(handle);
+    if (Array.isArray(present)) {
+      this.#size -= present.length;
+      for (const waiter of present) waiter.settle(handle, status, bytes);
+    } else {
+      this.#size--;
+      present.settle(handle, status, bytes);
+    }
+  }
+
+  /** All handles that are waited for. */
+  handles(): number[] {
+    return [...this.#byHandle.keys()];
+  }
+}
