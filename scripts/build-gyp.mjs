@@ -17,18 +17,26 @@ import { ensureVenv } from "./lib/step-venv.mjs";
 const stage = at("build", "gyp");
 const linked = ["binding.gyp", "native", "scripts", "package.json", "node_modules"];
 
-await main(() => withBuildLock(async () => {
-  await ensureVenv(["build"]);
-  mkdirSync(stage, { recursive: true });
-  for (const name of linked) {
-    rmSync(`${stage}/${name}`, { force: true });
-    symlinkSync(at(name), `${stage}/${name}`);
-  }
-  step("node-gyp");
-  const flags = [`--nodedir=${await nodePrefix()}`, `--python=${venvPython}`, "--loglevel=warn", "-j", "2"];
-  await must(nodeBin("node-gyp"), ["configure", "build", ...flags], { cwd: stage });
-  const built = `${stage}/build/Release/polyray.node`;
-  if (!existsSync(built)) throw new SetupError("node-gyp made no polyray.node");
-  const addon = createRequire(import.meta.url)(built);
-  step(`build/gyp/build/Release/polyray.node loads (exports: ${Object.keys(addon).length})`);
-}));
+await main(() =>
+  withBuildLock(async () => {
+    await ensureVenv(["build"]);
+    mkdirSync(stage, { recursive: true });
+    for (const name of linked) {
+      rmSync(`${stage}/${name}`, { force: true });
+      symlinkSync(at(name), `${stage}/${name}`);
+    }
+    step("node-gyp");
+    const flags = [
+      `--nodedir=${await nodePrefix()}`,
+      `--python=${venvPython}`,
+      "--loglevel=warn",
+      "-j",
+      "2",
+    ];
+    await must(nodeBin("node-gyp"), ["configure", "build", ...flags], { cwd: stage });
+    const built = `${stage}/build/Release/polyray.node`;
+    if (!existsSync(built)) throw new SetupError("node-gyp made no polyray.node");
+    const addon = createRequire(import.meta.url)(built);
+    step(`build/gyp/build/Release/polyray.node loads (exports: ${Object.keys(addon).length})`);
+  }),
+);

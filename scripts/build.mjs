@@ -7,8 +7,8 @@ import { parseArgs } from "node:util";
 import { withBuildLock } from "./lib/lock.mjs";
 import { main, SetupError } from "./lib/log.mjs";
 import { needNode } from "./lib/needs.mjs";
-import { nodeModulesFresh } from "./lib/step-npm.mjs";
 import { buildNative } from "./lib/step-native.mjs";
+import { nodeModulesFresh } from "./lib/step-npm.mjs";
 import { buildPython } from "./lib/step-python.mjs";
 import { buildTs } from "./lib/step-ts.mjs";
 import { ensureVenv } from "./lib/step-venv.mjs";
@@ -54,7 +54,8 @@ if (process.argv[1] === import.meta.filename) {
     needNode();
     const unknown = positionals.filter((name) => !steps.includes(name));
     if (unknown.length > 0) throw new SetupError(`no such build step: ${unknown.join(", ")}`);
-    if (!nodeModulesFresh()) throw new SetupError("node_modules does not match package-lock.json", "Run npm ci first.");
+    if (!nodeModulesFresh())
+      throw new SetupError("node_modules does not match package-lock.json", "Run npm ci first.");
     const options = { force: values.force ?? false, sanitize: values.sanitize ?? "" };
     await build(positionals.length > 0 ? positionals : steps, options);
   });

@@ -5,21 +5,26 @@
 // Fails when a test failed, when a suite ran no test, or when a watchdog ended one.
 
 import { parseArgs } from "node:util";
+import { BuildError } from "./build.mjs";
 import { main, SetupError, step } from "./lib/log.mjs";
 import { suites } from "./lib/suites.mjs";
-import { BuildError } from "./build.mjs";
 import { setup } from "./setup.mjs";
 
 function choose(only, files) {
-  const inferred = files.length > 0 && only.length === 0
-    ? [...new Set(files.map((path) => /(?:^|\/)test\/([a-z]+)\//.exec(path)?.[1] ?? "ts"))]
-    : only;
+  const inferred =
+    files.length > 0 && only.length === 0
+      ? [...new Set(files.map((path) => /(?:^|\/)test\/([a-z]+)\//.exec(path)?.[1] ?? "ts"))]
+      : only;
   const unknown = inferred.filter((name) => !suites.some((suite) => suite.name === name));
   if (unknown.length > 0) {
-    throw new SetupError(`no such suite: ${unknown.join(", ")}`, `Suites: ${suites.map((suite) => suite.name).join(", ")}`);
+    throw new SetupError(
+      `no such suite: ${unknown.join(", ")}`,
+      `Suites: ${suites.map((suite) => suite.name).join(", ")}`,
+    );
   }
   return suites.filter((suite) =>
-    inferred.length > 0 ? inferred.includes(suite.name) : suite.required || suite.exists());
+    inferred.length > 0 ? inferred.includes(suite.name) : suite.required || suite.exists(),
+  );
 }
 
 async function setUpFor(chosen) {
@@ -28,7 +33,7 @@ async function setUpFor(chosen) {
   const nativeOnly = names.length === 1 && names[0] === "native";
   await setup({
     groups: ["build", ...(nativeOnly ? [] : ["test"])],
-    steps: tidyOnly ? [] : nativeOnly ? ["native"] : undefined,
+    steps: tidyOnly ? ["ts"] : nativeOnly ? ["native"] : undefined,
     nativeTests: names.includes("native"),
   });
 }
@@ -75,7 +80,13 @@ await main(async () => {
     results.push({ name: "build", passed: 0, failed: error.steps.length, skipped: 0, seconds: 0 });
   }
   for (const suite of chosen) {
-    results.push(await runSuite(suite, { filter: values.k, files: positionals, sanitize: values.sanitize ?? "" }));
+    results.push(
+      await runSuite(suite, {
+        filter: values.k,
+        files: positionals,
+        sanitize: values.sanitize ?? "",
+      }),
+    );
   }
   console.log("");
   for (const result of results) {

@@ -20,22 +20,29 @@ const atLeast = (version, floor) => {
 export function needNode() {
   const found = process.versions.node;
   if (atLeast(found, [20, 19])) return;
-  throw new SetupError(`Node ${found} is too old: 20.19 or newer is needed`, "Install a newer Node.");
+  throw new SetupError(
+    `Node ${found} is too old: 20.19 or newer is needed`,
+    "Install a newer Node.",
+  );
 }
 
 /** The Python that .venv is made with: POLYRAY_PYTHON, else python3 on the path. */
 export function needPython() {
   const wanted = process.env.POLYRAY_PYTHON ?? "python3";
-  const probe = "import sys, venv, ensurepip; print(sys.executable, '%d.%d' % sys.version_info[:2])";
+  const probe =
+    "import sys, venv, ensurepip; print(sys.executable, '%d.%d' % sys.version_info[:2])";
   const answer = capture(wanted, ["-c", probe]);
-  const hint = "Install Python 3.10 or newer with its venv module and headers "
-    + "(Debian: python3 python3-venv python3-dev), or name one by POLYRAY_PYTHON.";
-  if (answer === null) throw new SetupError(`no usable Python: '${wanted}' with venv did not run`, hint);
+  const hint =
+    "Install Python 3.10 or newer with its venv module and headers " +
+    "(Debian: python3 python3-venv python3-dev), or name one by POLYRAY_PYTHON.";
+  if (answer === null)
+    throw new SetupError(`no usable Python: '${wanted}' with venv did not run`, hint);
   const version = answer.split(" ").pop();
   if (!atLeast(version, [3, 10])) {
     throw new SetupError(`Python ${version} is too old: 3.10 or newer is needed`, hint);
   }
-  const header = "import os, sysconfig; print(os.path.exists(sysconfig.get_paths()['include'] + '/Python.h'))";
+  const header =
+    "import os, sysconfig; print(os.path.exists(sysconfig.get_paths()['include'] + '/Python.h'))";
   if (capture(wanted, ["-c", header]) !== "True") {
     throw new SetupError(`Python ${version} has no headers (Python.h)`, hint);
   }
@@ -46,8 +53,10 @@ export function needPython() {
 export function needCompiler() {
   const names = process.env.CXX ? [process.env.CXX] : ["c++", "g++", "clang++"];
   const found = names.find((name) => existsSync(name) || which(name) !== null);
-  const hint = "Install GCC 11 or newer, or Clang 14 or newer (Debian: build-essential), or set CXX.";
-  if (found === undefined) throw new SetupError(`no C++ compiler (looked for ${names.join(", ")})`, hint);
+  const hint =
+    "Install GCC 11 or newer, or Clang 14 or newer (Debian: build-essential), or set CXX.";
+  if (found === undefined)
+    throw new SetupError(`no C++ compiler (looked for ${names.join(", ")})`, hint);
   const version = capture(found, ["-dumpfullversion", "-dumpversion"]) ?? "0";
   const isClang = (capture(found, ["--version"]) ?? "").includes("clang");
   if (!atLeast(version, isClang ? [14] : [11])) {
@@ -70,6 +79,8 @@ export function findCmake() {
 export function needGoogleTest() {
   const roots = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
   if (process.env.GTEST_ROOT || roots.some((path) => existsSync(`${path}/gtest/gtest.h`))) return;
-  throw new SetupError("GoogleTest is missing: the native tests need it",
-    "Install it (Debian: libgtest-dev), or set GTEST_ROOT to where it is.");
+  throw new SetupError(
+    "GoogleTest is missing: the native tests need it",
+    "Install it (Debian: libgtest-dev), or set GTEST_ROOT to where it is.",
+  );
 }

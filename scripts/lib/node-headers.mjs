@@ -22,9 +22,19 @@ export async function nodePrefix() {
   const found = candidates.find((prefix) => prefix !== undefined && hasHeaders(prefix));
   if (found !== undefined) return found;
   note(`this Node has no headers beside it; taking them from ${packaged}@${process.versions.node}`);
-  await must("npm", ["install", "--no-save", "--no-package-lock", "--ignore-scripts", "--prefix",
-    at("build", "node-headers"), `${packaged}@${process.versions.node}`],
-    { hint: "Or set POLYRAY_NODE_PREFIX to a folder with include/node/uv.h for this Node." });
+  await must(
+    "npm",
+    [
+      "install",
+      "--no-save",
+      "--no-package-lock",
+      "--ignore-scripts",
+      "--prefix",
+      at("build", "node-headers"),
+      `${packaged}@${process.versions.node}`,
+    ],
+    { hint: "Or set POLYRAY_NODE_PREFIX to a folder with include/node/uv.h for this Node." },
+  );
   if (!hasHeaders(fetched)) throw new SetupError(`${packaged} carries no headers`);
   return fetched;
 }

@@ -5,11 +5,28 @@
 // a switched branch is judged rightly.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { buildDir, root } from "./paths.mjs";
 
-const SKIPPED = new Set(["node_modules", "__pycache__", ".venv", ".git", ".tap", ".mypy_cache", ".ruff_cache", ".pytest_cache"]);
+const SKIPPED = new Set([
+  "node_modules",
+  "__pycache__",
+  ".venv",
+  ".git",
+  ".tap",
+  ".mypy_cache",
+  ".ruff_cache",
+  ".pytest_cache",
+]);
 
 /** All files below a path (or the file itself), sorted, absolute. Missing paths give none. */
 export function filesBelow(path, accept = () => true) {
@@ -31,7 +48,10 @@ export function hashOf(paths, extra = [], accept = undefined) {
   for (const text of extra) hash.update(`${text}\0`);
   for (const path of paths) {
     for (const file of filesBelow(path, accept)) {
-      hash.update(`${relative(root, file)}\0`).update(readFileSync(file)).update("\0");
+      hash
+        .update(`${relative(root, file)}\0`)
+        .update(readFileSync(file))
+        .update("\0");
     }
   }
   return hash.digest("hex");

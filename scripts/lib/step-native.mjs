@@ -6,14 +6,14 @@
 
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { capture, must, which } from "./exec.mjs";
-import { needCompiler } from "./needs.mjs";
+import { capture, run, which } from "./exec.mjs";
 import { note, SetupError, step } from "./log.mjs";
+import { needCompiler } from "./needs.mjs";
 import { nodePrefix } from "./node-headers.mjs";
 import { at, nodeBin, releaseDir, venvBin } from "./paths.mjs";
-import { ensureCmake } from "./step-venv.mjs";
 import { checkSources, readSources } from "./sources.mjs";
 import { hashOf, isFresh, writeStamp } from "./stamp.mjs";
+import { ensureCmake } from "./step-venv.mjs";
 
 const inputs = () => [at("native"), at("cmake"), at("CMakeLists.txt"), at("package-lock.json")];
 
@@ -54,13 +54,15 @@ export async function buildNative({ sanitize = "", tests = false, force = false 
   const fresh = !force && isFresh(name, hash, outputs(outDir));
   if (fresh && !tests) return;
   verifySources();
-  step(`native${sanitize === "" ? "" : ` with the ${sanitize} sanitizer`}${tests ? " and its tests" : ""}`);
+  step(
+    `native${sanitize === "" ? "" : ` with the ${sanitize} sanitizer`}${tests ? " and its tests" : ""}`,
+  );
   const cmakeJs = await configureArgs(workDir, outDir, sanitize);
-  await must(nodeBin("cmake-js"), ["configure", ...cmakeJs]);
+  await quietly(["configure", ...cmakeJs]);
   const jobs = String(Math.max(1, Math.min(availableParallelism(), 4)));
-  await must(nodeBin("cmake-js"), ["build", ...cmakeJs, "--parallel", jobs]);
+  await quietly(["build", ...cmakeJs, "--parallel", jobs]);
   if (tests) {
-    await must(nodeBin("cmake-js"), ["build", ...cmakeJs, "--parallel", jobs, "--target", "native_tests"]);
+    await quietly(["build", ...cmakeJs, "--parallel", jobs, "--target", "native_tests"]);
   }
   for (const output of outputs(outDir)) {
     if (!existsSync(output)) throw new SetupError(`the native build made no ${output}`);
@@ -68,10 +70,25 @@ export async function buildNative({ sanitize = "", tests = false, force = false 
   writeStamp(name, hash);
 }
 
+// cmake-js with its output held back until it fails; what the compiler says is shown at once.
+async function quietly(args) {
+  const held = [];
+  const onLine = (line) => {
+    if (/\b(error|warning):|^FAILED:|undefined reference/i.test(line)) console.log(line);
+    else held.push(line);
+  };
+  const code = await run(nodeBin("cmake-js"), args, { onLine });
+  if (code === 0) return;
+  console.log(held.slice(-60).join("\n"));
+  throw new SetupError(`cmake-js ${args[0]} ended with code ${code}`);
+}
+
 async function configureArgs(workDir, outDir, sanitize) {
   needCompiler();
   const prefix = await nodePrefix();
-  const napi = capture(process.execPath, ["-p", "require('node-addon-api').include_dir"], { cwd: at() });
+  const napi = capture(process.execPath, ["-p", "require('node-addon-api').include_dir"], {
+    cwd: at(),
+  });
   if (napi === null) throw new SetupError("node-addon-api is not installed", "Run npm ci first.");
   const cmake = await ensureCmake();
   const ninja = which("ninja") ?? `${venvBin}/ninja`;
@@ -84,6 +101,14 @@ async function configureArgs(workDir, outDir, sanitize) {
   };
   const generator = existsSync(ninja) ? ["-G", "Ninja"] : [];
   if (existsSync(ninja)) defines.CMAKE_MAKE_PROGRAM = ninja;
-  return ["--log-level", "warn", "--cmake-path", cmake, "--out", workDir, ...generator,
-    ...Object.entries(defines).map(([key, value]) => `--CD${key}=${value}`)];
+  return [
+    "--log-level",
+    "warn",
+    "--cmake-path",
+    cmake,
+    "--out",
+    workDir,
+    ...generator,
+    ...Object.entries(defines).map(([key, value]) => `--CD${key}=${value}`),
+  ];
 }

@@ -10,13 +10,19 @@ import { dirname, join, relative } from "node:path";
 import { capture, childEnv, must } from "./exec.mjs";
 import { step } from "./log.mjs";
 import { at, buildDir, distDir, releaseDir, root, venvBin, venvPython } from "./paths.mjs";
+import { filesBelow, hashOf, isFresh, writeStamp } from "./stamp.mjs";
 import { buildNative, nativeLayout } from "./step-native.mjs";
 import { ensureCmake, ensureVenv } from "./step-venv.mjs";
-import { filesBelow, hashOf, isFresh, writeStamp } from "./stamp.mjs";
 
 const source = at("python-bridge", "src", "polyray");
-const nativeInputs = () => [at("native"), at("python-bridge", "ext"), at("python-bridge", "pyproject.toml"),
-  at("CMakeLists.txt"), at("cmake"), at("requirements", "build.txt")];
+const nativeInputs = () => [
+  at("native"),
+  at("python-bridge", "ext"),
+  at("python-bridge", "pyproject.toml"),
+  at("CMakeLists.txt"),
+  at("cmake"),
+  at("requirements", "build.txt"),
+];
 
 export async function buildPython({ force = false } = {}) {
   await ensureVenv(["build"]);
@@ -38,7 +44,10 @@ export async function buildPython({ force = false } = {}) {
 }
 
 function installedFolder() {
-  return join(capture(venvPython, ["-c", "import sysconfig; print(sysconfig.get_paths()['platlib'])"]), "polyray");
+  return join(
+    capture(venvPython, ["-c", "import sysconfig; print(sysconfig.get_paths()['platlib'])"]),
+    "polyray",
+  );
 }
 
 async function installWheel() {
@@ -48,16 +57,34 @@ async function installWheel() {
     "build-dir": join(buildDir, "python"),
     "cmake.define.POLYRAY_CORE_ARCHIVE": join(workDir, "libpolyray_core.a"),
   };
-  const env = childEnv({ CMAKE_BUILD_PARALLEL_LEVEL: "2", CMAKE_EXECUTABLE: cmake, CMAKE_GENERATOR: "Ninja" });
-  await must(venvPython, ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps",
-    "--no-build-isolation", "--no-index", "--force-reinstall",
-    ...Object.entries(settings).flatMap(([key, value]) => ["-C", `${key}=${value}`]),
-    at("python-bridge")], { env });
+  const env = childEnv({
+    CMAKE_BUILD_PARALLEL_LEVEL: "2",
+    CMAKE_EXECUTABLE: cmake,
+    CMAKE_GENERATOR: "Ninja",
+  });
+  await must(
+    venvPython,
+    [
+      "-m",
+      "pip",
+      "--disable-pip-version-check",
+      "install",
+      "-q",
+      "--no-deps",
+      "--no-build-isolation",
+      "--no-index",
+      "--force-reinstall",
+      ...Object.entries(settings).flatMap(([key, value]) => ["-C", `${key}=${value}`]),
+      at("python-bridge"),
+    ],
+    { env },
+  );
 }
 
 // Mirrors the .py files: changed ones are copied, ones that are gone are removed.
 function copySources(folder) {
-  const accept = (path) => !path.endsWith(".so") && !path.endsWith(".pyc") && !path.endsWith("_home.json");
+  const accept = (path) =>
+    !path.endsWith(".so") && !path.endsWith(".pyc") && !path.endsWith("_home.json");
   const wanted = new Set(filesBelow(source, accept).map((path) => relative(source, path)));
   for (const path of wanted) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
@@ -71,8 +98,13 @@ function copySources(folder) {
 // What a Python driver needs to start a runtime from this checkout.
 function writeHome(folder) {
   const home = {
-    root, node: process.execPath, dist: distDir, addon: join(releaseDir, "polyray.node"),
-    guardian: join(releaseDir, "polyray-guardian"), python: venvPython, bin: venvBin,
+    root,
+    node: process.execPath,
+    dist: distDir,
+    addon: join(releaseDir, "polyray.node"),
+    guardian: join(releaseDir, "polyray-guardian"),
+    python: venvPython,
+    bin: venvBin,
   };
   const text = `${JSON.stringify(home, null, 2)}\n`;
   if (existsSync(folder)) writeFileSync(join(folder, "_home.json"), text);

@@ -3,7 +3,15 @@
 // Compiles ts/ to dist/ (ESM, declarations, source maps), copies what is not TypeScript, writes
 // the CommonJS entry, and links the command into node_modules/.bin.
 
-import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { run } from "./exec.mjs";
 import { SetupError, step } from "./log.mjs";
@@ -11,7 +19,12 @@ import { at, distDir, nodeBin } from "./paths.mjs";
 import { dropStamp, filesBelow, hashOf, isFresh, writeStamp } from "./stamp.mjs";
 
 const isCode = (path) => /\.(ts|tsx|mts|cts)$/.test(path);
-const inputs = () => [at("ts"), at("tsconfig.json"), at("tsconfig.build.json"), at("package-lock.json")];
+const inputs = () => [
+  at("ts"),
+  at("tsconfig.json"),
+  at("tsconfig.build.json"),
+  at("package-lock.json"),
+];
 
 export async function buildTs({ force = false } = {}) {
   const hash = hashOf(inputs());
@@ -20,9 +33,12 @@ export async function buildTs({ force = false } = {}) {
   if (!force && isFresh("ts", hash, outputs)) return linkCommand();
   step("TypeScript");
   dropStamp("ts");
-  if (!existsSync(join(distDir, "index.js"))) rmSync(at("build", "ts"), { recursive: true, force: true });
-  const code = filesBelow(at("ts"), isCode).length === 0 ? 0
-    : await run(nodeBin("tsc"), ["-p", "tsconfig.build.json"]);
+  if (!existsSync(join(distDir, "index.js")))
+    rmSync(at("build", "ts"), { recursive: true, force: true });
+  const code =
+    filesBelow(at("ts"), isCode).length === 0
+      ? 0
+      : await run(nodeBin("tsc"), ["-p", "tsconfig.build.json"]);
   mkdirSync(distDir, { recursive: true });
   removeOrphans();
   for (const path of filesBelow(at("ts"), (file) => !isCode(file))) {
@@ -47,18 +63,20 @@ function removeOrphans() {
 
 // One instance for both module systems: Node >= 20.19 can require the ESM entry.
 function writeCommonJs() {
-  writeFileSync(join(distDir, "index.cjs"), [
-    "// SPDX-License-Identifier: Apache-2.0",
-    "// The CommonJS entry: the same instance as the ESM one. The graph has no top-level await.",
-    '"use strict";',
-    'module.exports = require("./index.js");',
-    "",
-  ].join("\n"));
-  writeFileSync(join(distDir, "index.d.cts"), [
-    "// SPDX-License-Identifier: Apache-2.0",
-    'export * from "./index.js";',
-    "",
-  ].join("\n"));
+  writeFileSync(
+    join(distDir, "index.cjs"),
+    [
+      "// SPDX-License-Identifier: Apache-2.0",
+      "// The CommonJS entry: the same instance as the ESM one. The graph has no top-level await.",
+      '"use strict";',
+      'module.exports = require("./index.js");',
+      "",
+    ].join("\n"),
+  );
+  writeFileSync(
+    join(distDir, "index.d.cts"),
+    ["// SPDX-License-Identifier: Apache-2.0", 'export * from "./index.js";', ""].join("\n"),
+  );
 }
 
 function linkCommand() {

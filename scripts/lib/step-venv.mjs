@@ -11,8 +11,9 @@ import { at, venvDir, venvPython } from "./paths.mjs";
 import { hashOf, isFresh, writeStamp } from "./stamp.mjs";
 
 const pip = (...args) =>
-  must(venvPython, ["-m", "pip", "--disable-pip-version-check", "install", "-q", ...args],
-    { hint: "pip could not install; its message is above." });
+  must(venvPython, ["-m", "pip", "--disable-pip-version-check", "install", "-q", ...args], {
+    hint: "pip could not install; its message is above.",
+  });
 
 /** Makes .venv and installs the named files of requirements/ where they changed. */
 export async function ensureVenv(groups = ["build"]) {

@@ -6,16 +6,18 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { must, run, which } from "./exec.mjs";
+import { withBuildLock } from "./lock.mjs";
 import { findCmake } from "./needs.mjs";
 import { at, buildDir, nodeBin, root, venvPython } from "./paths.mjs";
-import { buildNative, nativeLayout } from "./step-native.mjs";
-import { withBuildLock } from "./lock.mjs";
 import { filesBelow, hashOf } from "./stamp.mjs";
+import { buildNative, nativeLayout } from "./step-native.mjs";
+import { tapStream } from "./tap-stream.mjs";
 
 const reports = join(buildDir, "reports");
 const isTapTest = (path) => path.endsWith(".test.ts") && !path.includes("/fixtures/");
 const isPytest = (path) => /(^|\/)(test_[^/]*|[^/]*_test)\.py$/.test(path);
-const under = (folder, accept) => filesBelow(at("test", folder), accept).map((path) => relative(root, path));
+const under = (folder, accept) =>
+  filesBelow(at("test", folder), accept).map((path) => relative(root, path));
 
 /** Suites in the order in which they run; `folder` suites run if the folder has tests. */
 export const suites = [
@@ -39,7 +41,9 @@ function reportPath(name) {
 }
 
 const sum = (a, b) => ({
-  passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped,
+  passed: a.passed + b.passed,
+  failed: a.failed + b.failed,
+  skipped: a.skipped + b.skipped,
 });
 const none = { passed: 0, failed: 0, skipped: 0 };
 
@@ -58,7 +62,10 @@ async function runTidy({ timeoutS }) {
     if (/^not ok /.test(line)) counts.failed += 1;
     if (/^skip /.test(line)) counts.skipped += 1;
   };
-  const code = await run(process.execPath, ["--import", "tsx", "test/tidy/main.ts"], { timeoutS, onLine });
+  const code = await run(process.execPath, ["--import", "tsx", "test/tidy/main.ts"], {
+    timeoutS,
+    onLine,
+  });
   return settle(counts, code, "tidy");
 }
 
@@ -68,7 +75,14 @@ async function runNative({ timeoutS, filter, sanitize = "" }) {
   const cmake = findCmake();
   const beside = join(dirname(cmake), "ctest");
   const ctest = existsSync(beside) ? beside : which("ctest");
-  const args = ["--test-dir", nativeLayout(sanitize).workDir, "-j2", "--output-on-failure", "--output-junit", report];
+  const args = [
+    "--test-dir",
+    nativeLayout(sanitize).workDir,
+    "-j2",
+    "--output-on-failure",
+    "--output-junit",
+    report,
+  ];
   const code = await run(ctest, filter ? [...args, "-R", filter] : args, { timeoutS });
   return settle(junitCounts(report), code, "ctest");
 }
@@ -76,19 +90,35 @@ async function runNative({ timeoutS, filter, sanitize = "" }) {
 async function runPytest(folder, { timeoutS, filter, files }) {
   const report = reportPath(`pytest-${folder}.xml`);
   const paths = files?.length ? files : [at("test", folder)];
-  const args = ["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--rootdir", root, "--junitxml", report, ...paths];
+  const args = [
+    "-m",
+    "pytest",
+    "-q",
+    "-rs",
+    "-p",
+    "no:cacheprovider",
+    "--rootdir",
+    root,
+    "--junitxml",
+    report,
+    ...paths,
+  ];
   const code = await run(venvPython, filter ? [...args, "-k", filter] : args, { timeoutS });
   return settle(junitCounts(report), code === 5 ? 0 : code, "pytest");
 }
 
 async function runTap(folder, { timeoutS, filter, files }) {
-  const paths = files?.length ? files
+  const paths = files?.length
+    ? files
     : under(folder, isTapTest).filter((path) => !filter || path.includes(filter));
   if (paths.length === 0) return none;
   await ensureTapPlugins();
-  const report = reportPath(`tap-${folder}.tap`);
-  const code = await run(nodeBin("tap"), ["run", "--reporter=terse", `--output-file=${report}`, ...paths], { timeoutS });
-  return settle(tapCounts(report), code, "tap");
+  const stream = tapStream();
+  const code = await run(nodeBin("tap"), ["run", "--reporter=tap", ...paths], {
+    timeoutS,
+    onStdout: stream.line,
+  });
+  return settle(stream.end(), code, "tap");
 }
 
 // tap generates its test class from the plugins of .taprc; doing that during a run fails the run.
@@ -102,9 +132,18 @@ async function ensureTapPlugins() {
 
 async function runBoth(folder, options) {
   let counts = none;
-  const wants = (accept) => (options.files?.length ? options.files : under(folder, accept)).filter(accept);
-  if (wants(isTapTest).length > 0) counts = sum(counts, await runTap(folder, { ...options, files: options.files?.filter(isTapTest) }));
-  if (wants(isPytest).length > 0) counts = sum(counts, await runPytest(folder, { ...options, files: options.files?.filter(isPytest) }));
+  const wants = (accept) =>
+    (options.files?.length ? options.files : under(folder, accept)).filter(accept);
+  if (wants(isTapTest).length > 0)
+    counts = sum(
+      counts,
+      await runTap(folder, { ...options, files: options.files?.filter(isTapTest) }),
+    );
+  if (wants(isPytest).length > 0)
+    counts = sum(
+      counts,
+      await runPytest(folder, { ...options, files: options.files?.filter(isPytest) }),
+    );
   return counts;
 }
 
@@ -117,31 +156,6 @@ function junitCounts(path) {
     const failed = number("failures") + number("errors");
     const skipped = number("skipped") + number("disabled");
     counts = sum(counts, { passed: number("tests") - failed - skipped, failed, skipped });
-  }
-  return counts;
-}
-
-// Counts the tests of each file (one level below the file in the TAP stream); a file that fails
-// without a failed test (crash, timeout, bad plan) is one failure.
-function tapCounts(path) {
-  const counts = { ...none };
-  if (!existsSync(path)) return counts;
-  let failedInFile = 0;
-  for (const line of readFileSync(path, "utf8").split("\n")) {
-    const point = /^( {0,4})(not ok|ok)\b(?:(?! #).)*( # (?:skip|todo)\b)?/i.exec(line);
-    if (point === null || (point[1] !== "" && point[1] !== "    ")) continue;
-    const ok = point[2] === "ok";
-    if (point[1] === "") {
-      if (!ok && failedInFile === 0) counts.failed += 1;
-      failedInFile = 0;
-    } else if (/# (skip|todo)\b/i.test(line)) {
-      counts.skipped += 1;
-    } else if (ok) {
-      counts.passed += 1;
-    } else {
-      counts.failed += 1;
-      failedInFile += 1;
-    }
   }
   return counts;
 }

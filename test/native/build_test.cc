@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <iterator>
 
-TEST(Build, IsCxx20OrNewer) { EXPECT_GE(__cplusplus, 202002L); }
+TEST(Build, IsCxx20OrNewer) {
+  EXPECT_GE(__cplusplus, 202002L);
+}
 
 TEST(Build, KnowsItsVersion) {
   EXPECT_EQ(2, std::count(std::begin(POLYRAY_VERSION), std::end(POLYRAY_VERSION), '.'));
