@@ -35,6 +35,7 @@ const options: Options = {
   sourceType: "script",
   allowImportExportEverywhere: true,
   allowAwaitOutsideFunction: true,
+  allowSuperOutsideMethod: true, // Found and refused by name, see `Lexical`.
 };
 
 const cache = new Map<string, Analysis>();
@@ -90,10 +91,12 @@ function analyze(source: string): Analysis {
   const asMember = tryParse(`({${source}\n})`);
   const member = asMember.root === null ? undefined : children(asMember.root, "properties")[0];
   if (member !== undefined) return describeMethod(shift(member, 2));
-  throw new SourceProblem(problemText(source, asMember.problem));
+  const isArrow = /^(async\b\s*)?(\(|[\w$]+\s*=>)/.test(source);
+  throw new SourceProblem(problemText(source, isArrow ? expression.problem : asMember.problem));
 }
 
 function problemText(source: string, problem: string): string {
+  if (problem.includes("new.target")) return "it uses `new.target` of the function around it";
   if (source.startsWith("#") || /private (name|field)/i.test(problem)) {
     return "it uses private names (#...) of a class it was taken out of; ship the class instead";
   }

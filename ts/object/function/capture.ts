@@ -73,6 +73,7 @@ class Capturer {
   readonly #drafts: Draft[] = [];
   readonly #environments = new Environments();
   readonly #path: string[] = [];
+  #owner: object | null = null;
 
   constructor(mainUrls: readonly string[]) {
     this.#mainUrls = mainUrls;
@@ -97,11 +98,14 @@ class Capturer {
     throw new UnserializableError(`[cannot be sent] ${path}: ${why}`, { path });
   }
 
-  /** Runs `work` with one more step on the path that errors name. */
-  #at<T>(step: string, work: () => T): T {
+  /** Runs `work` with one more step on the path that errors name; `owner` holds what it captures. */
+  #at<T>(step: string, work: () => T, owner: object | null = this.#owner): T {
+    const outer = this.#owner;
+    this.#owner = owner;
     this.#path.push(step);
     const result = work();
     this.#path.pop();
+    this.#owner = outer;
     return result;
   }
 
@@ -127,7 +131,7 @@ class Capturer {
     const entries: CapturedProperty[] = [];
     for (const key of keys) {
       const item = (value as Record<string, unknown>)[key];
-      entries.push({ key, capture: this.#at(key, () => this.#captureValue(item)) });
+      entries.push({ key, capture: this.#at(key, () => this.#captureValue(item), value) });
     }
     this.#nodes[index] = { type: Array.isArray(value) ? "array" : "object", entries };
     return { kind: "node", node: index };
@@ -205,15 +209,16 @@ class Capturer {
   }
 
   #captureVariables(draft: Draft): void {
-    const { scopes, scriptId } = draft.origin.inspection;
-    const environments = this.#environments.identify(scriptId, scopes);
+    const { inspection } = draft.origin;
+    const { scopes } = inspection;
+    const environments = this.#environments.identify(inspection, this.#owner);
     for (const free of draft.origin.analysis.names.values()) {
       const depth = scopes.findIndex((scope) => Object.hasOwn(scope.variables, free.name));
       if (depth === -1) {
         this.#checkGlobal(free);
         continue;
       }
-      const capture = this.#at(free.name, () => this.#captureVariable(free, depth, draft.origin));
+      const capture = this.#at(free.name, () => this.#captureVariable(free, depth, draft.origin), draft);
       if (capture === null) continue;
       draft.variables.push({ free, environment: environments[depth] ?? -1, capture });
     }

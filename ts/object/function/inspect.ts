@@ -9,7 +9,7 @@
  * Invariants: 1. the slot is empty between calls; 2. remote objects are released after each call.
  */
 
-import { Session } from "node:inspector";
+import type { Session } from "node:inspector";
 
 type AnyFunction = (...args: never[]) => unknown;
 
@@ -47,11 +47,22 @@ let session: Session | null = null;
 
 function openSession(): Session {
   if (session === null) {
-    session = new Session();
-    session.connect();
+    session = connect();
     Object.defineProperty(globalThis, slotKey, { value: slot, configurable: true });
   }
   return session;
+}
+
+function connect(): Session {
+  try {
+    const { Session: InspectorSession } = process.getBuiltinModule("node:inspector");
+    const opened = new InspectorSession();
+    opened.connect();
+    return opened;
+  } catch (cause) {
+    // A Node built or started without the inspector, or one under a permission model.
+    throw new Error("functions cannot be read here: this Node has no inspector", { cause });
+  }
 }
 
 /** Posts to the session and returns the answer. Throws what the inspector reports. */

@@ -12,24 +12,41 @@ import type { BuiltinCapture, Capture, ModuleCapture } from "./descriptor.ts";
 /** Globals that Node defines as enumerable properties; a program's own globals look the same. */
 const enumerableGlobals = new Set([
   "clearImmediate", "clearInterval", "clearTimeout", "fetch", "global", "queueMicrotask",
-  "setImmediate", "setInterval", "setTimeout", "structuredClone", "atob", "btoa", "crypto",
-  "performance", "navigator",
+  "setImmediate", "setInterval", "setTimeout", "structuredClone",
 ]);
+
+/** Globals behind a getter that costs nothing. */
+const cheapGetters = new Set(["process", "Buffer"]);
 
 /** Modules that are not worth listing: internal, deprecated or behind a flag. */
 const unlistedModules = /^_|^(sys|punycode|test|sea|sqlite|wasi|trace_events|inspector)\b/;
 
 let globals: Map<unknown, readonly string[]> | null = null;
 const builtins = new Map<unknown, { specifier: string; exportName: string }>();
-const listedModules = new Set<string>();
+/** How much of `process.moduleLoadList`, which only grows, has been listed. */
+let listed = 0;
 
 /** The name of an intrinsic object or function, or null. */
 export function findIntrinsic(value: unknown): Capture | null {
   globals ??= listGlobals();
   const path = globals.get(value);
   if (path !== undefined) return { kind: "builtin", path } satisfies BuiltinCapture;
-  return findBuiltin(value);
+  return findLazyGlobal(value) ?? findBuiltin(value);
 }
+
+/** A global that Node defines by a getter: it is loaded already if somebody holds its value. */
+function findLazyGlobal(value: unknown): BuiltinCapture | null {
+  if (!isReference(value)) return null;
+  const ownName: unknown = typeof value === "function" ? value.name : value.constructor?.name;
+  if (typeof ownName !== "string" || ownName === "") return null;
+  const name = typeof value === "function" ? ownName : ownName[0]?.toLowerCase() + ownName.slice(1);
+  const descriptor = Object.getOwnPropertyDescriptor(globalThis, name);
+  if (descriptor?.get === undefined || !lazyGlobals.test(name)) return null;
+  const found: unknown = (globalThis as Record<string, unknown>)[name];
+  return found === value ? { kind: "builtin", path: [name] } : null;
+}
+
+const lazyGlobals = /^([A-Z]\w+|atob|btoa|crypto|performance|navigator)$/;
 
 /** What a `builtin` capture stands for in this process. */
 export function resolveIntrinsic(path: readonly string[]): unknown {
@@ -51,10 +68,10 @@ export const transpilerIntrinsics: ReadonlyMap<string, unknown> = new Map([
 
 function findBuiltin(value: unknown): ModuleCapture | null {
   const { moduleLoadList } = process as unknown as { moduleLoadList: readonly string[] };
-  for (const entry of moduleLoadList) {
+  for (; listed < moduleLoadList.length; listed += 1) {
+    const entry = moduleLoadList[listed] ?? "";
     const name = entry.startsWith("NativeModule ") ? entry.slice(13) : "";
-    if (name === "" || name.startsWith("internal/") || listedModules.has(name)) continue;
-    listedModules.add(name);
+    if (name === "" || name.startsWith("internal/")) continue;
     if (!unlistedModules.test(name)) listModule(`node:${name}`);
   }
   const found = builtins.get(value);
@@ -77,6 +94,8 @@ function listGlobals(): Map<unknown, readonly string[]> {
   const roots = new Map<string, object>();
   for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(globalThis))) {
     if (descriptor.enumerable === true && !enumerableGlobals.has(name)) continue;
+    // Other getters load what they give (streams, fetch, all of node: under `node -e`).
+    if (!("value" in descriptor) && !cheapGetters.has(name)) continue;
     const value: unknown = (globalThis as Record<string, unknown>)[name];
     if (!isReference(value) || value === globalThis) continue;
     roots.set(name, value);

@@ -31,16 +31,17 @@ export function exportOf(fn: AnyFunction, origin: Origin, mainUrls: readonly str
   if (url === null || !url.startsWith("file:") || origin.revived !== null) return null;
   if (isMainUrl(url, mainUrls)) return null;
   const scope = moduleScope(origin.inspection.scopes);
-  if (scope === null) return requiredExportOf(fn, url);
-  for (const [local, exportName] of origin.table.exports) {
-    if (scope.variables[local] === fn) return { exportName, via: "import" };
+  for (const [local, exportName] of scope === null ? [] : origin.table.exports) {
+    if (scope?.variables[local] === fn) return { exportName, via: "import" };
   }
-  const range = origin.table.anonymousDefault;
-  const atTop = origin.inspection.scopes[0] === scope;
-  if (atTop && range !== null && origin.offset === range.start) {
-    return { exportName: "default", via: "import" };
-  }
-  return null;
+  if (!origin.table.isModule) return requiredExportOf(fn, url);
+  // A declaration at the top of a module runs once: what stands there is the export. V8 shows no
+  // module scope when nothing of it is closed over, and no binding for an anonymous default.
+  const exportName = origin.offset === null ? undefined : origin.table.declarations.get(origin.offset);
+  const rebound = [...origin.table.exports].some(
+    ([local, name]) => name === exportName && scope !== null && local in scope.variables,
+  );
+  return exportName === undefined || rebound ? null : { exportName, via: "import" };
 }
 
 /** The name under which `exports` of a loaded CommonJS file holds `value`; `*` is all of it. */

@@ -33,8 +33,8 @@ export interface ModuleTable {
   readonly requires: ReadonlyMap<string, readonly RequireBinding[]>;
   /** Local name to exported name. */
   readonly exports: ReadonlyMap<string, string>;
-  /** Where an anonymous `export default` function or class stands. */
-  readonly anonymousDefault: { readonly start: number; readonly end: number } | null;
+  /** Exported function and class declarations: where they start, and the exported name. */
+  readonly declarations: ReadonlyMap<number, string>;
 }
 
 const emptyTable: ModuleTable = {
@@ -43,7 +43,7 @@ const emptyTable: ModuleTable = {
   imports: new Map(),
   requires: new Map(),
   exports: new Map(),
-  anonymousDefault: null,
+  declarations: new Map(),
 };
 
 const tables = new WeakMap<object, ModuleTable>();
@@ -100,6 +100,8 @@ function hasUseStrict(program: AstNode): boolean {
 function readImports(body: readonly AstNode[]): Map<string, ImportBinding> {
   const imports = new Map<string, ImportBinding>();
   for (const node of body) {
+    const statement = child(node, "declaration") ?? node;
+    if (statement.type === "VariableDeclaration") noteAwaitedImports(statement, imports);
     if (node.type !== "ImportDeclaration") continue;
     const specifier = String(child(node, "source")?.["value"]);
     const hasAttributes = children(node, "attributes").length > 0;
@@ -114,16 +116,34 @@ function readImports(body: readonly AstNode[]): Map<string, ImportBinding> {
   return imports;
 }
 
-function readExports(body: readonly AstNode[]): Pick<ModuleTable, "exports" | "anonymousDefault"> {
+/** `const name = await import("x")` at the top is an import that cannot change. */
+function noteAwaitedImports(statement: AstNode, into: Map<string, ImportBinding>): void {
+  if (statement["kind"] !== "const") return;
+  for (const declarator of children(statement, "declarations")) {
+    const awaited = child(declarator, "init");
+    const call = awaited?.type === "AwaitExpression" ? child(awaited, "argument") : null;
+    const specifier = call?.type === "ImportExpression" ? child(call, "source")?.["value"] : null;
+    const id = child(declarator, "id");
+    if (call === null || id === null || typeof specifier !== "string") continue;
+    const hasAttributes = child(call, "options") !== null;
+    if (id.type === "Identifier") into.set(nameOf(id), { specifier, exportName: "*", hasAttributes });
+    for (const property of children(id, "properties")) {
+      const value = child(property, "value");
+      if (property["computed"] === true || value?.type !== "Identifier") continue;
+      into.set(nameOf(value), { specifier, exportName: nameOf(child(property, "key")), hasAttributes });
+    }
+  }
+}
+
+function readExports(body: readonly AstNode[]): Pick<ModuleTable, "exports" | "declarations"> {
   const exports = new Map<string, string>();
-  let anonymousDefault: ModuleTable["anonymousDefault"] = null;
+  const declarations = new Map<number, string>();
   for (const node of body) {
     const declaration = child(node, "declaration");
     if (node.type === "ExportDefaultDeclaration" && declaration !== null) {
-      const id = child(declaration, "id");
+      const id = declaration.type === "Identifier" ? declaration : child(declaration, "id");
       if (id !== null) exports.set(nameOf(id), "default");
-      else if (declaration.type === "Identifier") exports.set(nameOf(declaration), "default");
-      else anonymousDefault = { start: declaration.start, end: declaration.end };
+      else if (isDeclaration(declaration)) declarations.set(declaration.start, "default");
     } else if (node.type === "ExportNamedDeclaration" && child(node, "source") === null) {
       if (declaration !== null) for (const name of declaredNames(declaration)) exports.set(name, name);
       for (const item of children(node, "specifiers")) {
@@ -131,7 +151,16 @@ function readExports(body: readonly AstNode[]): Pick<ModuleTable, "exports" | "a
       }
     }
   }
-  return { exports, anonymousDefault };
+  for (const node of body) {
+    const declaration = child(node, "declaration") ?? node;
+    const exportName = isDeclaration(declaration) ? exports.get(nameOf(child(declaration, "id"))) : undefined;
+    if (exportName !== undefined) declarations.set(declaration.start, exportName);
+  }
+  return { exports, declarations };
+}
+
+function isDeclaration(node: AstNode): boolean {
+  return node.type === "FunctionDeclaration" || node.type === "ClassDeclaration";
 }
 
 function declaredNames(declaration: AstNode): string[] {

@@ -6,9 +6,10 @@
  * Asks V8 (inspect.ts) and the script table; keeps nothing itself.
  */
 
-import { readFileSync, realpathSync } from "node:fs";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { createHash } from "node:crypto";
+import { readFileSync, realpathSync } from "node:fs";
+import type { SourceMap } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { type Analysis, analyzeSource, breakableOffsets } from "./analyze.ts";
 import type { FunctionNode } from "./descriptor.ts";
 import { type Inspection, inspectFunction } from "./inspect.ts";
@@ -64,20 +65,42 @@ export function originOf(fn: AnyFunction): Origin | null {
   };
 }
 
+/** Anchors by script and offset: closures made at one place share them. */
+const anchorCache = new WeakMap<Script, Map<number, number[] | null>>();
+
 /** Anchors for `layOut`: null unless the running text is transpiled and carries its map. */
-export function anchorsOf(origin: Origin): number[] | null {
-  const { script, offset, source, analysis } = origin;
-  if (origin.revived !== null) return null;
+export function anchorsOf(origin: Origin): readonly number[] | null {
+  const { script, offset } = origin;
   if (script === null || script.sourceMap === null || offset === null) return null;
+  let ofScript = anchorCache.get(script);
+  if (ofScript === undefined) {
+    ofScript = new Map();
+    anchorCache.set(script, ofScript);
+  }
+  let anchors = ofScript.get(offset);
+  if (anchors === undefined) {
+    anchors = findAnchors(origin, script, script.sourceMap, offset);
+    ofScript.set(offset, anchors);
+  }
+  return anchors;
+}
+
+function findAnchors(
+  { source, analysis }: Origin,
+  script: Script,
+  sourceMap: SourceMap,
+  offset: number,
+): number[] | null {
   const anchors: number[] = [];
   for (const at of new Set([0, ...breakableOffsets(source, analysis.form)])) {
-    const { line, column } = positionAt(script, offset + at);
-    const entry = script.sourceMap.findEntry(line - script.line, column);
+    const position = positionAt(script, offset + at);
+    const [line, column] = [position.line - script.line, position.column];
+    const entry = sourceMap.findEntry(line, column);
     if (!("originalLine" in entry)) continue;
-    const exact = entry.generatedLine === line - script.line && entry.generatedColumn === column;
+    const exact = entry.generatedLine === line && entry.generatedColumn === column;
     if (exact || at === 0) anchors.push(at, entry.originalLine, entry.originalColumn);
   }
-  return anchors.length > 0 && anchors[0] === 0 ? anchors : null;
+  return anchors[0] === 0 ? anchors : null;
 }
 
 /** True for the script the process was started with: a worker must not run it again. */

@@ -45,7 +45,8 @@ export function scriptFor(scriptId: string, source: string, line: number, column
   }
   if (script.text === null) {
     setText(script, readSource(script.url));
-    if (findSource(script, source, line, column) === null) loadFromDebugger(scriptId, script);
+    // Evaluated code without a name has no imports and no place: not worth asking.
+    if (script.url !== "" && findSource(script, source, line, column) === null) loadFromDebugger(scriptId, script);
   }
   return script;
 }
@@ -82,14 +83,14 @@ export function positionAt(script: Script, offset: number): { line: number; colu
 
 function urlOf(scriptId: string): string {
   if (!urls.has(scriptId)) {
-    post("Profiler.enable");
+    // Asked without Profiler.enable: its disable would end a coverage run of the program.
     try {
       const listing = post<{ result: { scriptId: string; url: string }[] }>(
         "Profiler.getBestEffortCoverage",
       );
       for (const entry of listing.result) urls.set(entry.scriptId, entry.url);
-    } finally {
-      post("Profiler.disable");
+    } catch {
+      // A V8 that wants it enabled: the debugger knows as well.
     }
   }
   if (!urls.has(scriptId)) withDebugger(() => undefined);

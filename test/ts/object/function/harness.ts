@@ -6,9 +6,9 @@
  */
 
 import { execFile } from "node:child_process";
-import { mkdtempSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { buildSync } from "esbuild";
@@ -31,15 +31,13 @@ export interface Outcome {
 
 export interface Project {
   readonly folder: string;
-  /** Writes files (by relative path). */
-  write(files: Record<string, string>): void;
   /** Runs the driver, then revives and calls what it shipped in a second process. */
   ship(mode: Mode, main: string, nodeArgs?: string[]): Promise<Map<string, Outcome>>;
   run(mode: Mode, main: string, nodeArgs?: string[], args?: string[]): Promise<string>;
   remove(): void;
 }
 
-/** The folder with the bundles; drivers import `./polyray-fn.mjs` or `./polyray-fn.cjs`. */
+/** A copy of the fixtures, with the bundles, the driver's `ship` and the worker beside them. */
 export function makeProject(): Project {
   const folder = mkdtempSync(join(tmpdir(), "polyray-fn-"));
   const entry = join(root, "ts/object/function/index.ts");
@@ -48,13 +46,14 @@ export function makeProject(): Project {
     buildSync({ entryPoints: [entry], outfile, bundle: true, platform: "node", format, target: "node20" });
   }
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
-  const write = (files: Record<string, string>): void => {
-    for (const [path, text] of Object.entries(files)) {
-      mkdirSync(dirname(join(folder, path)), { recursive: true });
-      writeFileSync(join(folder, path), text);
-    }
-  };
-  write({ "driver.mjs": driverText("esm"), "driver.cjs": driverText("cjs"), "worker.mjs": workerText });
+  const fixtures = fileURLToPath(new URL("fixtures/", import.meta.url));
+  cpSync(fixtures, folder, { recursive: true });
+  for (const kind of ["esm", "cjs"]) {
+    for (const file of ["lib.ts", "main.ts"]) cpSync(join(fixtures, file), join(folder, kind, file));
+  }
+  writeFileSync(join(folder, "driver.mjs"), driverText("esm"));
+  writeFileSync(join(folder, "driver.cjs"), driverText("cjs"));
+  writeFileSync(join(folder, "worker.mjs"), workerText);
   const start = async (mode: Mode, main: string, nodeArgs: string[] = [], args: string[] = []) => {
     const tsx = join(root, "node_modules/tsx/dist/cli.mjs");
     const argv = {
@@ -80,7 +79,7 @@ export function makeProject(): Project {
     return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
   };
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  return { folder, write, ship, run: start, remove };
+  return { folder, ship, run: start, remove };
 }
 
 /** `ship({ name: [fn, ...args] })`: describes, sends to a worker process, prints the outcomes. */
