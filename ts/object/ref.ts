@@ -118,7 +118,7 @@ let scopes: AsyncLocalStorage<RefScope> | null = null;
 
 /** An explicit scope: `using scope = refScope(); const r = scope.add(put(1));`. */
 export function refScope(): RefScope;
-/** Runs `body`; refs made in it (also after its awaits) are dropped at its end, except those kept by `scope.keep`. */
+/** Runs `body`; refs made in it (also after its awaits) are dropped at its end, except its result and what `scope.keep` took. */
 export function refScope<R>(body: (scope: RefScope) => R): R;
 export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
   const scope = new RefScope();
@@ -131,7 +131,16 @@ export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
     scope[Symbol.dispose]();
     throw error;
   }
-  if (result instanceof Promise) return result.finally(() => scope[Symbol.dispose]()) as R;
-  scope[Symbol.dispose]();
-  return result;
+  if (result instanceof Promise) return result.then(keepResult, fail) as R;
+  return keepResult(result);
+
+  function keepResult<V>(value: V): V {
+    if (value instanceof ObjectRef) scope.keep(value);
+    scope[Symbol.dispose]();
+    return value;
+  }
+  function fail(error: unknown): never {
+    scope[Symbol.dispose]();
+    throw error;
+  }
 }

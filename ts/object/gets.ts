@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// The three ways to wait without blocking: one value, many values, some of many. Each is a small object with a promise.
+//
+// A waiter holds its refs, so that none is collected while it waits. Time limits and signals end only the wait, never the work.
+// Invariant: after the promise is settled no timer, listener or waiter of it is left.
+
+import { makeError } from "../base/errors.ts";
+import { ObjectStatus } from "../native/binding.ts";
+import type { Waiter } from "./pending.ts";
+import { ObjectRef } from "./ref.ts";
+import type { ObjectStore } from "./store.ts";
+
+/** How long to wait. */
+export interface WaitOptions {
+  /** 0 = look once. */
+  readonly timeoutMs?: number;
+  /** Ends the wait with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Timer and abort listener of one wait. */
+class Limits {
+  #timer: NodeJS.Timeout | null = null;
+  #signal: AbortSignal | null = null;
+  readonly #abort: () => void;
+
+  constructor(options: WaitOptions, onTimeout: () => void, onAbort: (reason: unknown) => void) {
+    this.#abort = () => onAbort(this.#signal?.reason);
+    const { timeoutMs, signal } = options;
+    if (signal !== undefined) {
+      this.#signal = signal;
+      if (signal.aborted) queueMicrotask(this.#abort);
+      else signal.addEventListener("abort", this.#abort, { once: true });
+    }
+    if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
+      this.#timer = setTimeout(onTimeout, Math.min(timeoutMs, 2 ** 31 - 1));
+    }
+  }
+
+  end(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#signal?.removeEventListener("abort", this.#abort);
+  }
+}
+
+function timeoutError(id: string, options: WaitOptions | null): Error {
+  return makeError("GET_TIMEOUT", `${id} was not ready within ${options?.timeoutMs ?? 0} ms`);
+}
+
+/** Waits for one value. REQUIRES: the store is subscribed to the pending handle. */
+export class OneGet<T> implements Waiter {
+  readonly promise: Promise<T>;
+  readonly #store: ObjectStore;
+  readonly #ref: ObjectRef<T>;
+  readonly #limits: Limits | null;
+  #resolve!: (value: T) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor(store: ObjectStore, ref: ObjectRef<T>, handle: number, options: WaitOptions | null) {
+    this.#store = store;
+    this.#ref = ref;
+    this.promise = new Promise<T>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#limits =
+      options === null
+        ? null
+        : new Limits(options, () => this.#stop(handle, timeoutError(ref.id, options)), (reason) => this.#stop(handle, reason));
+    store.addWaiter(handle, this);
+  }
+
+  settle(handle: number, status: number, bytes: Uint8Array | null): void {
+    this.#limits?.end();
+    try {
+      this.#resolve(this.#store.valueOf(handle, status, bytes, this.#ref) as T);
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+
+  #stop(handle: number, error: unknown): void {
+    this.#limits?.end();
+    this.#store.removeWaiter(handle, this);
+    this.#reject(error);
+  }
+}
+
+/** Waits for all values of a list. */
+export class ManyGet implements Waiter {
+  readonly promise: Promise<unknown[]>;
+  readonly #store: ObjectStore;
+  readonly #values: unknown[];
+  /** Positions that wait for a handle, with their ref. */
+  readonly #places = new Map<number, { ref: ObjectRef<unknown>; at: number[] }>();
+  readonly #limits: Limits | null = null;
+  #done = false;
+  #left: number;
+  #resolve!: (values: unknown[]) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor(store: ObjectStore, refs: readonly ObjectRef<unknown>[], options: WaitOptions | null) {
+    this.#store = store;
+    this.#values = new Array(refs.length);
+    this.promise = new Promise<unknown[]>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as ObjectRef<unknown>;
+      const handle = ObjectRef.handleOf(ref);
+      const place = this.#places.get(handle);
+      if (place === undefined) this.#places.set(handle, { ref, at: [i] });
+      else place.at.push(i);
+    }
+    this.#left = this.#places.size;
+    if (this.#left === 0) this.#resolve(this.#values);
+    for (const place of [...this.#places.values()]) {
+      if (this.#done) break;
+      store.readOrWait(place.ref, this);
+    }
+    if (options !== null && !this.#done && this.#left > 0) {
+      const stop = (error: unknown) => this.#fail(error);
+      this.#limits = new Limits(options, () => stop(timeoutError(`${this.#left} of ${refs.length} values`, options)), stop);
+    }
+  }
+
+  settle(handle: number, status: number, bytes: Uint8Array | null): void {
+    const place = this.#places.get(handle);
+    if (place === undefined || this.#done) return;
+    this.#places.delete(handle);
+    try {
+      const value = this.#store.valueOf(handle, status, bytes, place.ref);
+      for (const at of place.at) this.#values[at] = value;
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    if (--this.#left > 0) return;
+    this.#done = true;
+    this.#limits?.end();
+    this.#resolve(this.#values);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#limits?.end();
+    for (const handle of this.#places.keys()) this.#store.removeWaiter(handle, this);
+    this.#reject(error);
+  }
+}
+
+/** Waits for `needed` of the refs, without reading values. */
+export class WaitSome<R extends ObjectRef<unknown>> implements Waiter {
+  readonly promise: Promise<{ ready: R[]; notReady: R[] }>;
+  readonly #store: ObjectStore;
+  readonly #refs: readonly R[];
+  readonly #handles: number[] = [];
+  readonly #needed: number;
+  readonly #waiting = new Set<number>();
+  readonly #settled = new Set<number>();
+  readonly #limits: Limits | null = null;
+  #done = false;
+  #resolve!: (split: { ready: R[]; notReady: R[] }) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor(store: ObjectStore, refs: readonly R[], needed: number, options: WaitOptions | null) {
+    this.#store = store;
+    this.#refs = refs;
+    this.#needed = needed;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    for (const ref of refs) {
+      const handle = ObjectRef.handleOf(ref);
+      this.#handles.push(handle);
+      if (this.#waiting.has(handle) || this.#settled.has(handle)) continue;
+      if (store.native.subscribe(handle, false) === ObjectStatus.pending) this.#waiting.add(handle);
+      else this.#settled.add(handle);
+    }
+    for (const handle of this.#waiting) store.addWaiter(handle, this);
+    if (this.#enough()) return;
+    if (options !== null) {
+      this.#limits = new Limits(options, () => this.#end(), (reason) => this.#end(reason ?? new Error("aborted")));
+    }
+  }
+
+  settle(handle: number): void {
+    this.#waiting.delete(handle);
+    this.#settled.add(handle);
+    this.#enough();
+  }
+
+  #enough(): boolean {
+    if (this.#done) return true;
+    if (this.#settled.size < this.#needed && this.#waiting.size > 0) return false;
+    this.#end();
+    return true;
+  }
+
+  #end(error?: unknown): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#limits?.end();
+    for (const handle of this.#waiting) this.#store.removeWaiter(handle, this);
+    if (error !== undefined) return this.#reject(error);
+    const ready: R[] = [];
+    const notReady: R[] = [];
+    for (let i = 0; i < this.#refs.length; i++) {
+      // More than asked for may be settled: the rest counts as not ready, as in Ray.
+      const isReady = ready.length < this.#needed && this.#settled.has(this.#handles[i] as number);
+      (isReady ? ready : notReady).push(this.#refs[i] as R);
+    }
+    this.#resolve({ ready, notReady });
+  }
+}

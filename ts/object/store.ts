@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+// The object store as one JS environment sees it: values in and out, refs, waiting. One per attach.
+//
+// Owns the attachment of this environment, the table of live zero-copy buffers, the waiters, and the scratch memory into which small
+// envelopes are written. Everything else that arrives (calls, answers, pushes) goes to `onEvent`, one record at a time.
+// Invariants: (1) bells are flushed once per turn, before the event loop goes on; (2) the loop is kept alive only while somebody waits
+// (waiters or `hold`); (3) two reads of one live zero-copy object share one buffer; (4) after `close` every method throws ClosedError
+// and finalizers do nothing.
+
+import { makeError, PolyrayError } from "../base/errors.ts";
+import { type AttachInfo, type AttachOptions, EventKind, envelopeRefs, type NativeBinding, ObjectStatus, Rec } from "../native/binding.ts";
+import { EventReader } from "../native/events.ts";
+import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
+import { Pending, type Waiter } from "./pending.ts";
+import { ObjectRef, type RefHome } from "./ref.ts";
+import { decode, type DecodeContext, type EncodeContext, type Encoded, encode, plainContext } from "./serialize.ts";
+
+/** How values with handles and functions are encoded and decoded: the api and the worker give it. */
+export type ValueHooks = Pick<EncodeContext, "handleOf" | "encodeFunction"> & Pick<DecodeContext, "makeHandle" | "decodeFunction">;
+
+/** Options of `ObjectStore.open`. */
+export interface StoreOptions {
+  readonly attach: AttachOptions;
+  readonly hooks?: ValueHooks;
+  /** Gets every record that is not about waiting for objects; the reader stands on it. */
+  readonly onEvent?: (reader: EventReader) => void;
+  /** Called after the records of a batch were handled. */
+  readonly onBatchEnd?: () => void;
+}
+
+/** Largest envelope that is copied through the scratch memory. */
+const scratchBytes = 64 * 1024;
+/** How long a synchronous put waits for room. */
+const putWaitMs = 2000;
+
+/** The store, attached. */
+export class ObjectStore implements RefHome {
+  readonly native: NativeBinding;
+  readonly info: AttachInfo;
+  /** For `encode`, `encodeArgs`, `decode`, `decodeArgs`. */
+  readonly context: EncodeContext & DecodeContext;
+  readonly pending = new Pending();
+  readonly collected: FinalizationRegistry<number>;
+  readonly #out: Uint32Array;
+  readonly #reader: EventReader;
+  readonly #onEvent: ((reader: EventReader) => void) | null;
+  readonly #onBatchEnd: (() => void) | null;
+  readonly #buffers = new Map<number, WeakRef<ArrayBuffer>>();
+  readonly #bufferOfValue = new WeakMap<object, ArrayBuffer>();
+  readonly #bufferEnds: FinalizationRegistry<number>;
+  #scratch = new Uint8Array(scratchBytes);
+  #flushDue = false;
+  #holds = 0;
+  #alive = false;
+  #closed = false;
+  readonly #flush = (): void => {
+    this.#flushDue = false;
+    if (!this.#closed) this.native.flush();
+  };
+
+  private constructor(native: NativeBinding, options: StoreOptions) {
+    this.native = native;
+    this.#onEvent = options.onEvent ?? null;
+    this.#onBatchEnd = options.onBatchEnd ?? null;
+    this.info = native.attach(options.attach, (bytes, extras) => this.#sink(bytes, extras));
+    this.#out = this.info.out;
+    this.#reader = new EventReader(this.info);
+    this.collected = new FinalizationRegistry((handle) => this.dropRef(handle));
+    this.#bufferEnds = new FinalizationRegistry((handle) => {
+      if (this.#buffers.get(handle)?.deref() === undefined) this.#buffers.delete(handle);
+    });
+    const hooks = options.hooks ?? plainContext;
+    this.context = {
+      refIdOf: (value) => (value instanceof ObjectRef && ObjectRef.handleOf(value) !== 0 ? value.id : null),
+      handleOf: (value) => hooks.handleOf(value),
+      encodeFunction: (fn) => hooks.encodeFunction(fn),
+      makeRef: (id) => this.importRef(id),
+      makeHandle: (meta, ref) => hooks.makeHandle(meta, ref),
+      decodeFunction: (payload) => hooks.decodeFunction(payload),
+    };
+  }
+
+  /** Attaches this environment. */
+  static open(native: NativeBinding, options: StoreOptions): ObjectStore {
+    return new ObjectStore(native, options);
+  }
+
+  get isOpen(): boolean {
+    return !this.#closed && this.native.isAttached();
+  }
+
+  /** Detaches. Pending gets are rejected with `reason`. */
+  close(reason: PolyrayError = makeError("CLOSED", "the runtime was shut down")): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const waiting = this.pending.handles();
+    this.closeReason = reason;
+    this.native.detach();
+    for (const handle of waiting) this.pending.settle(handle, closedStatus, null);
+    this.#buffers.clear();
+  }
+
+  /** Why the store is closed; null while it is open. */
+  closeReason: PolyrayError | null = null;
+
+  // --- refs
+
+  /** A ref that takes over one count of the handle. */
+  refOf<T = unknown>(handle: number): ObjectRef<T> {
+    return new ObjectRef<T>(this, handle);
+  }
+
+  /** The ref of an id inside a value: when the object is gone, a ref whose `get` fails. */
+  importRef(id: string): ObjectRef {
+    return new ObjectRef(this, this.native.handleOfId(id), id);
+  }
+
+  /** The ref of an id that a program names. Throws ObjectFreedError when the object is gone or was never known here. */
+  refOfId(id: string): ObjectRef {
+    const handle = this.native.handleOfId(id);
+    if (handle === 0) throw makeError("OBJECT_FREED", `no object ${id} is known`);
+    return new ObjectRef(this, handle, id);
+  }
+
+  dropRef(handle: number): void {
+    if (this.#closed) return;
+    // The number may name another object later.
+    if (this.#buffers.size > 0) this.#buffers.delete(handle);
+    this.native.releaseHandle(handle);
+    if (this.pending.size > 0) this.pending.settle(handle, ObjectStatus.gone, null);
+  }
+
+  idOf(handle: number): string {
+    return this.native.idOf(handle);
+  }
+
+  // --- values in
+
+  encode(value: unknown, name = "value"): Encoded {
+    return encode(value, this.context, name);
+  }
+
+  /** Stores a value. Waits a short time for room, then throws ObjectStoreFullError. */
+  put<T>(value: T): ObjectRef<T> {
+    this.#check();
+    return this.refOf<T>(this.putEncoded(this.encode(value), putWaitMs));
+  }
+
+  /** As `put`, waiting for room without blocking, `timeoutMs` at most. */
+  async putAsync<T>(value: T, timeoutMs = 60_000): Promise<ObjectRef<T>> {
+    this.#check();
+    const encoded = this.encode(value);
+    const end = Date.now() + timeoutMs;
+    for (let delayMs = 5; ; delayMs = Math.min(delayMs * 2, 200)) {
+      try {
+        return this.refOf<T>(this.putEncoded(encoded, 0));
+      } catch (error) {
+        if (!(error instanceof PolyrayError) || error.code !== "OBJECT_STORE_FULL" || Date.now() >= end) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      this.#check();
+    }
+  }
+
+  /** Stores an envelope; returns a handle with one count. flags: EntryFlag. */
+  putEncoded(encoded: Encoded, waitMs = putWaitMs, flags = 0): number {
+    const native = this.native;
+    if (encoded.size <= scratchBytes) {
+      encoded.writeTo(this.#scratch);
+      this.flushSoon();
+      return native.putSmall(this.#scratch, encoded.size, envelopeRefs, flags);
+    }
+    const target = native.putBegin(encoded.size, waitMs);
+    const put = this.#out[0] as number;
+    try {
+      encoded.writeTo(target);
+    } catch (error) {
+      native.putAbort(put);
+      throw error;
+    }
+    this.flushSoon();
+    return native.putSeal(put, envelopeRefs, flags);
+  }
+
+  /** Bytes for a (bytes, length) argument pair, valid until the next call of this store. The length is `encoded.size`. */
+  stage(encoded: Encoded): Uint8Array {
+    if (encoded.size > this.#scratch.length) {
+      if (encoded.size > 1024 * 1024) return encoded.toBytes();
+      this.#scratch = new Uint8Array(2 ** Math.ceil(Math.log2(encoded.size)));
+    }
+    encoded.writeTo(this.#scratch);
+    return this.#scratch;
+  }
+
+  /** Seals return `index` of an incoming call. False: somebody sealed it before. */
+  sealReturn(call: number, index: number, encoded: Encoded, isError: boolean): boolean {
+    const native = this.native;
+    this.flushSoon();
+    if (encoded.size <= scratchBytes) return native.returnSmall(call, index, this.stage(encoded), encoded.size, envelopeRefs, isError);
+    const target = native.returnBegin(call, index, encoded.size);
+    const open = this.#out[0] as number;
+    try {
+      encoded.writeTo(target);
+    } catch (error) {
+      native.putAbort(open);
+      throw error;
+    }
+    return native.returnSeal(open, envelopeRefs, isError);
+  }
+
+  /** Seals the only return of an incoming call and replies (ReplyStatus ok, error or cancelled). */
+  replyWith(call: number, encoded: Encoded, status: number): void {
+    this.flushSoon();
+    if (encoded.size <= scratchBytes) {
+      this.native.returnAndReply(call, this.stage(encoded), encoded.size, envelopeRefs, status);
+      return;
+    }
+    this.sealReturn(call, 0, encoded, status !== 0);
+    this.native.reply(call, status);
+  }
+
+  // --- values out
+
+  /** The value of a ref. Rejects with the stored error, GetTimeoutError, the signal's reason, or why there is no value. */
+  get<T>(ref: ObjectRef<T>, options: WaitOptions | null = null): Promise<T> {
+    try {
+      const handle = ObjectRef.handleOf(ref);
+      const bytes = this.#read(handle, true);
+      if (bytes !== null) return this.#settled(handle, bytes) as Promise<T>;
+      const status = this.#out[0] as number;
+      if (status !== ObjectStatus.pending) return Promise.reject(this.#absent(status, ref.id));
+      return new OneGet<T>(this, ref, handle, options).promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** The values of many refs, in order. Rejects with the first error. */
+  getAll(refs: readonly ObjectRef<unknown>[], options: WaitOptions | null = null): Promise<unknown[]> {
+    try {
+      this.#check();
+      return new ManyGet(this, refs, options).promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Waits until `numReturns` of the refs are settled, or the time is over. Order is kept. */
+  wait<R extends ObjectRef<unknown>>(
+    refs: readonly R[],
+    numReturns: number,
+    options: WaitOptions | null = null,
+  ): Promise<{ ready: R[]; notReady: R[] }> {
+    try {
+      this.#check();
+      return new WaitSome<R>(this, refs, numReturns, options).promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Blocks the thread until the value is there. */
+  getSync<T>(ref: ObjectRef<T>, timeoutMs = -1): T {
+    const handle = ObjectRef.handleOf(ref);
+    let bytes = this.#read(handle, false);
+    if (bytes === null && this.#out[0] === ObjectStatus.pending) {
+      if (this.native.waitSync(Uint32Array.of(handle), 1, timeoutMs) === 0) {
+        if (!this.native.isAttached()) throw makeError("LOCAL_RAYLET_DIED", "the runtime ended while the value was waited for");
+        throw makeError("GET_TIMEOUT", `${ref.id} was not ready within ${timeoutMs} ms`);
+      }
+      bytes = this.#read(handle, false);
+    }
+    if (bytes === null) throw this.#absent(this.#out[0] as number, ref.id);
+    return this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) as T;
+  }
+
+  /** The value when it is sealed, else undefined; throws the stored error. */
+  peek(ref: ObjectRef<unknown>): { readonly value: unknown } | undefined {
+    const handle = ObjectRef.handleOf(ref);
+    const bytes = this.#read(handle, false);
+    return bytes === null ? undefined : { value: this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) };
+  }
+
+  /** ObjectStatus of a ref. */
+  status(ref: ObjectRef<unknown>): number {
+    return this.native.status(ObjectRef.handleOf(ref));
+  }
+
+  /** Bytes of the object's envelope; 0 while it is pending. */
+  sizeOf(ref: ObjectRef<unknown>): number {
+    return this.native.objectSize(ObjectRef.handleOf(ref));
+  }
+
+  /**
+   * Ends the pin of a zero-copy value now: the view, its ArrayBuffer, or the value that `get` gave. Its ArrayBuffer is detached.
+   * False when there is nothing of the store behind it.
+   */
+  release(value: object): boolean {
+    let buffer: ArrayBufferLike | undefined;
+    if (ArrayBuffer.isView(value)) buffer = value.buffer;
+    else if (value instanceof ArrayBuffer) buffer = value;
+    else buffer = this.#bufferOfValue.get(value);
+    return buffer instanceof ArrayBuffer && this.native.releaseView(buffer);
+  }
+
+  // --- turns
+
+  /** Rings the bells of this turn once, at its end. Call it after every submission. */
+  flushSoon(): void {
+    if (this.#flushDue) return;
+    this.#flushDue = true;
+    queueMicrotask(this.#flush);
+  }
+
+  /** Keeps the event loop alive until the matching `unhold` (streams, requests, workers). */
+  hold(): void {
+    this.#holds++;
+    this.keepAlive();
+  }
+
+  unhold(): void {
+    this.#holds--;
+    this.keepAlive();
+  }
+
+  /** Adjusts the event source to whether anybody waits. */
+  keepAlive(): void {
+    const alive = this.#holds > 0 || this.pending.size > 0;
+    if (alive === this.#alive || this.#closed) return;
+    this.#alive = alive;
+    this.native.setRef(alive);
+  }
+
+  // --- for gets.ts
+
+  /** Reads and decodes when the object is settled; else subscribes and registers the waiter. */
+  readOrWait(ref: ObjectRef<unknown>, waiter: Waiter): void {
+    const handle = ObjectRef.handleOf(ref);
+    const bytes = this.#read(handle, true);
+    const status = this.#out[0] as number;
+    if (bytes !== null) waiter.settle(handle, status, bytes);
+    else if (status === ObjectStatus.pending) this.addWaiter(handle, waiter);
+    else waiter.settle(handle, status, null);
+  }
+
+  addWaiter(handle: number, waiter: Waiter): void {
+    this.pending.add(handle, waiter);
+    this.keepAlive();
+    this.flushSoon();
+  }
+
+  removeWaiter(handle: number, waiter: Waiter): void {
+    if (this.pending.remove(handle, waiter) && !this.#closed) this.native.unsubscribe(handle);
+    this.keepAlive();
+  }
+
+  /** The value of a settled object, or throws: `bytes` is its envelope when it came along. */
+  valueOf(handle: number, status: number, bytes: Uint8Array | null, ref: ObjectRef<unknown>): unknown {
+    if (bytes !== null) return this.#value(handle, bytes, status === ObjectStatus.error);
+    if (status === ObjectStatus.sealed || status === ObjectStatus.error) {
+      const read = this.#read(handle, false);
+      if (read !== null) return this.#value(handle, read, this.#out[0] === ObjectStatus.error);
+      status = this.#out[0] as number;
+    }
+    throw this.#absent(status, ref.id);
+  }
+
+  // --- inside
+
+  #check(): void {
+    if (this.#closed) throw this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
+  }
+
+  #read(handle: number, subscribe: boolean): Uint8Array | null {
+    if (this.#closed) this.#check();
+    const live = this.#buffers.get(handle)?.deref();
+    if (live !== undefined && live.byteLength > 0) {
+      this.#out[0] = ObjectStatus.sealed;
+      return new Uint8Array(live);
+    }
+    const bytes = this.native.read(handle, subscribe);
+    if (bytes !== null && this.#out[1] === 1 && this.#out[0] === ObjectStatus.sealed) {
+      const buffer = bytes.buffer as ArrayBuffer;
+      this.#buffers.set(handle, new WeakRef(buffer));
+      this.#bufferEnds.register(buffer, handle);
+    }
+    return bytes;
+  }
+
+  #value(handle: number, bytes: Uint8Array, isError: boolean): unknown {
+    const value = decode(bytes, this.context);
+    if (isError) throw value;
+    if (bytes.length >= this.info.zeroCopyBytes && typeof value === "object" && value !== null && this.#buffers.has(handle)) {
+      this.#bufferOfValue.set(value, bytes.buffer as ArrayBuffer);
+    }
+    return value;
+  }
+
+  #settled(handle: number, bytes: Uint8Array): Promise<unknown> {
+    try {
+      return Promise.resolve(this.#value(handle, bytes, this.#out[0] === ObjectStatus.error));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #absent(status: number, id: string): PolyrayError {
+    if (status === closedStatus) return this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
+    if (status === ObjectStatus.gone) return makeError("OBJECT_FREED", `${id} is gone`);
+    return makeError("OBJECT_LOST", `${id} has status ${status}`);
+  }
+
+  #sink(bytes: number, extras: readonly Uint8Array[] | null): void {
+    const reader = this.#reader;
+    reader.begin(bytes, extras);
+    while (reader.next()) {
+      const kind = reader.kind;
+      if (kind === EventKind.objectReady) {
+        // The value outlives the event buffer: views in it must have memory of their own.
+        const value = reader.word(Rec.hasValue) === 1 ? reader.payload() : null;
+        this.pending.settle(reader.word(Rec.handle), reader.word(Rec.status), value);
+      } else if (kind === EventKind.objectGone) {
+        this.pending.settle(reader.word(Rec.handle), ObjectStatus.gone, null);
+      } else {
+        this.#event(reader);
+      }
+      if (this.#closed) return;
+    }
+    this.keepAlive();
+    this.#onBatchEnd?.();
+  }
+
+  // A fault of one handler must not lose the other records.
+  #event(reader: EventReader): void {
+    if (reader.kind === EventKind.shutdown) this.#failAll();
+    try {
+      this.#onEvent?.(reader);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  #failAll(): void {
+    this.closeReason = makeError("LOCAL_RAYLET_DIED", "the runtime ended");
+    for (const handle of this.pending.handles()) this.pending.settle(handle, closedStatus, null);
+  }
+}
+
+/** Settle status of waiters when the store closes. */
+const closedStatus = 255;
