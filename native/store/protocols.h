@@ -61,13 +61,16 @@ void ring_advance(Ring& ring, uint64_t next) {
 }
 
 // --- overflow / starved ------------------------------------------------------------------------------------------
-// Producer with a full ring: says so, then looks once more. `flush` moves what fits; true when nothing is left.
-// The consumer either sees `starved` after its drain, or its drain came first and the retry finds room.
-template <class Sync = RealSync, class A32, class Flush>
-bool overflow_retry(A32& starved, Flush&& flush) {
+// Producer with overflow: `move` puts what fits into the ring and says whether nothing is left. False: the consumer will
+// kick us. It either sees `starved` after its drain, or its drain came first, and then our last look at the ring, which
+// came after `starved` was set, found room.
+template <class Sync = RealSync, class A32, class Move>
+bool overflow_flush(A32& starved, Move&& move) {
   starved.store(1, std::memory_order_relaxed);
   Sync::fence();
-  return flush();
+  if (!move()) return false;
+  starved.store(0, std::memory_order_relaxed);  // or else one kick too many, which is harmless
+  return true;
 }
 
 // Consumer: after it moved head. True: kick the producer (exactly once per request).

@@ -114,21 +114,12 @@ bool RingProducer::move_overflow() {
 }
 
 bool RingProducer::flush() {
-  if (move_overflow()) return true;
+  if (overflow_.empty()) return true;
   if (is_closed()) {
     overflow_.clear();
     return true;
   }
-  std::atomic<uint32_t>& starved = segment_.ring(offset_).starved;
-  // The last look at a full ring must come after `starved` was set, so an attempt that moved something is repeated.
-  for (;;) {
-    const size_t before = overflow_.size();
-    if (overflow_retry(starved, [this] { return move_overflow(); })) {
-      starved.store(0, std::memory_order_relaxed);  // else one kick too many, which is harmless
-      return true;
-    }
-    if (overflow_.size() == before) return false;
-  }
+  return overflow_flush(segment_.ring(offset_).starved, [this] { return move_overflow(); });
 }
 
 void RingProducer::bell() {
