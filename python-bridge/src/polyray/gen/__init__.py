@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated FlatBuffers classes; polyray.task_spec is their door."""
