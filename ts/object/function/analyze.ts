@@ -76,7 +76,17 @@ export function breakableOffsets(source: string, form: SourceForm): number[] {
 
 const noBreakBefore = new Set(["=>", "++", "--"]);
 const noBreakAfter = new Set([
-  "return", "throw", "break", "continue", "yield", "async", "await", "using", "static", "get", "set",
+  "return",
+  "throw",
+  "break",
+  "continue",
+  "yield",
+  "async",
+  "await",
+  "using",
+  "static",
+  "get",
+  "set",
 ]);
 
 export function isMethodForm(form: SourceForm): boolean {
@@ -136,7 +146,8 @@ function shift(root: AstNode, by: number): AstNode {
       node.end = (node.end ?? 0) - by;
     }
     for (const value of Object.values(node)) {
-      if (typeof value === "object" && value !== null && !(value instanceof RegExp)) seen.add(value);
+      if (typeof value === "object" && value !== null && !(value instanceof RegExp))
+        seen.add(value);
     }
   }
   return root;
@@ -153,7 +164,8 @@ function describe(root: AstNode, form: SourceForm, computedKey: Range | null): A
     if (member["static"] !== true || member["computed"] === true || key === null) continue;
     const name = String(key["name"] ?? key["value"]);
     staticNames.add(name);
-    if (member.type === "PropertyDefinition" && key.type !== "PrivateIdentifier") staticFields.add(name);
+    if (member.type === "PropertyDefinition" && key.type !== "PrivateIdentifier")
+      staticFields.add(name);
   }
   const free = findFreeNames(root, heritage, form === "class");
   return { ...free, form, superClass: heritage, computedKey, staticNames, staticFields };

@@ -20,13 +20,29 @@ import type {
   FunctionDescriptor,
   FunctionNode,
 } from "./descriptor.ts";
-import { applyEdits, cellEdit, cellName, type Edit, importMetaName, standingEdits, superName } from "./edits.ts";
+import {
+  applyEdits,
+  cellEdit,
+  cellName,
+  type Edit,
+  importMetaName,
+  standingEdits,
+  superName,
+} from "./edits.ts";
 import { Environments } from "./environments.ts";
 import type { FreeName } from "./free-names.ts";
-import { findIntrinsic } from "./intrinsics.ts";
+import { findIntrinsic, findSymbol } from "./intrinsics.ts";
 import { exportOf, fileOfExports, importedCapture } from "./module-ref.ts";
-import { type AnyFunction, anchorsOf, contentHashOf, isMainUrl, type Origin, originOf, withoutQuery } from "./origin.ts";
-import { holdsFunction, isPlainContainer, isPlainData } from "./plain.ts";
+import {
+  type AnyFunction,
+  anchorsOf,
+  contentHashOf,
+  isMainUrl,
+  type Origin,
+  originOf,
+  withoutQuery,
+} from "./origin.ts";
+import { contentsOf, holdsFunction, isContainer, isPlainContainer, isPlainData } from "./plain.ts";
 import { knownNamespaces, knownRequires } from "./registry.ts";
 
 export interface DescribeOptions {
@@ -34,16 +50,21 @@ export interface DescribeOptions {
   readonly snapshot?: "once" | "now";
   /** File URLs, besides the started script, that a worker must not load. */
   readonly mainUrls?: readonly string[];
+  /** Objects and functions that the value codec carries itself: refs, handles, remote functions. */
+  readonly isValue?: (value: object) => boolean;
 }
 
 const described = new WeakMap<AnyFunction, FunctionDescriptor>();
 
 /** Describes `fn`. Throws `UnserializableError`, naming the variable, when it cannot travel. */
-export function describeFunction(fn: AnyFunction, options: DescribeOptions = {}): FunctionDescriptor {
+export function describeFunction(
+  fn: AnyFunction,
+  options: DescribeOptions = {},
+): FunctionDescriptor {
   const once = options.snapshot !== "now";
   const known = once ? described.get(fn) : undefined;
   if (known !== undefined) return known;
-  const descriptor = new Capturer(options.mainUrls ?? []).describe(fn);
+  const descriptor = new Capturer(options).describe(fn);
   if (once) described.set(fn, descriptor);
   return descriptor;
 }
@@ -68,6 +89,7 @@ interface Draft {
 
 class Capturer {
   readonly #mainUrls: readonly string[];
+  readonly #isValue: (value: object) => boolean;
   readonly #nodes: (DescriptorNode | null)[] = [];
   readonly #indices = new Map<unknown, number>();
   readonly #drafts: Draft[] = [];
@@ -75,8 +97,9 @@ class Capturer {
   readonly #path: string[] = [];
   #owner: object | null = null;
 
-  constructor(mainUrls: readonly string[]) {
+  constructor({ mainUrls = [], isValue = () => false }: DescribeOptions) {
     this.#mainUrls = mainUrls;
+    this.#isValue = isValue;
   }
 
   describe(fn: AnyFunction): FunctionDescriptor {
@@ -87,7 +110,15 @@ class Capturer {
     if (root.kind === "module" && root.ref.via !== "builtin") {
       const { specifier, via } = root.ref;
       const contentHash = contentHashOf(specifier);
-      return { kind: "module", name, isClass, specifier, via, exportName: root.exportName, contentHash };
+      return {
+        kind: "module",
+        name,
+        isClass,
+        specifier,
+        via,
+        exportName: root.exportName,
+        contentHash,
+      };
     }
     this.#finish();
     return { kind: "value", name, isClass, root, nodes: this.#nodes as DescriptorNode[] };
@@ -110,20 +141,43 @@ class Capturer {
   }
 
   #captureValue(value: unknown): Capture {
+    if (typeof value === "symbol") return this.#captureSymbol(value);
+    const isReference =
+      typeof value === "function" || (typeof value === "object" && value !== null);
+    if (!isReference || this.#isValue(value)) return { kind: "value", value };
     if (typeof value === "function") return this.#captureFunction(value);
-    if (typeof value !== "object" || value === null) return { kind: "value", value };
     const index = this.#indices.get(value);
     if (index !== undefined) return { kind: "node", node: index };
     const known = knownNamespaces.get(value);
-    if (known !== undefined) return { kind: "module", ref: known, exportName: "*", interop: "none" };
+    if (known !== undefined)
+      return { kind: "module", ref: known, exportName: "*", interop: "none" };
     if (types.isModuleNamespaceObject(value)) {
       this.#fail("a module namespace cannot be sent; import the module inside the function");
     }
     if (types.isPromise(value)) this.#fail("a promise cannot be sent; await it first");
     const intrinsic = findIntrinsic(value);
     if (intrinsic !== null) return intrinsic;
-    if (isPlainContainer(value) && holdsFunction(value)) return this.#captureContainer(value);
-    return { kind: "value", value };
+    if (!isContainer(value) || !holdsFunction(value)) return { kind: "value", value };
+    return isPlainContainer(value) ? this.#captureContainer(value) : this.#captureCollection(value);
+  }
+
+  #captureSymbol(symbol: symbol): Capture {
+    const known = findSymbol(symbol);
+    if (known !== null) return known;
+    const index = this.#indices.get(symbol);
+    if (index !== undefined) return { kind: "node", node: index };
+    const node = this.#reserve(symbol);
+    this.#nodes[node] = { type: "symbol", description: symbol.description ?? null };
+    return { kind: "node", node };
+  }
+
+  #captureCollection(value: object): Capture {
+    const node = this.#reserve(value);
+    const items = contentsOf(value).map((item, at) =>
+      this.#at(`[${at}]`, () => this.#captureValue(item), value),
+    );
+    this.#nodes[node] = { type: value instanceof Map ? "map" : "set", items };
+    return { kind: "node", node };
   }
 
   #captureContainer(value: object, keys: Iterable<string> = Object.keys(value)): Capture {
@@ -203,7 +257,8 @@ class Capturer {
 
   #checkLexical({ analysis }: Origin): void {
     for (const what of analysis.lexical) {
-      if (what === "super") this.#fail("it uses `super` outside of its class; ship the class instead");
+      if (what === "super")
+        this.#fail("it uses `super` outside of its class; ship the class instead");
       this.#fail(`it uses \`${what}\` of the function or module around it`);
     }
   }
@@ -218,7 +273,11 @@ class Capturer {
         this.#checkGlobal(free);
         continue;
       }
-      const capture = this.#at(free.name, () => this.#captureVariable(free, depth, draft.origin), draft);
+      const capture = this.#at(
+        free.name,
+        () => this.#captureVariable(free, depth, draft.origin),
+        draft,
+      );
       if (capture === null) continue;
       draft.variables.push({ free, environment: environments[depth] ?? -1, capture });
     }
@@ -241,7 +300,8 @@ class Capturer {
     if (imported !== null) return imported;
     const exported = this.#exportedVariable(free.name, value, scope.type, origin);
     if (exported !== null) return exported;
-    if (free.name === "exports" && isPlainContainer(value)) return this.#captureOwnExports(free, value);
+    if (free.name === "exports" && isPlainContainer(value))
+      return this.#captureOwnExports(free, value);
     if (free.name === "module" && value?.constructor?.name === "Module") {
       this.#fail("`module` cannot be sent; use `exports` or a variable");
     }
@@ -311,9 +371,13 @@ class Capturer {
     for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
       if (key === "constructor" || !("value" in descriptor)) continue;
       const value: unknown = descriptor.value;
-      const written = typeof value === "function" && source.includes(Function.prototype.toString.call(value));
+      const written =
+        typeof value === "function" && source.includes(Function.prototype.toString.call(value));
       if (analysis.form === "class" && written) continue;
-      properties.push({ key, capture: this.#at(`prototype.${key}`, () => this.#captureValue(value)) });
+      properties.push({
+        key,
+        capture: this.#at(`prototype.${key}`, () => this.#captureValue(value)),
+      });
     }
     return properties;
   }
@@ -361,7 +425,11 @@ class Capturer {
   }
 }
 
-function functionNode(draft: Draft, edits: readonly Edit[], captured: CapturedVariable[]): FunctionNode {
+function functionNode(
+  draft: Draft,
+  edits: readonly Edit[],
+  captured: CapturedVariable[],
+): FunctionNode {
   const { fn, origin, properties, prototypeProperties } = draft;
   const anchors = anchorsOf(origin);
   const offsets = (anchors ?? []).filter((_, index) => index % 3 === 0);
@@ -376,7 +444,9 @@ function functionNode(draft: Draft, edits: readonly Edit[], captured: CapturedVa
     sourceUrl,
     line,
     column,
-    anchors: anchors?.map((item, index) => (index % 3 === 0 ? (edited.offsets[index / 3] ?? 0) : item)) ?? null,
+    anchors:
+      anchors?.map((item, index) => (index % 3 === 0 ? (edited.offsets[index / 3] ?? 0) : item)) ??
+      null,
     captured,
     properties,
     prototypeProperties,
@@ -400,5 +470,7 @@ function captureModuleLocal(name: string, value: unknown, origin: Origin): Captu
 /** esbuild's `__name(fn, "name")`, whatever it is called after minifying. */
 function isNameWrapper(fn: AnyFunction, source: string): boolean {
   if (fn.length !== 2 || source.length > 120) return false;
-  return /^\((\w+),\s*(\w+)\)\s*=>\s*[\w.]+\(\1,\s*"name",\s*\{\s*value(:\s*\2)?,\s*configurable:\s*(true|!0)\s*\}\)$/.test(source);
+  return /^\((\w+),\s*(\w+)\)\s*=>\s*[\w.]+\(\1,\s*"name",\s*\{\s*value(:\s*\2)?,\s*configurable:\s*(true|!0)\s*\}\)$/.test(
+    source,
+  );
 }

@@ -42,7 +42,10 @@ export interface NodeCapture {
   readonly node: number;
 }
 
-/** A global reached by a path (`["Object", "defineProperty"]`), or a runtime intrinsic. */
+/**
+ * A global reached by a path (`["Object", "defineProperty"]`), or one of `["__name"]`,
+ * `["import.meta", url]`, `["Symbol.for", key]`.
+ */
 export interface BuiltinCapture {
   readonly kind: "builtin";
   readonly path: readonly string[];
@@ -55,12 +58,7 @@ export interface RequireCapture {
 }
 
 /** One edge of the graph. */
-export type Capture =
-  | ValueCapture
-  | ModuleCapture
-  | NodeCapture
-  | BuiltinCapture
-  | RequireCapture;
+export type Capture = ValueCapture | ModuleCapture | NodeCapture | BuiltinCapture | RequireCapture;
 
 /** A captured variable of a function; `eager` when a class needs it while it is being built. */
 export interface CapturedVariable {
@@ -104,13 +102,25 @@ export interface ContainerNode {
   readonly entries: readonly CapturedProperty[];
 }
 
+/** A map (keys and values in turn) or a set that holds functions. */
+export interface CollectionNode {
+  readonly type: "map" | "set";
+  readonly items: readonly Capture[];
+}
+
+/** A symbol of the program's own: the same one for all functions of the descriptor. */
+export interface SymbolNode {
+  readonly type: "symbol";
+  readonly description: string | null;
+}
+
 /** A variable that several shipped functions share and at least one assigns. */
 export interface CellNode {
   readonly type: "cell";
   readonly capture: Capture;
 }
 
-export type DescriptorNode = FunctionNode | ContainerNode | CellNode;
+export type DescriptorNode = FunctionNode | ContainerNode | CollectionNode | SymbolNode | CellNode;
 
 /** A function that is an export of a module other than the main script. */
 export interface ModuleFunction {

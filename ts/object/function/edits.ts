@@ -99,6 +99,7 @@ export function layOut(source: string, anchors: readonly number[]): string {
 function padded(range: Range, text: string, source: string): Edit {
   const replaced = source.slice(range.start, range.end);
   const breaks = replaced.split("\n").length - 1;
-  const room = breaks > 0 ? "\n".repeat(breaks) : " ".repeat(Math.max(0, replaced.length - text.length));
+  const room =
+    breaks > 0 ? "\n".repeat(breaks) : " ".repeat(Math.max(0, replaced.length - text.length));
   return { start: range.start, end: range.end, text: text + room };
 }

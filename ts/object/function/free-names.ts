@@ -70,7 +70,11 @@ interface UseFlags {
 }
 
 const nothing: ReadonlySet<Lexical> = new Set();
-const functionProvides: ReadonlySet<Lexical> = new Set<Lexical>(["this", "arguments", "new.target"]);
+const functionProvides: ReadonlySet<Lexical> = new Set<Lexical>([
+  "this",
+  "arguments",
+  "new.target",
+]);
 const methodProvides: ReadonlySet<Lexical> = new Set<Lexical>([...functionProvides, "super"]);
 const fieldProvides = methodProvides;
 
@@ -112,7 +116,10 @@ class FreeNameWalk {
   }
 
   #resolve(): Map<string, FreeName> {
-    const names = new Map<string, { name: string; references: Reference[]; assigned: boolean; eager: boolean }>();
+    const names = new Map<
+      string,
+      { name: string; references: Reference[]; assigned: boolean; eager: boolean }
+    >();
     for (const use of this.#uses) {
       if (isDeclared(use.scope, use.name)) continue;
       if (use.name === "arguments") {
@@ -248,7 +255,8 @@ class FreeNameWalk {
     const key = node.type === "CallExpression" ? "callee" : "tag";
     const callee = child(node, key);
     if (callee?.type === "Identifier") this.#use(callee, at, { callee: true });
-    else if (callee !== null && isFunctionNode(callee)) this.#walkFunction(callee, at, functionProvides, true);
+    else if (callee !== null && isFunctionNode(callee))
+      this.#walkFunction(callee, at, functionProvides, true);
     else if (callee !== null) this.#walk(callee, at);
     this.#walkAll(children(node, "arguments"), at);
     this.#walkChild(node, "quasi", at);

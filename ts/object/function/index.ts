@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Function shipping: the names other folders use. See docs/functions.md. */
+// Function shipping: the names other folders use. See docs/functions.md.
 
 export { type DescribeOptions, describeFunction } from "./capture.ts";
 export type {
@@ -10,6 +10,6 @@ export type {
   ValueFunction,
 } from "./descriptor.ts";
 export { workerEnvironment, workerExecArgv, workerNodeOptions } from "./exec-args.ts";
-export { type ImportModule, importModule } from "./loader.ts";
-export { reviveFunction } from "./revive.ts";
+export { type ImportModule, importModule, loadModules } from "./loader.ts";
+export { ModulesPending, modulesOf, reviveFunction, reviveFunctionNow } from "./revive.ts";
 export { fromWire, toWire, type WireFunction } from "./wire.ts";

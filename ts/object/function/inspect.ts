@@ -84,7 +84,11 @@ export function post<T>(method: string, params: object = {}): T {
 }
 
 /** Listens to a notification while `run` posts. */
-export function withListener<T>(event: string, listener: (params: T) => void, run: () => void): void {
+export function withListener<T>(
+  event: string,
+  listener: (params: T) => void,
+  run: () => void,
+): void {
   const target = openSession();
   const handler = (message: { params: T }): void => listener(message.params);
   target.on(event, handler);
@@ -112,7 +116,11 @@ export function inspectFunction(fn: AnyFunction): Inspection | null {
     const location = internalProperties.find((entry) => entry.name === "[[FunctionLocation]]");
     const scopeList = internalProperties.find((entry) => entry.name === "[[Scopes]]");
     if (location?.value?.value === undefined) return null;
-    const at = location.value.value as { scriptId: string; lineNumber: number; columnNumber: number };
+    const at = location.value.value as {
+      scriptId: string;
+      lineNumber: number;
+      columnNumber: number;
+    };
     return {
       scriptId: at.scriptId,
       line: at.lineNumber,

@@ -11,8 +11,16 @@ import type { BuiltinCapture, Capture, ModuleCapture } from "./descriptor.ts";
 
 /** Globals that Node defines as enumerable properties; a program's own globals look the same. */
 const enumerableGlobals = new Set([
-  "clearImmediate", "clearInterval", "clearTimeout", "fetch", "global", "queueMicrotask",
-  "setImmediate", "setInterval", "setTimeout", "structuredClone",
+  "clearImmediate",
+  "clearInterval",
+  "clearTimeout",
+  "fetch",
+  "global",
+  "queueMicrotask",
+  "setImmediate",
+  "setInterval",
+  "setTimeout",
+  "structuredClone",
 ]);
 
 /** Globals behind a getter that costs nothing. */
@@ -50,11 +58,22 @@ const lazyGlobals = /^([A-Z]\w+|atob|btoa|crypto|performance|navigator)$/;
 
 /** What a `builtin` capture stands for in this process. */
 export function resolveIntrinsic(path: readonly string[]): unknown {
+  if (path[0] === "Symbol.for") return Symbol.for(path[1] ?? "");
   const transpiled = path.length === 1 ? transpilerIntrinsics.get(path[0] ?? "") : undefined;
   if (transpiled !== undefined) return transpiled;
   let value: unknown = globalThis;
   for (const key of path) value = (value as Record<string, unknown>)[key];
   return value;
+}
+
+/** The name of a symbol that every process has, or null. */
+export function findSymbol(symbol: symbol): BuiltinCapture | null {
+  const key = Symbol.keyFor(symbol);
+  if (key !== undefined) return { kind: "builtin", path: ["Symbol.for", key] };
+  const name = Object.getOwnPropertyNames(Symbol).find(
+    (known) => (Symbol as unknown as Record<string, unknown>)[known] === symbol,
+  );
+  return name === undefined ? null : { kind: "builtin", path: ["Symbol", name] };
 }
 
 /** Functions that transpilers put around a program's functions. */
@@ -105,7 +124,8 @@ function listGlobals(): Map<unknown, readonly string[]> {
     for (const [key, value] of dataProperties(root)) note(table, value, [name, key]);
     const prototype = (root as { prototype?: unknown }).prototype;
     if (!isReference(prototype)) continue;
-    for (const [key, value] of dataProperties(prototype)) note(table, value, [name, "prototype", key]);
+    for (const [key, value] of dataProperties(prototype))
+      note(table, value, [name, "prototype", key]);
   }
   return table;
 }

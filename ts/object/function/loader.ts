@@ -3,7 +3,7 @@
  * Loads modules on behalf of revived functions, relative to the file each function was written in,
  * and compiles code that belongs to such a file.
  *
- * Owns: one `import()` per parent file. Loaders given by `--import` or `--require` apply, since all
+ * Owns: one `import()` per parent file, and the modules loaded so far. Loaders given by `--import` or `--require` apply, since all
  * loads go through Node's default loader.
  */
 
@@ -12,6 +12,7 @@ import { dirname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import vm from "node:vm";
 import type { ModuleRef } from "./descriptor.ts";
+import { knownNamespaces } from "./registry.ts";
 
 /** Loads a module; gives its namespace, or `module.exports` for `require` and `builtin`. */
 export type ImportModule = (ref: ModuleRef) => unknown;
@@ -47,6 +48,42 @@ export function importModule(ref: ModuleRef): unknown {
   return requireOf(specifier)(specifier.startsWith("file:") ? fileURLToPath(specifier) : specifier);
 }
 
+/** Modules that revived functions have used, by `keyOf`. */
+const loaded = new Map<string, unknown>();
+
+/** One name for one module as seen from one file. */
+export function keyOf({ specifier, parentUrl, via }: ModuleRef): string {
+  return `${via} ${parentUrl ?? ""} ${specifier}`;
+}
+
+/** Loads modules, so that `reviveFunctionNow` finds them. */
+export async function loadModules(
+  refs: Iterable<ModuleRef>,
+  load: ImportModule = importModule,
+): Promise<void> {
+  for (const ref of refs) {
+    if (!loaded.has(keyOf(ref))) keep(ref, await load(ref));
+  }
+}
+
+/** A module if it can be had at once: loaded before, built in, or required. */
+export function moduleNow(ref: ModuleRef): { readonly module: unknown } | null {
+  const key = keyOf(ref);
+  if (!loaded.has(key)) {
+    if (ref.via === "import") return null;
+    keep(ref, importModule(ref));
+  }
+  return { module: loaded.get(key) };
+}
+
+function keep(ref: ModuleRef, module: unknown): void {
+  loaded.set(keyOf(ref), module);
+  const isObject = typeof module === "object" && module !== null;
+  if (isObject && ref.via !== "builtin" && !knownNamespaces.has(module)) {
+    knownNamespaces.set(module, ref);
+  }
+}
+
 /** `require` as the file at `url` has it. */
 export function requireOf(url: string): NodeJS.Require {
   return createRequire(url.startsWith("file:") ? url : pathToFileURL(`${process.cwd()}/`));
@@ -56,9 +93,16 @@ export function requireOf(url: string): NodeJS.Require {
 export function importMetaOf(url: string): object {
   let meta = metas.get(url);
   if (meta === undefined) {
-    const filename = url.startsWith("file:") ? fileURLToPath(url.replace(/[?#].*$/, "")) : undefined;
+    const filename = url.startsWith("file:")
+      ? fileURLToPath(url.replace(/[?#].*$/, ""))
+      : undefined;
     const resolve = (specifier: string): string => resolveFrom(specifier, url);
-    meta = { url, filename, dirname: filename === undefined ? undefined : dirname(filename), resolve };
+    meta = {
+      url,
+      filename,
+      dirname: filename === undefined ? undefined : dirname(filename),
+      resolve,
+    };
     metas.set(url, meta);
   }
   return meta;
@@ -68,14 +112,20 @@ function resolveFrom(specifier: string, url: string): string {
   if (/^(\.{1,2}\/|\/)/.test(specifier)) return new URL(specifier, url).href;
   if (URL.canParse(specifier)) return specifier;
   const resolved = requireOf(url).resolve(specifier);
-  return resolved.startsWith("/") ? pathToFileURL(resolved).href : `node:${resolved.replace(/^node:/, "")}`;
+  return resolved.startsWith("/")
+    ? pathToFileURL(resolved).href
+    : `node:${resolved.replace(/^node:/, "")}`;
 }
 
 function importerOf(url: string): Importer {
   let importer = importers.get(url);
   if (importer === undefined) {
     const filename = url.startsWith("file:") ? url : pathToFileURL(`${process.cwd()}/`).href;
-    importer = evaluateAt("(s) => import(s)", { filename, lineOffset: 0, columnOffset: 0 }) as Importer;
+    importer = evaluateAt("(s) => import(s)", {
+      filename,
+      lineOffset: 0,
+      columnOffset: 0,
+    }) as Importer;
     importers.set(url, importer);
   }
   return importer;
@@ -93,7 +143,10 @@ function takeWarning(options: vm.ScriptOptions): void {
   };
   process.emitWarning = filtered as typeof emit;
   try {
-    const first = new vm.Script('import("node:module")', options).runInThisContext() as Promise<unknown>;
+    const first = new vm.Script(
+      'import("node:module")',
+      options,
+    ).runInThisContext() as Promise<unknown>;
     first.catch(() => undefined); // The next import() reports what is wrong with loading.
   } finally {
     process.emitWarning = emit;

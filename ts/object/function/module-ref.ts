@@ -26,7 +26,11 @@ export function moduleScope(scopes: readonly Scope[]): Scope | null {
 }
 
 /** The export of its own module under which `fn` is reached, or null. */
-export function exportOf(fn: AnyFunction, origin: Origin, mainUrls: readonly string[]): ExportName | null {
+export function exportOf(
+  fn: AnyFunction,
+  origin: Origin,
+  mainUrls: readonly string[],
+): ExportName | null {
   const { url } = origin;
   if (url === null || !url.startsWith("file:") || origin.revived !== null) return null;
   if (isMainUrl(url, mainUrls)) return null;
@@ -37,7 +41,8 @@ export function exportOf(fn: AnyFunction, origin: Origin, mainUrls: readonly str
   if (!origin.table.isModule) return requiredExportOf(fn, url);
   // A declaration at the top of a module runs once: what stands there is the export. V8 shows no
   // module scope when nothing of it is closed over, and no binding for an anonymous default.
-  const exportName = origin.offset === null ? undefined : origin.table.declarations.get(origin.offset);
+  const exportName =
+    origin.offset === null ? undefined : origin.table.declarations.get(origin.offset);
   const rebound = [...origin.table.exports].some(
     ([local, name]) => name === exportName && scope !== null && local in scope.variables,
   );
@@ -51,7 +56,8 @@ export function requiredExportOf(value: unknown, url: string): ExportName | null
   if (exports === value) return { exportName: "*", via: "require" };
   if (!isReference(exports)) return null;
   for (const key of Object.keys(exports)) {
-    if ((exports as Record<string, unknown>)[key] === value) return { exportName: key, via: "require" };
+    if ((exports as Record<string, unknown>)[key] === value)
+      return { exportName: key, via: "require" };
   }
   return null;
 }
@@ -95,7 +101,12 @@ function importCapture(
     return builtinCapture(specifier, exportName === "default" ? "*" : exportName, "none");
   }
   const parentUrl = isAbsolute(specifier) ? null : url;
-  return { kind: "module", ref: { specifier, parentUrl, via: "import" }, exportName, interop: "none" };
+  return {
+    kind: "module",
+    ref: { specifier, parentUrl, via: "import" },
+    exportName,
+    interop: "none",
+  };
 }
 
 function requireCapture(
@@ -132,7 +143,9 @@ function holds(value: unknown, exports: unknown, binding: RequireBinding): boole
   const plainDefault = interop === "node" || readMember(exports, "__esModule") !== true;
   const expected = plainDefault ? exports : readMember(exports, "default");
   if (member === "default") return value === expected;
-  return member === null ? readMember(value, "default") === expected : readMember(exports, member) === value;
+  return member === null
+    ? readMember(value, "default") === expected
+    : readMember(exports, member) === value;
 }
 
 function builtinCapture(
@@ -148,7 +161,10 @@ function builtinCapture(
 function loadedExports(url: string): unknown {
   const plain = withoutQuery(url);
   const { cache } = createRequire(plain);
-  return cache[fileURLToPath(plain)]?.exports ?? cache[fileURLToPath(plain) + url.slice(plain.length)]?.exports;
+  return (
+    cache[fileURLToPath(plain)]?.exports ??
+    cache[fileURLToPath(plain) + url.slice(plain.length)]?.exports
+  );
 }
 
 function resolveFrom(specifier: string, url: string): string | null {

@@ -126,11 +126,16 @@ function noteAwaitedImports(statement: AstNode, into: Map<string, ImportBinding>
     const id = child(declarator, "id");
     if (call === null || id === null || typeof specifier !== "string") continue;
     const hasAttributes = child(call, "options") !== null;
-    if (id.type === "Identifier") into.set(nameOf(id), { specifier, exportName: "*", hasAttributes });
+    if (id.type === "Identifier")
+      into.set(nameOf(id), { specifier, exportName: "*", hasAttributes });
     for (const property of children(id, "properties")) {
       const value = child(property, "value");
       if (property["computed"] === true || value?.type !== "Identifier") continue;
-      into.set(nameOf(value), { specifier, exportName: nameOf(child(property, "key")), hasAttributes });
+      into.set(nameOf(value), {
+        specifier,
+        exportName: nameOf(child(property, "key")),
+        hasAttributes,
+      });
     }
   }
 }
@@ -145,7 +150,8 @@ function readExports(body: readonly AstNode[]): Pick<ModuleTable, "exports" | "d
       if (id !== null) exports.set(nameOf(id), "default");
       else if (isDeclaration(declaration)) declarations.set(declaration.start, "default");
     } else if (node.type === "ExportNamedDeclaration" && child(node, "source") === null) {
-      if (declaration !== null) for (const name of declaredNames(declaration)) exports.set(name, name);
+      if (declaration !== null)
+        for (const name of declaredNames(declaration)) exports.set(name, name);
       for (const item of children(node, "specifiers")) {
         exports.set(nameOf(child(item, "local")), nameOf(child(item, "exported")));
       }
@@ -153,7 +159,9 @@ function readExports(body: readonly AstNode[]): Pick<ModuleTable, "exports" | "d
   }
   for (const node of body) {
     const declaration = child(node, "declaration") ?? node;
-    const exportName = isDeclaration(declaration) ? exports.get(nameOf(child(declaration, "id"))) : undefined;
+    const exportName = isDeclaration(declaration)
+      ? exports.get(nameOf(child(declaration, "id")))
+      : undefined;
     if (exportName !== undefined) declarations.set(declaration.start, exportName);
   }
   return { exports, declarations };
@@ -235,7 +243,8 @@ function interopOf(name: string, nodeMode: boolean): Interop | null {
 function calleeName(callee: AstNode): string {
   if (callee.type === "Identifier") return nameOf(callee);
   if (callee.type === "MemberExpression") return nameOf(child(callee, "property"));
-  const last = callee.type === "SequenceExpression" ? children(callee, "expressions").at(-1) : undefined;
+  const last =
+    callee.type === "SequenceExpression" ? children(callee, "expressions").at(-1) : undefined;
   return last === undefined ? "" : calleeName(last);
 }
 

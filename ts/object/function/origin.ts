@@ -116,7 +116,18 @@ function startedUrl(): string | null {
   if (main !== started.main) {
     started.main = main;
     started.url = null;
-    for (const suffix of ["", ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", "/index.js", "/index.ts"]) {
+    for (const suffix of [
+      "",
+      ".js",
+      ".mjs",
+      ".cjs",
+      ".ts",
+      ".mts",
+      ".cts",
+      ".tsx",
+      "/index.js",
+      "/index.ts",
+    ]) {
       const path = main + suffix;
       try {
         const real = realpathSync(path);
@@ -183,6 +194,7 @@ function isStrict(
   if (table.isStrict || analysis.form === "class") return true;
   if (inspection.scopes.some((scope) => scope.type === "Module")) return true;
   // Only plain sloppy functions have `caller` of their own.
-  const plain = analysis.form === "function" && source.startsWith("function") && !/^function\s*\*/.test(source);
+  const plain =
+    analysis.form === "function" && source.startsWith("function") && !/^function\s*\*/.test(source);
   return plain && !Object.hasOwn(fn, "caller");
 }

@@ -9,6 +9,7 @@
  */
 
 import { findSourceMap } from "node:module";
+import { isMethodForm } from "./analyze.ts";
 import type {
   Capture,
   CapturedProperty,
@@ -16,15 +17,24 @@ import type {
   FunctionDescriptor,
   FunctionNode,
   ModuleCapture,
+  ModuleFunction,
   ModuleRef,
   ValueFunction,
 } from "./descriptor.ts";
-import { isMethodForm } from "./analyze.ts";
 import { layOut } from "./edits.ts";
 import { resolveIntrinsic } from "./intrinsics.ts";
-import { evaluateAt, type ImportModule, importMetaOf, importModule, requireOf } from "./loader.ts";
+import {
+  evaluateAt,
+  type ImportModule,
+  importMetaOf,
+  importModule,
+  keyOf,
+  loadModules,
+  moduleNow,
+  requireOf,
+} from "./loader.ts";
 import type { AnyFunction } from "./origin.ts";
-import { knownNamespaces, knownRequires, revivedNodes } from "./registry.ts";
+import { knownRequires, revivedNodes } from "./registry.ts";
 
 /** A function before it exists: `create` runs its source, `bind` sets its captured variables. */
 interface Blank {
@@ -32,37 +42,54 @@ interface Blank {
   readonly bind: (variables: Record<string, unknown>) => void;
 }
 
+/** Some modules must be loaded (asynchronously) before the function can be revived. */
+export class ModulesPending extends Error {
+  readonly refs: readonly ModuleRef[];
+  constructor(refs: readonly ModuleRef[]) {
+    super(`modules to load first: ${refs.map((ref) => ref.specifier).join(", ")}`);
+    this.name = "ModulesPending";
+    this.refs = refs;
+  }
+}
+
 /** Revives a function; `load` defaults to Node's own loader. */
 export async function reviveFunction(
   descriptor: FunctionDescriptor,
   load: ImportModule = importModule,
 ): Promise<AnyFunction> {
-  if (descriptor.kind === "module") return reviveModuleFunction(descriptor, load);
-  const modules = new Map<string, unknown>();
-  for (const capture of moduleCaptures(descriptor)) {
-    const key = keyOf(capture.ref);
-    if (!modules.has(key)) modules.set(key, await loadKnown(capture.ref, load));
-  }
-  return new Reviver(descriptor, modules).revive();
+  await loadModules(modulesOf(descriptor), load);
+  return reviveFunctionNow(descriptor);
 }
 
-async function reviveModuleFunction(
-  descriptor: Extract<FunctionDescriptor, { kind: "module" }>,
-  load: ImportModule,
-): Promise<AnyFunction> {
-  const { specifier, via, exportName } = descriptor;
-  const ref: ModuleRef = { specifier, parentUrl: null, via };
-  const value = exportOf(await load(ref), { kind: "module", ref, exportName, interop: "none" });
+/** Revives at once. Throws `ModulesPending` when ES modules must be loaded before (`loadModules`). */
+export function reviveFunctionNow(descriptor: FunctionDescriptor): AnyFunction {
+  const modules = new Map<string, unknown>();
+  const pending: ModuleRef[] = [];
+  for (const ref of modulesOf(descriptor)) {
+    const found = moduleNow(ref);
+    if (found === null) pending.push(ref);
+    else modules.set(keyOf(ref), found.module);
+  }
+  if (pending.length > 0) throw new ModulesPending(pending);
+  if (descriptor.kind === "value") return new Reviver(descriptor, modules).revive();
+  const ref = refOf(descriptor);
+  const { exportName, specifier } = descriptor;
+  const capture: ModuleCapture = { kind: "module", ref, exportName, interop: "none" };
+  const value = exportOf(modules.get(keyOf(ref)), capture);
   if (typeof value === "function") return value;
   throw new TypeError(`export "${exportName}" of ${specifier} is not a function`);
 }
 
-async function loadKnown(ref: ModuleRef, load: ImportModule): Promise<unknown> {
-  const module: unknown = await load(ref);
-  if (typeof module === "object" && module !== null && ref.via !== "builtin") {
-    if (!knownNamespaces.has(module)) knownNamespaces.set(module, ref);
-  }
-  return module;
+/** The modules that a descriptor needs, each once. */
+export function modulesOf(descriptor: FunctionDescriptor): ModuleRef[] {
+  if (descriptor.kind === "module") return [refOf(descriptor)];
+  const refs = new Map<string, ModuleRef>();
+  for (const { ref } of moduleCaptures(descriptor)) refs.set(keyOf(ref), ref);
+  return [...refs.values()];
+}
+
+function refOf({ specifier, via }: ModuleFunction): ModuleRef {
+  return { specifier, parentUrl: null, via };
 }
 
 class Reviver {
@@ -100,7 +127,7 @@ class Reviver {
       this.#blanks.set(index, blank);
       if (node.form !== "class") this.#create(node, index, blank);
     } else {
-      this.#values[index] = node.type === "array" ? [] : {};
+      this.#values[index] = emptyOf(node);
     }
   }
 
@@ -121,7 +148,8 @@ class Reviver {
       return;
     }
     const isClass = node.form === "class";
-    for (const { capture, eager } of node.captured) if (eager || !isClass) this.#prepareCapture(capture);
+    for (const { capture, eager } of node.captured)
+      if (eager || !isClass) this.#prepareCapture(capture);
     this.#fill(index);
     const blank = this.#blanks.get(index);
     if (isClass && blank !== undefined) this.#create(node, index, blank);
@@ -135,7 +163,8 @@ class Reviver {
   #fill(index: number): void {
     const node = this.#descriptor.nodes[index];
     if (node === undefined || this.#complete.has(index)) return;
-    const captures = node.type === "function" ? node.captured.map((item) => item.capture) : capturesOf(node);
+    const captures =
+      node.type === "function" ? node.captured.map((item) => item.capture) : capturesOf(node);
     if (captures.every((capture) => this.#exists(capture))) this.#complete.add(index);
     const value = this.#values[index];
     if (node.type === "cell") {
@@ -144,8 +173,19 @@ class Reviver {
       const variables: Record<string, unknown> = {};
       for (const { name, capture } of node.captured) variables[name] = this.#resolve(capture);
       this.#blanks.get(index)?.bind(variables);
-    } else {
+    } else if ("items" in node) {
+      // Filled once, at the end: order counts, and class bodies do not see what is not made yet.
+      if (this.#complete.has(index)) this.#fillCollection(value, node.items);
+    } else if ("entries" in node) {
       this.#define(value as object, node.entries, true);
+    }
+  }
+
+  #fillCollection(value: unknown, items: readonly Capture[]): void {
+    const contents = items.map((item) => this.#resolve(item));
+    if (value instanceof Set) for (const item of contents) value.add(item);
+    else if (value instanceof Map) {
+      for (let at = 0; at < contents.length; at += 2) value.set(contents[at], contents[at + 1]);
     }
   }
 
@@ -154,7 +194,10 @@ class Reviver {
   }
 
   #decorate(node: FunctionNode, fn: AnyFunction): void {
-    if (fn.name !== node.name && Object.getOwnPropertyDescriptor(fn, "name")?.configurable !== false) {
+    if (
+      fn.name !== node.name &&
+      Object.getOwnPropertyDescriptor(fn, "name")?.configurable !== false
+    ) {
       Object.defineProperty(fn, "name", { value: node.name, configurable: true });
     }
     this.#define(fn, node.properties, true);
@@ -213,7 +256,11 @@ function placed(node: FunctionNode): { source: string; line: number; column: num
   const { anchors, source, line, column, sourceUrl } = node;
   const mapped = sourceUrl !== null && findSourceMap(sourceUrl) !== undefined;
   if (anchors === null || mapped) return { source, line, column };
-  return { source: layOut(source, anchors), line: anchors[1] ?? line, column: anchors[2] ?? column };
+  return {
+    source: layOut(source, anchors),
+    line: anchors[1] ?? line,
+    column: anchors[2] ?? column,
+  };
 }
 
 function extract(node: FunctionNode, made: unknown): AnyFunction {
@@ -223,7 +270,24 @@ function extract(node: FunctionNode, made: unknown): AnyFunction {
 }
 
 function capturesOf(node: Exclude<DescriptorNode, FunctionNode>): Capture[] {
+  if (node.type === "symbol") return [];
+  if ("items" in node) return [...node.items];
   return node.type === "cell" ? [node.capture] : node.entries.map((entry) => entry.capture);
+}
+
+function emptyOf(node: Exclude<DescriptorNode, FunctionNode>): unknown {
+  switch (node.type) {
+    case "array":
+      return [];
+    case "map":
+      return new Map();
+    case "set":
+      return new Set();
+    case "symbol":
+      return Symbol(node.description ?? undefined);
+    default:
+      return {};
+  }
 }
 
 function* moduleCaptures({ root, nodes }: ValueFunction): Iterable<ModuleCapture> {
@@ -232,19 +296,17 @@ function* moduleCaptures({ root, nodes }: ValueFunction): Iterable<ModuleCapture
     if (node.type !== "function") captures.push(...capturesOf(node));
     else {
       const { captured, properties, prototypeProperties } = node;
-      for (const item of [...captured, ...properties, ...prototypeProperties]) captures.push(item.capture);
+      for (const item of [...captured, ...properties, ...prototypeProperties])
+        captures.push(item.capture);
     }
   }
   for (const capture of captures) if (capture.kind === "module") yield capture;
 }
 
-function keyOf({ specifier, parentUrl, via }: ModuleRef): string {
-  return `${via} ${parentUrl ?? ""} ${specifier}`;
-}
-
 /** The export a capture names, under what a transpiler makes of CommonJS exports. */
 function exportOf(module: unknown, { ref, exportName, interop }: ModuleCapture): unknown {
-  const isReference = (typeof module === "object" && module !== null) || typeof module === "function";
+  const isReference =
+    (typeof module === "object" && module !== null) || typeof module === "function";
   if (!isReference) throw new TypeError(`module ${ref.specifier} is empty`);
   const exports = interop === "none" ? module : interoperate(module as object, interop);
   if (exportName === "*") return exports;
@@ -258,7 +320,9 @@ function interoperate(exports: object, interop: ModuleCapture["interop"]): objec
   const isModule = (exports as { __esModule?: unknown }).__esModule === true;
   if (isModule && interop !== "node") return exports;
   if (interop === "default") return { default: exports };
-  const namespace: object = Object.create(Object.getPrototypeOf(exports) as object | null) as object;
+  const namespace: object = Object.create(
+    Object.getPrototypeOf(exports) as object | null,
+  ) as object;
   for (const key of Object.getOwnPropertyNames(exports)) {
     const get = (): unknown => (exports as Record<string, unknown>)[key];
     if (key !== "default") Object.defineProperty(namespace, key, { get, enumerable: true });

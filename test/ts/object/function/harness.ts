@@ -43,13 +43,21 @@ export function makeProject(): Project {
   const entry = join(root, "ts/object/function/index.ts");
   for (const format of ["esm", "cjs"] as const) {
     const outfile = join(folder, format === "esm" ? "polyray-fn.mjs" : "polyray-fn.cjs");
-    buildSync({ entryPoints: [entry], outfile, bundle: true, platform: "node", format, target: "node20" });
+    buildSync({
+      entryPoints: [entry],
+      outfile,
+      bundle: true,
+      platform: "node",
+      format,
+      target: "node20",
+    });
   }
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   const fixtures = fileURLToPath(new URL("fixtures/", import.meta.url));
   cpSync(fixtures, folder, { recursive: true });
   for (const kind of ["esm", "cjs"]) {
-    for (const file of ["lib.ts", "main.ts"]) cpSync(join(fixtures, file), join(folder, kind, file));
+    for (const file of ["lib.ts", "main.ts"])
+      cpSync(join(fixtures, file), join(folder, kind, file));
   }
   writeFileSync(join(folder, "driver.mjs"), driverText("esm"));
   writeFileSync(join(folder, "driver.cjs"), driverText("cjs"));
@@ -70,12 +78,18 @@ export function makeProject(): Project {
       if (stderr.includes("Warning")) throw new Error(stderr);
       return stdout;
     } catch (error) {
-      const { stdout = "", stderr = "", message } = error as { stdout?: string; stderr?: string; message: string };
+      const {
+        stdout = "",
+        stderr = "",
+        message,
+      } = error as { stdout?: string; stderr?: string; message: string };
       throw new Error(`${message}\n${stdout}\n${stderr}`);
     }
   };
   const ship = async (mode: Mode, main: string, nodeArgs: string[] = []) => {
-    const outcomes: Outcome[] = JSON.parse((await start(mode, main, nodeArgs)).trim().split("\n").at(-1) ?? "");
+    const outcomes: Outcome[] = JSON.parse(
+      (await start(mode, main, nodeArgs)).trim().split("\n").at(-1) ?? "",
+    );
     return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
   };
   const remove = (): void => rmSync(folder, { recursive: true, force: true });

@@ -19,7 +19,11 @@ function lineOf(file: string, mark: string): number {
   return text.split("\n").findIndex((line) => line.includes(mark)) + 1;
 }
 
-function expectResults(test: Test, found: Map<string, Outcome>, wanted: Record<string, unknown>): void {
+function expectResults(
+  test: Test,
+  found: Map<string, Outcome>,
+  wanted: Record<string, unknown>,
+): void {
   for (const [name, result] of Object.entries(wanted)) {
     const outcome = found.get(name);
     test.equal(outcome?.error ?? outcome?.describeError, undefined, `${name} runs`);
@@ -60,6 +64,8 @@ t.test("an ES module script ships its functions", async (t) => {
     builtinBase: 0,
     mixin: "bm",
     statics: [7, 8, "e"],
+    collections: [4, true, 2],
+    symbols: [3, "state", true, true],
     namespace: 16,
     awaitedNamespace: 5,
     builtins: ["function", true, "a/b", "c/d"],
@@ -74,14 +80,28 @@ t.test("an ES module script ships its functions", async (t) => {
     properties: [1, 3],
     instanceOnly: "function",
   });
-  const kinds = [...found.values()].filter((outcome) => outcome.kind === "module").map(({ name }) => name);
+  const kinds = [...found.values()]
+    .filter((outcome) => outcome.kind === "module")
+    .map(({ name }) => name);
   t.same(
     kinds,
-    ["moduleExport", "renamedExport", "defaultExport", "anonymousDefault", "alone", "aloneClass", "cjsExport"],
+    [
+      "moduleExport",
+      "renamedExport",
+      "defaultExport",
+      "anonymousDefault",
+      "alone",
+      "aloneClass",
+      "cjsExport",
+    ],
     "exports of other modules go by name, the main script's never",
   );
   const line = lineOf("main.mjs", "// LINE");
-  t.match(found.get("throws")?.stack ?? "", `throwsHere (${mainUrl}:${line}:9)`, "the stack points home");
+  t.match(
+    found.get("throws")?.stack ?? "",
+    `throwsHere (${mainUrl}:${line}:9)`,
+    "the stack points home",
+  );
 });
 
 t.test("what cannot travel is refused with the name of the variable", async (t) => {
@@ -139,12 +159,15 @@ t.test("a CommonJS script ships its functions", async (t) => {
     dynamicImport: 5,
   });
   const line = lineOf("main.cjs", "// LINE");
-  t.match(found.get("throws")?.stack, new RegExp(`throwsHere \\(.*main\\.cjs:${line}:9\\)`), "the stack points home");
+  t.match(
+    found.get("throws")?.stack,
+    new RegExp(`throwsHere \\(.*main\\.cjs:${line}:9\\)`),
+    "the stack points home",
+  );
 });
 
 t.test("functions ship while a debugger may attach", async (t) => {
-  const found = await project.ship("node", "main.cjs", ["--inspect=127.0.0.1:0"]).catch((error: Error) => error);
-  // Node says on stderr where the debugger listens: that alone is no failure.
-  if (found instanceof Error) t.match(found.message, /Debugger listening/);
-  else t.equal(found.get("required")?.result, 16);
+  // A port of 0 lets Node choose a free one.
+  const found = await project.ship("node", "main.cjs", ["--inspect=127.0.0.1:0"]);
+  t.equal(found.get("required")?.result, 16);
 });

@@ -50,7 +50,11 @@ for (const mode of ["import-tsx", "tsx"] as const) {
       const thrown = lineOf("main.ts", "throw new Error");
       const nested = lineOf("main.ts", "return throwsHere(");
       for (const name of ["throws", "throwsNested", "throwsAgain"]) {
-        t.match(found.get(name)?.stack, new RegExp(`throwsHere \\(.*main\\.ts:${thrown}:\\d+\\)`), name);
+        t.match(
+          found.get(name)?.stack,
+          new RegExp(`throwsHere \\(.*main\\.ts:${thrown}:\\d+\\)`),
+          name,
+        );
       }
       t.match(found.get("throwsNested")?.stack, new RegExp(`main\\.ts:${nested}:`));
       const inLib = lineOf("lib.ts", "// LINE");
