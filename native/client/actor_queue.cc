@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/actor_queue.h"
+
+namespace polyray {
+
+void ActorQueue::submit(CallSlot call) {
+  links_[call].owner = kQueued;
+  queue_.push_back(links_, call);
+  if (phase_ == ActorPhase::kDead) {
+    fail_all_queued();
+    return;
+  }
+  if (queue_.head() == call) pump();
+}
+
+void ActorQueue::pump() {
+  if (pumping_) return;
+  pumping_ = true;
+  while (phase_ == ActorPhase::kAlive && !held_ && !queue_.empty()) {
+    const CallSlot call = queue_.head();
+    if (!port_.actor_ready(call)) break;
+    queue_.remove(links_, call);
+    if (!port_.actor_send(call, peer_, incarnation_)) {
+      queue_.push_front(links_, call);
+      held_ = true;
+      break;
+    }
+    links_[call].owner = kInFlight;
+    in_flight_.push_back(links_, call);
+  }
+  pumping_ = false;
+}
+
+void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation, int32_t max_task_retries) {
+  if (phase_ == ActorPhase::kDead) return;  // for good
+  if (phase == ActorPhase::kAlive && phase_ == ActorPhase::kAlive && incarnation == incarnation_ && peer == peer_) {
+    max_task_retries_ = max_task_retries;
+    return;  // the same news again: a held queue waits for other news
+  }
+  if (phase == ActorPhase::kAlive && (incarnation < incarnation_ || peer == gone_peer_)) return;  // old news
+  // Another incarnation lives: what was in flight at the old one is decided now.
+  if (phase == ActorPhase::kAlive && peer_ != 0 && peer_ != peer) peer_gone(peer_);
+  phase_ = phase;
+  max_task_retries_ = max_task_retries;
+  if (phase == ActorPhase::kAlive) {
+    peer_ = peer;
+    incarnation_ = incarnation;
+    held_ = false;
+  }
+  if (phase == ActorPhase::kDead) {
+    settle_doomed(ActorFailure::kDied);
+    fail_all_queued();
+  } else if (phase == ActorPhase::kRestarting || phase == ActorPhase::kAlive) {
+    settle_doomed(ActorFailure::kUnavailable);
+  }
+  pump();
+}
+
+void ActorQueue::peer_gone(uint64_t peer) {
+  if (peer == 0 || peer != peer_) return;
+  held_ = true;
+  peer_ = 0;
+  gone_peer_ = peer;
+  const CallSlot before = queue_.head();  // resent calls go in front of it, in order
+  CallSlot first_unclaimed = kNoCall;
+  while (!in_flight_.empty()) {
+    const CallSlot call = in_flight_.head();
+    in_flight_.remove(links_, call);
+    const auto fate = port_.actor_fate(call);
+    if (fate == ActorPort::Fate::kDone) {
+      port_.actor_finish(call);
+      continue;
+    }
+    const bool claimed = fate == ActorPort::Fate::kClaimed;
+    if (phase_ == ActorPhase::kDead && claimed) {
+      port_.actor_fail(call, ActorFailure::kDied);
+      continue;
+    }
+    if (claimed && !port_.actor_take_retry(call, max_task_retries_)) {
+      links_[call].owner = kDoomed;
+      doomed_.push_back(links_, call);
+      continue;
+    }
+    links_[call].owner = kQueued;
+    if (claimed && first_unclaimed != kNoCall) {
+      queue_.insert_before(links_, call, first_unclaimed);
+    } else {
+      queue_.insert_before(links_, call, before);
+      if (!claimed && first_unclaimed == kNoCall) first_unclaimed = call;
+    }
+  }
+  if (phase_ == ActorPhase::kDead) {
+    settle_doomed(ActorFailure::kDied);
+    fail_all_queued();
+  } else if (phase_ == ActorPhase::kRestarting) {
+    settle_doomed(ActorFailure::kUnavailable);
+  } else if (phase_ == ActorPhase::kAlive) {
+    phase_ = ActorPhase::kRestarting;  // until the control service says more; the doomed wait for its verdict
+  }
+}
+
+void ActorQueue::replied(CallSlot call, ReplyStatus status) {
+  in_flight_.remove(links_, call);
+  if (status == ReplyStatus::kReturned) {
+    held_ = true;
+    queue_in_order(call);
+    if (phase_ == ActorPhase::kDead) fail_all_queued();
+  } else if (status == ReplyStatus::kRetry) {
+    queue_in_order(call);
+    if (phase_ == ActorPhase::kDead) fail_all_queued();
+    pump();
+  }
+}
+
+void ActorQueue::remove(CallSlot call) {
+  const uint32_t owner = links_[call].owner;
+  (owner == kQueued ? queue_ : owner == kInFlight ? in_flight_ : doomed_).remove(links_, call);
+  if (owner == kQueued) pump();
+}
+
+void ActorQueue::settle_doomed(ActorFailure failure) {
+  while (!doomed_.empty()) {
+    const CallSlot call = doomed_.head();
+    doomed_.remove(links_, call);
+    port_.actor_fail(call, failure);
+  }
+}
+
+void ActorQueue::fail_all_queued() {
+  while (!queue_.empty()) {
+    const CallSlot call = queue_.head();
+    queue_.remove(links_, call);
+    port_.actor_fail(call, ActorFailure::kDied);
+  }
+}
+
+// Before the first queued call that was submitted later.
+void ActorQueue::queue_in_order(CallSlot call) {
+  links_[call].owner = kQueued;
+  const uint64_t seq = port_.actor_seq(call);
+  CallSlot before = queue_.head();
+  while (before != kNoCall && port_.actor_seq(before) < seq) before = links_[before].next;
+  queue_.insert_before(links_, call, before);
+}
+
+}  // namespace polyray

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes in the data region: slots of own slabs for small values, extents granted by the raylet for big ones.
+#include <algorithm>
+#include <cstring>
+
+#include "client/core.h"
+
+namespace polyray {
+
+namespace {
+constexpr uint64_t kPageBytes = 4096;
+constexpr uint64_t kPopulateBlock = 64 * 1024;
+constexpr uint32_t kGrantGraceMs = 10'000;  // beyond wait_ms: the raylet always answers, unless it hangs
+constexpr int kWaitSliceMs = 200;
+}  // namespace
+
+Result<ClientCore::Memory> ClientCore::allocate_bytes(uint64_t size, uint32_t wait_ms) {
+  if (size <= kMaxSlabObject) {
+    uint64_t offset = slabs_.allocate(size);
+    if (offset == 0) {
+      Result<Memory> granule = request_extent(kGranuleBytes, kGranuleBytes, wait_ms);
+      if (!granule.is_ok()) return granule.status();
+      Status added = slabs_.add_granule(segment_->granule_of(granule.value().offset), size);
+      if (!added.is_ok()) {
+        free_bytes(granule.value().offset, granule.value().capacity);
+        return added;
+      }
+      populate(granule.value().offset, kGranuleBytes);
+      offset = slabs_.allocate(size);
+      if (offset == 0) return Status::error(StatusCode::kBrokenInvariant, "a new slab has no room");
+    }
+    return Memory{offset, SlabPool::slot_size(size), segment_->at(offset)};
+  }
+  Result<Memory> extent = request_extent((size + kPageBytes - 1) & ~(kPageBytes - 1), kPageBytes, wait_ms);
+  if (extent.is_ok()) populate(extent.value().offset, extent.value().capacity);
+  return extent;
+}
+
+// Bytes that were never sealed.
+void ClientCore::free_bytes(uint64_t offset, uint64_t capacity) {
+  if (offset == 0) return;
+  if (is_slab(*segment_, offset)) {
+    slab_free(*segment_, offset);
+  } else {
+    to_raylet({static_cast<uint32_t>(Rec::kExtentReturn), 0, offset, capacity, 0}, false);
+  }
+}
+
+// Asks and waits. Other records that come meanwhile stay in the inbox for the next poll.
+Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms) {
+  const uint32_t request = ++next_request_;
+  to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
+  flush();
+  const uint64_t deadline_ms = os::now_ms() + wait_ms + kGrantGraceMs;
+  size_t seen = inbox_.size();
+  const size_t before = seen;
+  for (;;) {
+    drain();
+    for (; seen < inbox_.size(); ++seen) {
+      RingSlot& slot = inbox_[seen].slot;
+      if (slot.kind != static_cast<uint32_t>(Rec::kExtentGrant) || slot.a != request) continue;
+      const RingSlot grant = slot;
+      inbox_.erase(inbox_.begin() + static_cast<ptrdiff_t>(seen));
+      if (inbox_.size() > before) self_wake();
+      if (grant.b != 0 && segment_->is_data(grant.b)) return Memory{grant.b, grant.c, segment_->at(grant.b)};
+      std::string text = "the object store refused " + std::to_string(bytes) + " bytes";
+      if (grant.d != 0) {
+        const uint32_t room = slot_bytes_at(*segment_, grant.d);
+        const auto* chars = reinterpret_cast<const char*>(segment_->at(grant.d));
+        if (room != 0) text.assign(chars, strnlen(chars, room));
+        slot_free(*segment_, grant.d);
+      }
+      const auto code = static_cast<StatusCode>(grant.c);
+      return Status::error(code == StatusCode::kOk ? StatusCode::kObjectStoreFull : code, text);
+    }
+    const uint64_t now = os::now_ms();
+    if (now >= deadline_ms) return Status::error(StatusCode::kTimedOut, "the raylet did not answer a request for memory");
+    if (!raylet_lives()) return Status::error(StatusCode::kLocalRayletDied, "the raylet is gone");
+    if (inbound_.arm(kArmedFutex)) inbound_.wait(static_cast<int>(std::min<uint64_t>(deadline_ms - now, kWaitSliceMs)));
+  }
+}
+
+// Makes the pages present in this process's tables before they are written: far cheaper than a fault for each.
+void ClientCore::populate(uint64_t offset, uint64_t bytes) {
+  const uint64_t from = offset - segment_->control_bytes();
+  const uint64_t end = from + bytes;
+  bool missing = false;
+  for (uint64_t block = from / kPopulateBlock; block * kPopulateBlock < end && !missing; ++block) missing = !populated_[block];
+  if (!missing) return;
+  if (!os::populate_write(segment_->fd(), offset, segment_->at(offset), bytes).is_ok()) return;  // then it faults
+  for (uint64_t block = (from + kPopulateBlock - 1) / kPopulateBlock; (block + 1) * kPopulateBlock <= end; ++block)
+    populated_[block] = true;
+}
+
+uint64_t ClientCore::capacity_of(uint64_t offset, uint64_t size) const {
+  const uint64_t slot = slab_slot_bytes(*segment_, offset);
+  return slot != 0 ? slot : (size + kPageBytes - 1) & ~(kPageBytes - 1);
+}
+
+}  // namespace polyray

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records to the raylet: leases, requests to the control service and its answers, commands of the service.
+#include <cstring>
+
+#include "client/core.h"
+
+namespace polyray {
+
+namespace {
+constexpr uint32_t kDedicatedClass = 0xfffffffe;
+}  // namespace
+
+void ClientCore::to_raylet(const RingSlot& slot, bool bell) {
+  raylet_.push(slot);
+  raylet_waiting_ = true;
+  raylet_bell_due_ |= bell;
+}
+
+// --- payloads ----------------------------------------------------------------------------------------------------
+
+Result<uint64_t> ClientCore::copy_payload(std::span<const uint8_t> payload) {
+  Result<uint64_t> slot = records_.allocate(payload.size());
+  if (slot.is_ok() && !payload.empty()) std::memcpy(segment_->at(slot.value()), payload.data(), payload.size());
+  return slot;
+}
+
+std::vector<uint8_t> ClientCore::take_payload(uint64_t offset, uint64_t bytes) {
+  std::vector<uint8_t> payload;
+  if (offset == 0 || !segment_->valid_slot(offset, ChunkKind::kRecords, bytes)) return payload;
+  const uint8_t* from = segment_->at(offset);
+  payload.assign(from, from + bytes);
+  slot_free(*segment_, offset);
+  return payload;
+}
+
+// --- control service ---------------------------------------------------------------------------------------------
+
+uint32_t ClientCore::service_request(std::span<const uint8_t> payload) {
+  if (detached_) return 0;
+  Result<uint64_t> slot = copy_payload(payload);
+  if (!slot.is_ok()) return 0;
+  const uint32_t request = ++next_request_;
+  to_raylet({static_cast<uint32_t>(Rec::kService), request, slot.value(), payload.size(), 0}, true);
+  return request;
+}
+
+void ClientCore::service_reply(uint64_t peer, uint32_t request, std::span<const uint8_t> payload) {
+  if (detached_) return;
+  Result<uint64_t> slot = copy_payload(payload);
+  if (slot.is_ok()) to_raylet({static_cast<uint32_t>(Rec::kServiceReply), request, slot.value(), payload.size(), peer}, true);
+}
+
+void ClientCore::service_push(uint64_t peer, uint32_t topic, std::span<const uint8_t> payload) {
+  if (detached_) return;
+  Result<uint64_t> slot = copy_payload(payload);
+  if (slot.is_ok()) to_raylet({static_cast<uint32_t>(Rec::kServicePush), topic, slot.value(), payload.size(), peer}, true);
+}
+
+void ClientCore::raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d, std::span<const uint8_t> payload) {
+  if (detached_) return;
+  if (!payload.empty()) {
+    Result<uint64_t> slot = copy_payload(payload);
+    if (!slot.is_ok()) return;
+    c = slot.value();
+    d = payload.size();
+  }
+  to_raylet({static_cast<uint32_t>(Rec::kRayletCommand), static_cast<uint32_t>(op), b, c, d}, true);
+}
+
+void ClientCore::gc_done() {
+  if (detached_) return;
+  records_.trim(1);
+  slabs_.trim(0, [this](uint64_t offset, uint64_t bytes) {
+    to_raylet({static_cast<uint32_t>(Rec::kExtentReturn), 0, offset, bytes, 0}, false);
+  });
+  to_raylet({static_cast<uint32_t>(Rec::kGcDone), 0, 0, 0, 0}, true);
+  flush();
+}
+
+// --- leases ------------------------------------------------------------------------------------------------------
+
+uint64_t ClientCore::write_lease_spec(const SpecInfo& info, uint64_t* bytes) {
+  *bytes = sizeof(LeaseSpec) + info.resources.size() * sizeof(ResourceItem) + info.worker_key.size();
+  Result<uint64_t> slot = records_.allocate(*bytes);
+  if (!slot.is_ok()) return 0;
+  uint8_t* to = segment_->at(slot.value());
+  LeaseSpec spec = info.lease;
+  spec.resource_count = static_cast<uint32_t>(info.resources.size());
+  spec.key_bytes = static_cast<uint32_t>(info.worker_key.size());
+  std::memcpy(to, &spec, sizeof(spec));
+  to += sizeof(spec);
+  if (!info.resources.empty()) std::memcpy(to, info.resources.data(), info.resources.size() * sizeof(ResourceItem));
+  to += info.resources.size() * sizeof(ResourceItem);
+  if (!info.worker_key.empty()) std::memcpy(to, info.worker_key.data(), info.worker_key.size());
+  return slot.value();
+}
+
+uint32_t ClientCore::request_dedicated(const SpecInfo& info) {
+  if (detached_) return 0;
+  SpecInfo dedicated = info;
+  dedicated.lease.flags |= 1;
+  uint64_t bytes = 0;
+  const uint64_t slot = write_lease_spec(dedicated, &bytes);
+  if (slot == 0) return 0;
+  const uint32_t request = ++next_request_;
+  request_class_[request] = kDedicatedClass;
+  to_raylet({static_cast<uint32_t>(Rec::kLeaseRequest), request, slot, bytes, 1}, true);
+  return request;
+}
+
+void ClientCore::return_lease(uint32_t lease) {
+  if (!detached_) lease_return(lease);
+}
+
+void ClientCore::lease_backlog(uint32_t class_number, uint32_t workers_wanted) {
+  ClassRequest& request = class_requests_[class_number];
+  if (request.request != 0) {
+    to_raylet({static_cast<uint32_t>(Rec::kLeaseBacklog), request.request, 0, 0, workers_wanted}, workers_wanted > 0);
+    return;
+  }
+  if (workers_wanted == 0) return;
+  uint64_t bytes = 0;
+  const uint64_t slot = write_lease_spec(specs_[request.spec], &bytes);
+  if (slot == 0) return;
+  request.request = ++next_request_;
+  request_class_[request.request] = class_number;
+  to_raylet({static_cast<uint32_t>(Rec::kLeaseRequest), request.request, slot, bytes, workers_wanted}, true);
+}
+
+namespace {
+constexpr uint32_t word_of(LeaseState state) { return static_cast<uint32_t>(state); }
+// Moves the state part of a lease word, keeping its flags. False: it was not in `from`.
+bool move_lease(std::atomic<uint32_t>& word, LeaseState from, LeaseState to) {
+  uint32_t seen = word.load(std::memory_order_acquire);
+  while ((seen & kLeaseStateMask) == word_of(from))
+    if (word.compare_exchange_weak(seen, (seen & ~kLeaseStateMask) | word_of(to), std::memory_order_acq_rel)) return true;
+  return false;
+}
+}  // namespace
+
+bool ClientCore::lease_activate(uint32_t lease) {
+  return move_lease(segment_->lease(lease % kMaxLeases).word, LeaseState::kIdle, LeaseState::kActive);
+}
+
+bool ClientCore::lease_idle(uint32_t lease) {
+  std::atomic<uint32_t>& word = segment_->lease(lease % kMaxLeases).word;
+  uint32_t active = word_of(LeaseState::kActive);  // without the yield flag: somebody waits otherwise
+  return word.compare_exchange_strong(active, word_of(LeaseState::kIdle), std::memory_order_acq_rel);
+}
+
+bool ClientCore::lease_yields(uint32_t lease) {
+  return (segment_->lease(lease % kMaxLeases).word.load(std::memory_order_relaxed) & kLeaseYield) != 0;
+}
+
+// Also for a lease found revoked: the raylet then reuses its number.
+void ClientCore::lease_return(uint32_t lease) {
+  std::atomic<uint32_t>& word = segment_->lease(lease % kMaxLeases).word;
+  if (!move_lease(word, LeaseState::kActive, LeaseState::kReturned)) move_lease(word, LeaseState::kIdle, LeaseState::kReturned);
+  to_raylet({static_cast<uint32_t>(Rec::kLeaseReturn), lease, 0, 0, 0}, true);
+}
+
+// --- actors ------------------------------------------------------------------------------------------------------
+
+ActorQueue& ClientCore::actor_queue(const ObjectId& actor, uint32_t* number) {
+  uint32_t* known = actor_by_unique_.find(actor.unique);
+  if (known == nullptr) {
+    actors_.push_back({std::make_unique<ActorQueue>(links_, static_cast<ActorPort&>(*this)), actor, {}});
+    known = &(actor_by_unique_[actor.unique] = static_cast<uint32_t>(actors_.size() - 1));
+  }
+  if (number != nullptr) *number = *known;
+  return *actors_[*known].queue;
+}
+
+void ClientCore::set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer, uint32_t incarnation,
+                                 int32_t max_task_retries, std::span<const uint8_t> error) {
+  if (detached_) return;
+  uint32_t number = 0;
+  ActorQueue& queue = actor_queue(actor, &number);
+  if (!error.empty()) actors_[number].error.assign(error.begin(), error.end());
+  queue.set_state(phase, peer, incarnation, max_task_retries);
+  run_ready();
+}
+
+ActorPhase ClientCore::actor_phase(const ObjectId& actor) {
+  const uint32_t* number = actor_by_unique_.find(actor.unique);
+  return number == nullptr ? ActorPhase::kUnknown : actors_[*number].queue->phase();
+}
+
+size_t ClientCore::actor_pending_calls(const ObjectId& actor) {
+  const uint32_t* number = actor_by_unique_.find(actor.unique);
+  return number == nullptr ? 0 : actors_[*number].queue->pending();
+}
+
+}  // namespace polyray
