@@ -34,7 +34,7 @@ export function holdsFunction(value: object): boolean {
 
 /** What a container holds; keys and values in turn for a map. */
 export function contentsOf(container: object): unknown[] {
-  if (container instanceof Map) return [...container.entries()].flatMap((pair) => pair);
+  if (container instanceof Map) return [...container.entries()].flat();
   return container instanceof Set ? [...container] : Object.values(container);
 }
 
