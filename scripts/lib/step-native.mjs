@@ -42,7 +42,8 @@ function verifySources() {
     throw new SetupError(`native/sources.txt lists files twice: ${doubled.join(", ")}`);
   }
   if (unlisted.length > 0) {
-    note(`warning: not in native/sources.txt, so not built: ${unlisted.join(", ")}`);
+    const more = unlisted.length > 3 ? ` and ${unlisted.length - 3} more` : "";
+    note(`warning: not in native/sources.txt, so not built: ${unlisted.slice(0, 3).join(", ")}${more}`);
   }
 }
 
