@@ -43,7 +43,9 @@ function verifySources() {
   }
   if (unlisted.length > 0) {
     const more = unlisted.length > 3 ? ` and ${unlisted.length - 3} more` : "";
-    note(`warning: not in native/sources.txt, so not built: ${unlisted.slice(0, 3).join(", ")}${more}`);
+    note(
+      `warning: not in native/sources.txt, so not built: ${unlisted.slice(0, 3).join(", ")}${more}`,
+    );
   }
 }
 
@@ -71,16 +73,17 @@ export async function buildNative({ sanitize = "", tests = false, force = false 
   writeStamp(name, hash);
 }
 
-// cmake-js with its output held back until it fails; what the compiler says is shown at once.
+// cmake-js with its output held back, shown when it fails (without the lines of what went well).
 async function quietly(args) {
   const held = [];
-  const onLine = (line) => {
-    if (/\b(error|warning):|^FAILED:|undefined reference/i.test(line)) console.log(line);
-    else held.push(line);
-  };
-  const code = await run(nodeBin("cmake-js"), args, { onLine });
+  const code = await run(nodeBin("cmake-js"), args, { onLine: (line) => held.push(line) });
   if (code === 0) return;
-  console.log(held.slice(-60).join("\n"));
+  console.log(
+    held
+      .filter((line) => !/^(\[\d+\/\d+\]|-- )/.test(line))
+      .slice(-200)
+      .join("\n"),
+  );
   throw new SetupError(`cmake-js ${args[0]} ended with code ${code}`);
 }
 
