@@ -92,6 +92,8 @@ Result<uint32_t> spawn(const SpawnOptions& options);  // pid; posix_spawn, the e
 struct ExitInfo { int code = 0; int signal = 0; };
 // Reaps a child. kWouldBlock: still running; kNotFound: not our child (or reaped already).
 Result<ExitInfo> reap(uint32_t pid, bool block);
+// How a child ended, without reaping it. kNotFound: not our child, or reaped already.
+Result<ExitInfo> peek_exit(int pidfd);
 void block_all_signals();                             // of the calling thread
 void name_thread(const char* name);
 

@@ -96,6 +96,19 @@ Result<ExitInfo> reap(uint32_t pid, bool block) {
   return info;
 }
 
+Result<ExitInfo> peek_exit(int pidfd) {
+  siginfo_t found{};
+  const auto as_pidfd = static_cast<idtype_t>(3);  // P_PIDFD: not in the headers of older C libraries
+  if (::waitid(as_pidfd, static_cast<id_t>(pidfd), &found, WEXITED | WNOHANG | WNOWAIT) != 0 || found.si_pid == 0)
+    return Status::error(StatusCode::kNotFound, "not an ended child of this process", errno);
+  ExitInfo info;
+  if (found.si_code == CLD_EXITED)
+    info.code = found.si_status;
+  else
+    info.signal = found.si_status;
+  return info;
+}
+
 void block_all_signals() {
   sigset_t all;
   ::sigfillset(&all);

@@ -37,6 +37,7 @@ enum class Rec : uint32_t {
   kWorkerExit = 46,     // bell. this worker wants to leave (maxCalls, recycle): no more leases
   kGcDone = 47,         // bell. answer to kGcRequest
   kRayletCommand = 48,  // bell. (service only) a = RayletOp, b, c, d as the op says
+  kControlPeer = 49,    // bell. a = ControlOp, d = endpoint | serial << 32: passed to its control thread (kKill: SIGKILL)
 
   // raylet -> client
   kObjectReady = 64,   // bell. b,c = id: sealed

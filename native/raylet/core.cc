@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// Wiring and the turn of the raylet (see core.h). Records are handled in records.cc.
+#include "raylet/core.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "raylet/json_text.h"
+#include "wire/messages.h"
+
+namespace polyray::raylet {
+
+namespace {
+
+LeaseLimits limits_of(const RayletOptions& options, uint64_t cpus) {
+  return LeaseLimits{std::max(options.worker_start_limit, 1u), static_cast<uint32_t>(std::max<uint64_t>(16, 4 * cpus))};
+}
+
+uint64_t cpus_of(const RayletOptions& options) {
+  return std::max<uint64_t>(ResourceSet(options.resources).get("CPU") / kResourceUnit, 1);
+}
+
+// Used entry slots: live objects and those being made or freed.
+uint64_t count_objects(const Segment& segment) {
+  uint64_t count = 0;
+  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
+  for (uint32_t number = 0; number < high; ++number) {
+    const ChunkHeader& chunk = segment.chunk(number);
+    if (chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries)) continue;
+    for (const auto& word : chunk.used) count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
+  }
+  return count;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RayletCore>> RayletCore::open(const RayletOptions& options) {
+  if (options.session_token.size() >= sizeof(HelloBody::session_token) || options.session_name.empty())
+    return Status::error(StatusCode::kInvalidArgument, "a session needs a name, and a token of at most 63 bytes");
+  uint32_t node_tag = options.node_tag;
+  while (node_tag == 0) os::fill_random({reinterpret_cast<uint8_t*>(&node_tag), sizeof node_tag});
+  SegmentOptions store;
+  store.data_bytes = options.object_store_bytes;
+  store.node_tag = node_tag;
+  const std::string file = options.plasma_directory + "/polyray-" + options.session_name;
+  if (!options.plasma_directory.empty()) store.file_path = file.c_str();
+  Result<std::unique_ptr<Segment>> segment = Segment::create(store);
+  if (!segment.is_ok()) return segment.status();
+  Result<os::Poller> poller = os::Poller::open();
+  if (!poller.is_ok()) return poller.status();
+  Result<os::Fd> bell = os::open_event();
+  if (!bell.is_ok()) return bell.status();
+  std::unique_ptr<RayletCore> core(new RayletCore(options, std::move(segment.value()), std::move(poller.value()),
+                                                  std::move(bell.value()), node_tag));
+  Status opened = core->open_parts();
+  if (!opened.is_ok()) return opened;
+  return core;
+}
+
+RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller, os::Fd bell,
+                       uint32_t node_tag)
+    : options_(options), node_tag_(node_tag), socket_name_("polyray-" + options.session_name + "-raylet"),
+      segment_(std::move(segment)), poller_(std::move(poller)), bell_(std::move(bell)), peers_(*segment_),
+      leases_(ResourceSet(options.resources), workers_, &segment_->lease(0), limits_of(options, cpus_of(options))),
+      extents_(*segment_, peers_), frees_(*segment_, peers_, extents_), processes_(peers_, guardian_), relay_(peers_),
+      deaths_(*segment_, peers_, frees_, extents_,
+              [this](uint32_t worker) {
+                leases_.finish_adopted(worker, now_ms_);
+                leases_changed_ = true;
+              }),
+      door_(*segment_, peers_, workers_, poller_, {options.session_token, options.package_version, node_tag},
+            {[this](Peer& peer, std::vector<os::Fd>& stdio) { attached(peer, stdio); },
+             [this](uint32_t endpoint) { socket_ended(endpoint); }}),
+      max_idle_workers_(options.max_idle_workers != 0 ? options.max_idle_workers
+                                                      : static_cast<uint32_t>(cpus_of(options))) {}
+
+Status RayletCore::open_parts() {
+  Status populated = segment_->populate_endpoint(kRayletEndpoint);
+  if (populated.is_ok()) populated = segment_->populate(segment_->offset_of(&segment_->lease(0)), 1024 * sizeof(Lease));
+  if (!populated.is_ok()) return populated;
+  Endpoint& self = segment_->endpoint(kRayletEndpoint);
+  self.kind = static_cast<uint32_t>(EndpointKind::kRaylet);
+  self.pid = os::own_pid();
+  self.serial = 1;
+  self.state.store(static_cast<uint32_t>(EndpointState::kAttached), std::memory_order_release);
+  Status status = poller_.add(bell_.get(), os::kReadable, Door::token(Door::Token::kBell, 0));
+  if (status.is_ok()) status = door_.open(socket_name_, bell_.get());
+  if (status.is_ok()) status = guardian_.start(options_.guardian_path, options_.session_name, options_.session_dir);
+  if (status.is_ok() && guardian_.pidfd() >= 0)
+    status = poller_.add(guardian_.pidfd(), os::kReadable, Door::token(Door::Token::kGuardian, 0));
+  return status;
+}
+
+int RayletCore::sleep_ms(uint64_t now_ms) {
+  std::optional<uint64_t> next;
+  const auto until = [&next](std::optional<uint64_t> deadline) {
+    if (deadline) next = std::min(next.value_or(*deadline), *deadline);
+  };
+  until(extents_.next_deadline_ms());
+  until(processes_.next_deadline_ms());
+  until(deaths_.next_deadline_ms());
+  for (const auto& [endpoint, deadline] : ending_) until(deadline);
+  if (lease_poll_at_ms_ != 0) until(lease_poll_at_ms_);
+  if (stopping_) until(stop_at_ms_);
+  if (workers_.count(WorkerState::kIdle) > max_idle_workers_)
+    until(workers_.oldest_idle()->idle_since_ms + kIdleWorkerMs);
+  if (!next) return -1;
+  return *next <= now_ms ? 0 : static_cast<int>(std::min<uint64_t>(*next - now_ms, 60'000));
+}
+
+void RayletCore::turn() {
+  Endpoint& self = segment_->endpoint(kRayletEndpoint);
+  const int timeout_ms = sleep_ms(os::now_ms());
+  const bool may_sleep = peers_.inbound().arm(kArmedEventFd);
+  poller_.wait(may_sleep ? timeout_ms : 0, ready_).is_ok();
+  self.armed.store(0, std::memory_order_relaxed);  // awake: nobody need ring
+  now_ms_ = os::now_ms();
+  for (const os::Poller::Ready& ready : ready_) react(ready);
+  drain();
+  step();
+  peers_.flush();
+}
+
+void RayletCore::react(const os::Poller::Ready& ready) {
+  const auto value = ready.token & ((uint64_t{1} << 56) - 1);
+  switch (static_cast<Door::Token>(ready.token >> 56)) {
+    case Door::Token::kListener:
+      door_.accept_all();
+      break;
+    case Door::Token::kConnection:
+      door_.readable(value, ready.events);
+      break;
+    case Door::Token::kPidfd:
+      ending_[static_cast<uint32_t>(value)] = now_ms_;
+      break;
+    case Door::Token::kBell:
+      if (os::drain_event(bell_.get()) != 0) ++bells_received_;
+      break;
+    case Door::Token::kGuardian:
+      poller_.remove(guardian_.pidfd());
+      if (!stopping_ && guardian_.restart().is_ok())
+        poller_.add(guardian_.pidfd(), os::kReadable, Door::token(Door::Token::kGuardian, 0)).is_ok();
+      break;
+  }
+}
+
+void RayletCore::drain() {
+  peers_.inbound().drain(
+      kDrainRecords,
+      [this](uint64_t ring, const RingSlot& slot) {
+        ++records_handled_;
+        if (Peer* from = peers_.by_in_ring(ring)) record(*from, slot);
+      },
+      [this](uint64_t ring) { kick(ring); });
+}
+
+void RayletCore::kick(uint64_t ring_offset) {
+  if (Peer* peer = peers_.by_in_ring(ring_offset)) peer->out->kick();
+}
+
+void RayletCore::step() {
+  std::vector<uint32_t> ended;
+  for (const auto& [endpoint, deadline] : ending_)
+    if (deadline <= now_ms_) ended.push_back(endpoint);
+  for (const uint32_t endpoint : ended) end_endpoint(endpoint);
+
+  deaths_.step(now_ms_);
+  if (lease_poll_at_ms_ != 0 && lease_poll_at_ms_ <= now_ms_) leases_changed_ = true;
+  if (leases_changed_ && !stopping_) {
+    leases_changed_ = false;
+    for (const LeaseEffect& effect : leases_.step(now_ms_)) apply(effect);
+    lease_poll_at_ms_ = leases_.wants_poll() ? now_ms_ + kLeasePollMs : 0;
+  }
+  end_idle_workers();
+  extents_.step(now_ms_);
+  processes_.step(now_ms_);
+  if (stopping_) step_stop();
+}
+
+void RayletCore::end_idle_workers() {
+  while (workers_.count(WorkerState::kIdle) > max_idle_workers_) {
+    Worker* worker = workers_.oldest_idle();
+    if (worker->idle_since_ms + kIdleWorkerMs > now_ms_) return;
+    workers_.leave(*worker);
+    processes_.end(uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32, worker->token, kJobGraceMs, now_ms_);
+  }
+}
+
+void RayletCore::attached(Peer& peer, std::vector<os::Fd>& stdio) {
+  if (peer.kind == EndpointKind::kService) relay_.service_attached();
+  if (peer.kind == EndpointKind::kDriver) {
+    JsonObject event("driver_joined");
+    event.number("job", peer.job).number("endpoint", peer.endpoint).number("serial", peer.serial);
+    event.number("pid", peer.pid).number("language", peer.language);
+    event.number("stdoutFd", stdio.size() == 2 ? stdio[0].release() : -1);
+    event.number("stderrFd", stdio.size() == 2 ? stdio[1].release() : -1);
+    peers_.event(event.take());
+  }
+}
+
+void RayletCore::socket_ended(uint32_t endpoint) {
+  const Peer* peer = peers_.find(endpoint);
+  if (peer == nullptr) return;
+  // The end of the process follows at once, when it is the process that ended: then its exit status is known.
+  const uint64_t at_ms = peer->pidfd.is_open() ? now_ms_ + kExitWaitMs : now_ms_;
+  ending_.try_emplace(endpoint, at_ms);
+}
+
+void RayletCore::end_endpoint(uint32_t endpoint) {
+  ending_.erase(endpoint);
+  Peer* peer = peers_.find(endpoint);
+  if (peer == nullptr) return;
+  // What it published without a ready bit: set the bit for it.
+  Endpoint& self = segment_->endpoint(kRayletEndpoint);
+  for_each_inbound(*segment_, kRayletEndpoint, [&](uint32_t inbound, uint64_t offset) {
+    if (offset != peer->in_ring) return;
+    self.ready[inbound / 64].fetch_or(uint64_t{1} << (inbound % 64), std::memory_order_acq_rel);
+    self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64), std::memory_order_acq_rel);
+  });
+  drain();
+  Deaths::Exit exit;
+  if (peer->pidfd.is_open()) {
+    const Result<os::ExitInfo> info = os::peek_exit(peer->pidfd.get());
+    if (info.is_ok()) exit = {info.value().code, info.value().signal};
+  }
+  door_.close_peer(*peer);
+  for (const uint32_t holder : leases_.holders_of(endpoint)) peers_.contact(endpoint, holder);
+  const Peer gone = peers_.take(endpoint);
+  const Deaths::Report report = deaths_.handle(gone, exit);
+  relay_.client_gone(gone.peer_id());
+  leases_.client_gone(endpoint, report.busy_workers, now_ms_);
+  leases_changed_ = true;
+  if (gone.kind == EndpointKind::kWorker) worker_ended(gone, exit);
+  if (gone.kind == EndpointKind::kDriver) {
+    JsonObject event("driver_gone");
+    event.number("job", gone.job).number("endpoint", gone.endpoint).number("serial", gone.serial);
+    const bool last = peers_.driver_gone(gone.job);
+    peers_.event(event.boolean("last", last).take());
+    if (last) job_ended(gone.job);
+  }
+}
+
+void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
+  const std::string how = exit.signal != 0 ? "by signal " + std::to_string(exit.signal)
+                          : exit.code >= 0 ? "with exit code " + std::to_string(exit.code)
+                                           : std::string("unexpectedly");
+  leases_.worker_gone(peer.startup_token, "workers of this class end before they are ready (the last one " + how + ")");
+  processes_.gone(peer.startup_token);
+  JsonObject event("worker_gone");
+  event.number("startupToken", static_cast<int64_t>(peer.startup_token)).number("pid", peer.pid);
+  event.number("endpoint", peer.endpoint).number("serial", peer.serial);
+  peers_.event(event.number("exitCode", exit.code).number("signal", exit.signal).take());
+}
+
+void RayletCore::job_ended(uint32_t job) {
+  for (Worker* worker : workers_.of_job(job)) {
+    const uint64_t token = worker->token;
+    const uint64_t peer_id = uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32;
+    processes_.end(worker->endpoint != 0 ? peer_id : ~uint64_t{0}, token, kJobGraceMs, now_ms_);
+    if (worker->endpoint != 0)
+      leases_.worker_leaving(worker->endpoint);
+    else
+      leases_.worker_gone(token, "the job has ended");
+  }
+  frees_.end_job(job);
+}
+
+void RayletCore::begin_stop(uint32_t grace_ms) {
+  if (stopping_) return;
+  stopping_ = true;
+  now_ms_ = os::now_ms();
+  stop_at_ms_ = now_ms_ + grace_ms;
+  peers_.broadcast(RingSlot{static_cast<uint32_t>(Rec::kShutdown), 0, 0, 0, 0});
+  peers_.flush();
+  for (Worker* worker : workers_.all()) {
+    const uint64_t peer_id = uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32;
+    processes_.end(worker->endpoint != 0 ? peer_id : ~uint64_t{0}, worker->token, grace_ms, now_ms_);
+  }
+  step_stop();
+}
+
+void RayletCore::step_stop() {
+  const auto& all = peers_.all();
+  const bool workers_left = std::any_of(all.begin(), all.end(), [](const auto& item) {
+    return item.second.kind == EndpointKind::kWorker;
+  });
+  if (!workers_left) {
+    // Groups of workers that never attached are the guardian's.
+    for (const uint64_t token : processes_.tokens()) processes_.gone(token);
+    stopped_ = true;
+    return;
+  }
+  if (stop_at_ms_ > now_ms_) return;
+  if (killed_) {
+    stopped_ = true;
+    return;
+  }
+  killed_ = true;
+  stop_at_ms_ = now_ms_ + 500;
+  for (const auto& [endpoint, peer] : all)
+    if (peer.kind == EndpointKind::kWorker) processes_.end(peer.peer_id(), peer.startup_token, 0, now_ms_);
+}
+
+void RayletCore::finish() { guardian_.finish(5000); }
+
+RayletStats RayletCore::stats() {
+  RayletStats stats;
+  stats.total = leases_.resources().total().items();
+  stats.available = leases_.available().items();
+  stats.store_used_bytes = extents_.used_bytes();
+  stats.store_capacity_bytes = extents_.capacity_bytes();
+  stats.objects = count_objects(*segment_);
+  stats.endpoints = peers_.all().size() + deaths_.graves();
+  stats.workers = workers_.size() - workers_.count(WorkerState::kStarting);
+  stats.idle_workers = workers_.count(WorkerState::kIdle);
+  stats.starting_workers = workers_.count(WorkerState::kStarting);
+  stats.queued_leases = leases_.waiting();
+  stats.active_leases = leases_.active_leases();
+  stats.bells_received = bells_received_;
+  stats.records_handled = records_handled_;
+  return stats;
+}
+
+}  // namespace polyray::raylet

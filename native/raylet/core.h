@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The raylet without its thread: all parts wired together, one turn at a time.
+//
+// Owns every part. turn() handles what the poller reported, drains the inbound rings, lets the parts decide, sends.
+// Thread rules: everything after open() on one thread.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "raylet/deaths.h"
+#include "raylet/door.h"
+#include "raylet/lease_queue.h"
+#include "raylet/processes.h"
+#include "raylet/raylet.h"
+#include "raylet/service_relay.h"
+
+namespace polyray::raylet {
+
+class RayletCore {
+ public:
+  static constexpr uint64_t kExitWaitMs = 30;       // for the exit status, after the socket ended
+  static constexpr uint64_t kJobGraceMs = 1000;     // SIGTERM to SIGKILL at a job's end
+  static constexpr uint64_t kActorGraceMs = 5000;   // the same for a returned dedicated worker
+  static constexpr uint64_t kIdleWorkerMs = 1000;   // surplus idle workers end after this
+  static constexpr uint64_t kLeasePollMs = 20;
+  static constexpr size_t kDrainRecords = 65536;
+
+  static Result<std::unique_ptr<RayletCore>> open(const RayletOptions& options);
+  // One turn; sleeps first when nothing is to do.
+  void turn();
+  void begin_stop(uint32_t grace_ms);
+  bool stopped() const { return stopping_ && stopped_; }
+  void finish();  // after the thread has ended: the guardian
+  RayletStats stats();
+  int bell_fd() const { return bell_.get(); }
+  const std::string& socket_name() const { return socket_name_; }
+  uint32_t node_tag() const { return node_tag_; }
+
+ private:
+  RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller, os::Fd bell,
+             uint32_t node_tag);
+  Status open_parts();
+  int sleep_ms(uint64_t now_ms);
+  void react(const os::Poller::Ready& ready);
+  void drain();
+  void step();
+  void record(Peer& from, const RingSlot& slot);
+  void lease_request(Peer& from, const RingSlot& slot);
+  void command(Peer& from, const RingSlot& slot);
+  void control_peer(const RingSlot& slot);
+  void apply(const LeaseEffect& effect);
+  void start_worker(const LeaseEffect& effect);
+  void attached(Peer& peer, std::vector<os::Fd>& stdio);
+  void socket_ended(uint32_t endpoint);
+  void end_endpoint(uint32_t endpoint);
+  void worker_ended(const Peer& peer, Deaths::Exit exit);
+  void job_ended(uint32_t job);
+  void end_idle_workers();
+  void step_stop();
+  void kick(uint64_t ring_offset);
+
+  RayletOptions options_;
+  uint32_t node_tag_;
+  std::string socket_name_;
+  std::unique_ptr<Segment> segment_;
+  os::Poller poller_;
+  os::Fd bell_;
+  Peers peers_;
+  WorkerTable workers_;
+  LeaseQueue leases_;
+  ExtentDesk extents_;
+  Frees frees_;
+  GuardianLink guardian_;
+  Processes processes_;
+  ServiceRelay relay_;
+  Deaths deaths_;
+  Door door_;
+  std::map<uint32_t, uint64_t> ending_;  // endpoints whose end is to be handled, and when at the latest
+  std::vector<os::Poller::Ready> ready_;
+  uint64_t now_ms_ = 0;
+  uint64_t lease_poll_at_ms_ = 0;
+  uint64_t bells_received_ = 0;
+  uint64_t records_handled_ = 0;
+  uint32_t max_idle_workers_ = 0;
+  bool leases_changed_ = false;
+  bool stopping_ = false;
+  bool stopped_ = false;
+  bool killed_ = false;
+  uint64_t stop_at_ms_ = 0;
+};
+
+}  // namespace polyray::raylet

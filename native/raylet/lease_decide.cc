@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lease queue's decision: which waiting request is served next, by which worker, and which workers are started.
+#include <algorithm>
+#include <limits>
+
+#include "raylet/lease_queue.h"
+
+namespace polyray::raylet {
+
+LeaseQueue::Request* LeaseQueue::pick(std::vector<Request*>& waiting, std::map<uint32_t, uint32_t>& job_active) {
+  Request* best = nullptr;
+  const auto before = [&job_active](const Request& a, const Request& b) {
+    if (a.spec->priority != b.spec->priority) return a.spec->priority > b.spec->priority;
+    const uint32_t job_a = job_active[a.spec->pool.job], job_b = job_active[b.spec->pool.job];
+    if (job_a != job_b) return job_a < job_b;
+    if (a.active != b.active) return a.active < b.active;
+    return a.seq < b.seq;
+  };
+  for (Request* request : waiting) {
+    if (request->stuck || request->backlog == 0) continue;
+    if (best == nullptr || before(*request, *best)) best = request;
+  }
+  return best;
+}
+
+bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_ms) {
+  const LeaseClass& spec = *request.spec;
+  ResourceSet free = resources_.free();
+  std::vector<uint32_t> idle, taken;
+  for (const auto& item : held_) {
+    const bool own = item.second.client == request.id.first && item.second.request == request.id.second;
+    if (is_idle(item) && !own) idle.push_back(item.first);
+  }
+  const auto take = [&](auto&& wanted) {
+    const auto it = std::find_if(idle.begin(), idle.end(), wanted);
+    if (it == idle.end()) return false;
+    free.add(held_.at(*it).spec->need);
+    taken.push_back(*it);
+    idle.erase(it);
+    return true;
+  };
+  if (need_worker) {
+    const auto same_pool = [&](uint32_t number) { return held_.at(number).spec->pool == spec.pool; };
+    if (!take(same_pool)) return false;
+  }
+  while (!free.covers(spec.need)) {
+    const auto helps = [&](uint32_t number) {
+      const auto& items = spec.need.items();
+      return std::any_of(items.begin(), items.end(), [&](const ResourceSet::Item& item) {
+        return free.get(item.first) < item.second && held_.at(number).spec->need.get(item.first) > 0;
+      });
+    };
+    if (!take(helps)) return false;
+  }
+  bool all = true;
+  for (const uint32_t number : taken) all = revoke_idle(number, now_ms) && all;
+  return all;
+}
+
+void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects) {
+  const uint32_t number = take_number();
+  resources_.acquire_anyway(request.spec->need);
+  workers_.lease(worker, number, request.spec->dedicated);
+  Held& held = held_[number];
+  held = Held{request.id.first, request.id.second, request.spec, worker.token, worker.endpoint, worker.serial, true, false};
+  Lease& word = words_[number];
+  word.holder = request.id.first;
+  word.worker = worker.endpoint;
+  word.worker_serial = worker.serial;
+  word.word.store(static_cast<uint32_t>(LeaseState::kActive), std::memory_order_release);
+  request.backlog -= 1;
+  request.passed_over = 0;
+  LeaseEffect effect;
+  effect.kind = LeaseEffect::Kind::kGrant;
+  effect.client = request.id.first;
+  effect.request = request.id.second;
+  effect.lease = number;
+  effect.worker = worker.endpoint;
+  effect.serial = worker.serial;
+  effect.spec = request.spec;
+  effects.push_back(std::move(effect));
+}
+
+LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms, std::vector<LeaseEffect>& effects) {
+  const LeaseClass& spec = *request.spec;
+  if (!resources_.feasible(spec.need)) {
+    LeaseEffect effect;
+    effect.client = request.id.first;
+    effect.request = request.id.second;
+    effect.spec = request.spec;
+    if (infeasible_told_.insert(spec.hash).second) {
+      effect.kind = LeaseEffect::Kind::kInfeasible;
+      effects.push_back(effect);
+    }
+    effect.kind = LeaseEffect::Kind::kFail;
+    effect.code = spec.dedicated ? StatusCode::kActorUnschedulable : StatusCode::kTaskUnschedulable;
+    effect.message = "It needs " + spec.need.json() + ", but the node has " + resources_.total().json() + " in all.";
+    effects.push_back(std::move(effect));
+    request.backlog = 0;
+    return Served::kFailed;
+  }
+  if (free_numbers_.empty() && next_number_ >= kMaxLeases) return Served::kNoWorker;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    Worker* worker = workers_.idle(spec.pool);
+    const bool fits = resources_.fits(spec.need);
+    if (worker != nullptr && fits) {
+      grant(request, *worker, effects);
+      return Served::kGranted;
+    }
+    if (reclaim(request, worker == nullptr, now_ms)) continue;
+    if (worker == nullptr && fits) return Served::kNoWorker;
+  }
+  return resources_.fits(spec.need) ? Served::kNoWorker : Served::kNoResources;
+}
+
+void LeaseQueue::start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects) {
+  ResourceSet room = available();
+  size_t starting = 0;
+  std::map<PoolKey, size_t> claimable;
+  for (Worker* worker : workers_.all()) {
+    if (worker->state != WorkerState::kStarting) continue;
+    room.subtract(worker->reserved);
+    claimable[worker->pool] += 1;
+    ++starting;
+  }
+  for (Request* request : waiting) {
+    const LeaseClass& spec = *request->spec;
+    size_t& coming = claimable[spec.pool];
+    const size_t covered = std::min<size_t>(coming, request->backlog);
+    coming -= covered;
+    for (size_t want = request->backlog - covered; want > 0; --want) {
+      if (starting >= limits_.start_limit) return;
+      if (!room.covers(spec.need)) break;
+      if (!spec.dedicated && workers_.pool_size(spec.pool) >= limits_.pool_limit) break;
+      LeaseEffect effect;
+      effect.kind = LeaseEffect::Kind::kStart;
+      effect.token = workers_.start(spec.pool, spec.hash, spec.need, spec.dedicated);
+      effect.spec = request->spec;
+      effects.push_back(std::move(effect));
+      room.subtract(spec.need);
+      ++starting;
+    }
+  }
+}
+
+// A lease yields to a waiting request that has none, or at least two fewer than the lease's own request.
+void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
+  wants_poll_ = false;
+  for (auto& [number, held] : held_) {
+    if (!held.live || held.spec->dedicated || held.client == 0) continue;
+    const auto own = requests_.find({held.client, held.request});
+    const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
+    Worker* worker = workers_.by_token(held.token);
+    bool yield = worker != nullptr && worker->state == WorkerState::kLeaving;
+    for (const Request* request : waiting) {
+      if (request->id == RequestId{held.client, held.request}) continue;
+      const bool short_of_resources = !resources_.fits(request->spec->need);
+      const bool helps = short_of_resources ? held.spec->need.overlaps(request->spec->need)
+                                            : held.spec->pool == request->spec->pool;
+      if (!helps) continue;
+      if (request->active == 0 || own_active > request->active + 1) yield = true;
+      else wants_poll_ = true;
+    }
+    if (yield == held.yield) continue;
+    held.yield = yield;
+    if (yield)
+      words_[number].word.fetch_or(kLeaseYield, std::memory_order_acq_rel);
+    else
+      words_[number].word.fetch_and(~kLeaseYield, std::memory_order_acq_rel);
+  }
+}
+
+std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
+  std::vector<LeaseEffect> effects = std::move(pending_);
+  pending_.clear();
+  std::map<uint32_t, uint32_t> job_active;
+  for (auto& [id, request] : requests_) request.active = 0, request.stuck = false;
+  for (const auto& item : held_) {
+    if (!item.second.live || is_idle(item) || item.second.spec->dedicated) continue;
+    job_active[item.second.spec->pool.job] += 1;
+    const auto own = requests_.find({item.second.client, item.second.request});
+    if (own != requests_.end()) own->second.active += 1;
+  }
+  std::vector<Request*> waiting;
+  for (auto& [id, request] : requests_)
+    if (request.backlog > 0) waiting.push_back(&request);
+
+  // The oldest request that was passed over too often: nobody else may take what it needs.
+  const Request* first = nullptr;
+  for (const Request* request : waiting)
+    if (request->passed_over >= kPassLimit && (first == nullptr || request->seq < first->seq)) first = request;
+  std::vector<Request*> poor;  // stuck for lack of resources
+  while (Request* request = pick(waiting, job_active)) {
+    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need)) {
+      request->stuck = true;
+      continue;
+    }
+    const Served served = serve(*request, now_ms, effects);
+    if (served == Served::kGranted) {
+      if (!request->spec->dedicated) job_active[request->spec->pool.job] += 1, request->active += 1;
+      for (Request* other : poor)
+        if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need)) other->passed_over += 1;
+    } else {
+      request->stuck = true;
+      if (served == Served::kNoResources) poor.push_back(request);
+    }
+    if (request == first && served == Served::kGranted) first = nullptr;
+  }
+  std::erase_if(waiting, [](const Request* request) { return request->backlog == 0; });
+  std::sort(waiting.begin(), waiting.end(), [](const Request* a, const Request* b) {
+    return a->active != b->active ? a->active < b->active : a->seq < b->seq;
+  });
+  start_workers(waiting, effects);
+  set_yields(waiting);
+  for (LeaseEffect& effect : pending_) effects.push_back(std::move(effect));
+  pending_.clear();
+  return effects;
+}
+
+}  // namespace polyray::raylet

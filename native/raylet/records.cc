@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the raylet does with each record of a client (wire/messages.h), and with each effect of the lease queue.
+#include "raylet/core.h"
+#include "raylet/json_text.h"
+#include "raylet/lease_spec.h"
+
+namespace polyray::raylet {
+
+void RayletCore::record(Peer& from, const RingSlot& slot) {
+  switch (static_cast<Rec>(slot.kind)) {
+    case Rec::kRelease:
+      frees_.released(id_of(slot));
+      break;
+    case Rec::kSealed:
+      frees_.sealed(id_of(slot));
+      break;
+    case Rec::kSubscribe:
+      frees_.subscribe(from, id_of(slot));
+      break;
+    case Rec::kExtentRequest:
+      extents_.request(from, slot, now_ms_);
+      break;
+    case Rec::kExtentReturn:
+      extents_.give_back(from, slot.b);
+      break;
+    case Rec::kLeaseRequest:
+      lease_request(from, slot);
+      break;
+    case Rec::kLeaseBacklog:
+      leases_changed_ = true;
+      if (!leases_.set_backlog(from.endpoint, slot.a, static_cast<uint32_t>(slot.d)) && slot.d != 0) {
+        const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
+        peers_.send_text(from, answer, json_error(StatusCode::kNotFound, "no such lease request"));
+      }
+      break;
+    case Rec::kLeaseReturn:
+      leases_.give_back(from.endpoint, slot.a, now_ms_);
+      leases_changed_ = true;
+      break;
+    case Rec::kBlocked:
+      leases_.worker_blocked(from.endpoint, slot.a == 1);
+      leases_changed_ = true;
+      break;
+    case Rec::kService:
+      relay_.call(from, slot);
+      break;
+    case Rec::kServiceReply:
+      relay_.reply(from, slot);
+      break;
+    case Rec::kServicePush:
+      relay_.push(from, slot);
+      break;
+    case Rec::kPeerGoneAck:
+      leases_.forget_gone(from.endpoint, slot.a, static_cast<uint32_t>(slot.d));
+      deaths_.acknowledged(from, slot.a, static_cast<uint32_t>(slot.d));
+      break;
+    case Rec::kWorkerReady:
+      leases_.worker_ready(from.endpoint, now_ms_);
+      leases_changed_ = true;
+      break;
+    case Rec::kWorkerExit:
+      leases_.worker_leaving(from.endpoint);
+      leases_changed_ = true;
+      break;
+    case Rec::kRayletCommand:
+      if (peers_.service() == &from) command(from, slot);
+      break;
+    case Rec::kControlPeer:
+      control_peer(slot);
+      break;
+    default:
+      break;  // kGcDone: what it released came before it; unknown records are ignored
+  }
+}
+
+void RayletCore::lease_request(Peer& from, const RingSlot& slot) {
+  const auto payload = peers_.take_payload(from, slot.b, slot.c);
+  std::optional<LeaseClass> spec;
+  if (payload) spec = read_lease_class(*payload);
+  if (!spec) {
+    const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
+    peers_.send_text(from, answer, json_error(StatusCode::kBadRecord, "the lease request is misshapen"));
+    return;
+  }
+  leases_.request(from.endpoint, slot.a, std::move(*spec), static_cast<uint32_t>(slot.d));
+  leases_changed_ = true;
+}
+
+void RayletCore::control_peer(const RingSlot& slot) {
+  Peer* peer = peers_.find(slot.d);
+  if (peer == nullptr) return;
+  const auto op = static_cast<ControlOp>(slot.a);
+  if (op == ControlOp::kKill)
+    processes_.end(slot.d, peer->startup_token, 0, now_ms_);
+  else
+    door_.control(*peer, op);
+}
+
+void RayletCore::command(Peer& from, const RingSlot& slot) {
+  switch (static_cast<RayletOp>(slot.a)) {
+    case RayletOp::kWorkerFailed: {
+      const auto payload = peers_.take_payload(from, slot.c, slot.d);
+      const std::string text = payload ? std::string(payload->begin(), payload->end())
+                                       : json_error(StatusCode::kWorkerCrashed, "the worker could not be started");
+      const Worker* worker = workers_.by_token(slot.b);
+      if (worker != nullptr && worker->endpoint != 0) break;  // it attached: its socket tells
+      leases_.start_failed(slot.b, text);
+      processes_.gone(slot.b);
+      leases_changed_ = true;
+      break;
+    }
+    case RayletOp::kWorkerStarted:
+      processes_.started(slot.b, static_cast<uint32_t>(slot.c));
+      if (workers_.by_token(slot.b) == nullptr) processes_.gone(slot.b);  // nobody wants it any more
+      break;
+    case RayletOp::kKillEndpoint: {
+      const Peer* peer = peers_.find(slot.b);
+      if (peer != nullptr) processes_.end(slot.b, peer->startup_token, slot.c == 1 ? 0 : slot.d, now_ms_);
+      break;
+    }
+    case RayletOp::kEndJob: {
+      const auto job = static_cast<uint32_t>(slot.b);
+      peers_.end_job(job);
+      if (job != 0) job_ended(job);
+      leases_changed_ = true;
+      break;
+    }
+  }
+}
+
+void RayletCore::apply(const LeaseEffect& effect) {
+  Peer* client = effect.client != 0 ? peers_.find(effect.client) : nullptr;
+  switch (effect.kind) {
+    case LeaseEffect::Kind::kGrant:
+      peers_.contact(effect.client, effect.worker);
+      if (client != nullptr) {
+        const uint64_t worker = uint64_t{effect.worker} | uint64_t{effect.serial} << 32;
+        peers_.send(*client, RingSlot{static_cast<uint32_t>(Rec::kLeaseGrant), effect.request, worker, effect.lease, 0});
+      }
+      break;
+    case LeaseEffect::Kind::kStart:
+      start_worker(effect);
+      break;
+    case LeaseEffect::Kind::kFail:
+      if (client != nullptr) {
+        const RingSlot slot{static_cast<uint32_t>(Rec::kLeaseFailed), effect.request, 0, 0, 0};
+        peers_.send_text(*client, slot,
+                         effect.code == StatusCode::kOk ? effect.message : json_error(effect.code, effect.message));
+      }
+      break;
+    case LeaseEffect::Kind::kInfeasible: {
+      JsonObject event("infeasible");
+      event.number("endpoint", effect.client).number("request", effect.request).number("job", effect.spec->pool.job);
+      peers_.event(event.raw("resources", effect.spec->need.json()).take());
+      break;
+    }
+    case LeaseEffect::Kind::kEndWorker:
+      if (const Worker* worker = workers_.by_token(effect.token)) {
+        const uint64_t peer_id = uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32;
+        processes_.end(peer_id, effect.token, kActorGraceMs, now_ms_);
+      }
+      break;
+  }
+}
+
+void RayletCore::start_worker(const LeaseEffect& effect) {
+  const LeaseClass& spec = *effect.spec;
+  JsonObject event("worker_needed");
+  event.number("startupToken", static_cast<int64_t>(effect.token)).number("language", spec.pool.language);
+  event.number("job", spec.pool.job).text("key", spec.pool.key).boolean("dedicated", spec.dedicated);
+  peers_.event(event.take());
+}
+
+}  // namespace polyray::raylet
