@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Submitting one call: encode the arguments, hand them to the native client, make refs of the returns. The hot path.
+
+import { makeError } from "../base/errors.ts";
+import { envelopeRefs } from "../native/binding.ts";
+import { ObjectRef } from "../object/ref.ts";
+import { encodeArgs, encodeError, type Encoded, plainContext } from "../object/serialize.ts";
+import type { Connection } from "./connection.ts";
+import { splitKwargs } from "./kwargs.ts";
+
+/** What a call may ask beyond its function. */
+export interface CallSettings {
+  readonly numReturns: number;
+  /** CallFlag */
+  readonly flags: number;
+  /** -2: those of the function. */
+  readonly maxRetries: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | null;
+}
+
+export const defaultCall: CallSettings = { numReturns: 1, flags: 0, maxRetries: -2, timeoutMs: 0, signal: null };
+
+/** Encodes the arguments of a call, with the values of trailing kwargs. */
+export function encodeCallArgs(connection: Connection, args: readonly unknown[]): Encoded {
+  const { positional, named } = splitKwargs(args);
+  return encodeArgs(positional, named, connection.store.context);
+}
+
+function deadline(settings: CallSettings): number {
+  return settings.timeoutMs === 0 ? 0 : settings.timeoutMs;
+}
+
+/** Submits a task; refs of its returns (one, or a list). */
+export function submitTask(connection: Connection, spec: number, args: readonly unknown[], settings: CallSettings): ObjectRef | ObjectRef[] {
+  settings.signal?.throwIfAborted();
+  const store = connection.store;
+  const encoded = encodeCallArgs(connection, args);
+  const handles = connection.native.submitTask(
+    spec, store.stage(encoded), encoded.size, envelopeRefs, 0, settings.numReturns, settings.flags, settings.maxRetries, deadline(settings),
+  );
+  store.flushSoon();
+  return finish(connection, handles, settings);
+}
+
+/** Submits an actor call. `actor`: the handle number of its lifetime object. */
+export function submitActorCall(
+  connection: Connection,
+  actor: number,
+  method: string,
+  args: readonly unknown[],
+  settings: CallSettings,
+): ObjectRef | ObjectRef[] {
+  settings.signal?.throwIfAborted();
+  const store = connection.store;
+  const encoded = encodeCallArgs(connection, args);
+  const handles = connection.native.submitActorCall(
+    actor, method, store.stage(encoded), encoded.size, envelopeRefs, 0, settings.numReturns, settings.flags, settings.maxRetries,
+    deadline(settings),
+  );
+  store.flushSoon();
+  return finish(connection, handles, settings);
+}
+
+function finish(connection: Connection, handles: number | number[], settings: CallSettings): ObjectRef | ObjectRef[] {
+  const refs = typeof handles === "number" ? connection.store.refOf(handles) : handles.map((handle) => connection.store.refOf(handle));
+  if (settings.signal !== null) {
+    const first = Array.isArray(refs) ? refs[0] : refs;
+    if (first !== undefined) cancelOnAbort(connection, first, settings.signal);
+  }
+  return refs;
+}
+
+function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSignal): void {
+  const onAbort = (): void => cancelCall(connection, ref, false);
+  signal.addEventListener("abort", onAbort, { once: true });
+  // The listener lives as long as the call: it goes when the result is there.
+  connection.store.wait([ref], 1).then(
+    () => signal.removeEventListener("abort", onAbort),
+    () => signal.removeEventListener("abort", onAbort),
+  );
+}
+
+/** Cancels the call that makes `ref`: queued calls settle at once, a running one is told. */
+export function cancelCall(connection: Connection, ref: ObjectRef, force: boolean): void {
+  if (!connection.isOpen) return;
+  const error = makeError("TASK_CANCELLED", `the task of ${ref.id} was cancelled`, { taskId: ref.id });
+  connection.native.cancel(ObjectRef.handleOf(ref), force, encodeError(error, plainContext).toBytes());
+  connection.store.flushSoon();
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// This environment's connection to a runtime: the object store plus requests to the node service, actor states, and the
+// registry of functions that were sent. The api (driver) and the worker share it; context.ts of this folder holds the slot.
+//
+// Owns: the store, open requests, which actors are watched. Calls and cancels that arrive go to `executor` (workers).
+// Invariants: (1) a request is answered or rejected exactly once; (2) an actor is watched from its first call on;
+// (3) after close nothing is submitted.
+
+import { decode as unpack, encode as pack } from "@msgpack/msgpack";
+import type { ErrorCode } from "../base/error-codes.ts";
+import { errorOfCode, makeError, type PolyrayError } from "../base/errors.ts";
+import { idFromBytes, idToBytes } from "../base/ids.ts";
+import { ActorPhase, type AttachOptions, EventKind, envelopeRefs, type NativeBinding, Rec } from "../native/binding.ts";
+import type { EventReader } from "../native/events.ts";
+import { setCurrentStore } from "../object/context.ts";
+import { ObjectRef } from "../object/ref.ts";
+import { ObjectStore } from "../object/store.ts";
+import { isActorHandle, makeActorHandle, type HandleMeta, handleParts } from "./actor-handle.ts";
+import { decodeFunctionValue, encodeFunctionValue } from "./function-values.ts";
+import { Specs } from "./specs.ts";
+import type { WorkerKeyBase } from "./worker-key.ts";
+
+/** Push topics of the node service. */
+export const Topic = { actorState: 1, lines: 2, warning: 3 } as const;
+
+/** Whoever runs calls in this process (ts/worker). */
+export interface Executor {
+  onEvent(reader: EventReader): void;
+}
+
+/** A stream that wants its records (api). */
+export interface StreamSink {
+  item(number: number, handle: number): void;
+  end(): void;
+}
+
+interface Settle {
+  readonly resolve: (fields: Record<string, unknown>) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Where this process is. */
+export interface Place {
+  readonly address: string;
+  readonly nodeId: string;
+  readonly sessionDir: string;
+  readonly sessionId: string;
+  readonly namespace: string;
+}
+
+const smallArgsBytes = 16 * 1024;
+const putWaitMs = 2000;
+
+export class Connection {
+  readonly store: ObjectStore;
+  readonly native: NativeBinding;
+  readonly specs: Specs;
+  readonly streams = new Map<number, StreamSink>();
+  /** What workers that this process asks for have in common. */
+  keyBase: WorkerKeyBase;
+  place: Place;
+  executor: Executor | null = null;
+  /** Called when the runtime ends under us. */
+  onShutdown: () => void = () => undefined;
+  readonly #requests = new Map<number, Settle>();
+  readonly #watched = new Set<string>();
+
+  constructor(native: NativeBinding, attach: AttachOptions, keyBase: WorkerKeyBase, place: Place) {
+    this.native = native;
+    this.keyBase = keyBase;
+    this.place = place;
+    this.store = ObjectStore.open(native, {
+      attach,
+      hooks: {
+        handleOf: (value) => (isActorHandle(value) ? handleParts(value) : null),
+        encodeFunction: (fn) => encodeFunctionValue(fn),
+        makeHandle: (meta, ref) => this.#importHandle(meta, ref),
+        decodeFunction: (payload) => decodeFunctionValue(payload),
+      },
+      onEvent: (reader) => this.#onEvent(reader),
+    });
+    this.keyBase = { ...keyBase, job: keyBase.job === 0 ? this.store.info.job : keyBase.job };
+    this.specs = new Specs(this);
+    setCurrentStore(this.store);
+  }
+
+  get isOpen(): boolean {
+    return this.store.isOpen;
+  }
+
+  /** Ends the connection. Pending gets and requests are rejected. */
+  close(reason?: PolyrayError): void {
+    this.store.close(reason);
+    setCurrentStore(null);
+    for (const waiter of this.#requests.values()) waiter.reject(reason ?? makeError("CLOSED", "the runtime was shut down"));
+    this.#requests.clear();
+  }
+
+  /** Asks the node service (docs/design/0001-core.md). Rejects with the service's typed error. */
+  request(method: string, fields: Record<string, unknown> = {}): Promise<Record<string, unknown>> {
+    return new Promise((resolve, reject) => {
+      const payload = pack({ m: method, ...fields }, { ignoreUndefined: true });
+      this.#requests.set(this.native.serviceRequest(payload), { resolve, reject });
+      this.store.hold();
+      this.store.flushSoon();
+    });
+  }
+
+  /** Makes sure that calls to an actor will learn where it is. */
+  watch(actor: ObjectRef<unknown>): void {
+    const id = actor.id;
+    if (this.#watched.has(id)) return;
+    this.#watched.add(id);
+    this.request("actor.watch", { actor: idToBytes(id) }).then(
+      (state) => this.#actorState(state),
+      () => this.#watched.delete(id), // closed: the pending calls were rejected with the store
+    );
+  }
+
+  /** Creates an actor at the control service. `args`: staged envelope bytes. */
+  async createActor(actor: ObjectRef<unknown>, fields: Record<string, unknown>, args: Uint8Array): Promise<Record<string, unknown>> {
+    if (args.length <= smallArgsBytes) return this.request("actor.create", { ...fields, actor: idToBytes(actor.id), args });
+    const handle = this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs);
+    const stored = this.store.refOf(handle);
+    try {
+      return await this.request("actor.create", { ...fields, actor: idToBytes(actor.id), args: idToBytes(stored.id), argsInStore: true });
+    } finally {
+      stored[Symbol.dispose]();
+    }
+  }
+
+  #importHandle(meta: unknown, ref: string | null): unknown {
+    if (ref === null) throw makeError("VALUE_CORRUPT", "an actor handle without its actor");
+    return makeActorHandle(this, this.store.importRef(ref), meta as HandleMeta);
+  }
+
+  #onEvent(reader: EventReader): void {
+    switch (reader.kind) {
+      case EventKind.serviceAnswer:
+        this.#answer(reader.word(Rec.a), reader.payloadView());
+        break;
+      case EventKind.push:
+        if (reader.word(Rec.a) === Topic.actorState) this.#actorState(unpack(reader.payloadView()) as Record<string, unknown>);
+        break;
+      case EventKind.streamItem:
+        this.#streamItem(reader.word(Rec.handle), reader.word(Rec.a), reader.word(Rec.handle2));
+        break;
+      case EventKind.streamEnd:
+        this.streams.get(reader.word(Rec.handle))?.end();
+        break;
+      case EventKind.gcRequest:
+        (globalThis as { gc?: () => void }).gc?.();
+        this.native.gcDone();
+        this.store.flushSoon();
+        break;
+      case EventKind.shutdown:
+        this.executor?.onEvent(reader);
+        this.onShutdown();
+        break;
+      default:
+        this.executor?.onEvent(reader);
+        break;
+    }
+  }
+
+  #streamItem(task: number, number: number, item: number): void {
+    const stream = this.streams.get(task);
+    if (stream === undefined) this.native.releaseHandle(item);
+    else stream.item(number, item);
+  }
+
+  #answer(request: number, payload: Uint8Array): void {
+    const waiter = this.#requests.get(request);
+    if (waiter === undefined) return;
+    this.#requests.delete(request);
+    this.store.unhold();
+    const answer = unpack(payload.slice()) as Record<string, unknown>;
+    if (answer.ok === true) waiter.resolve(answer);
+    else waiter.reject(errorOfCode(answer.code as ErrorCode, String(answer.message)));
+  }
+
+  #actorState(state: Record<string, unknown>): void {
+    if (!this.isOpen) return;
+    const id = idFromBytes(state.actor as Uint8Array);
+    const phase = Number(state.phase);
+    const handle = this.native.handleOfId(id);
+    if (handle !== 0) {
+      this.native.setActorState(
+        handle, phase, Number(state.endpoint), Number(state.serial), Number(state.incarnation), Number(state.maxTaskRetries),
+        state.error instanceof Uint8Array ? state.error.slice() : null,
+      );
+      this.native.releaseHandle(handle);
+      this.store.flushSoon();
+    }
+    if (phase === ActorPhase.dead) this.#watched.delete(id);
+  }
+}

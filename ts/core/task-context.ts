@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What runs now: the context of a task or actor method, through AsyncLocalStorage, so that it holds after awaits.
+// The worker fills it; runtimeContext() and currentSignal() of the api read it.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/** Facts about the running call. */
+export interface TaskContext {
+  readonly taskId: string;
+  readonly taskName: string;
+  readonly actorId: string | null;
+  readonly actorName: string | null;
+  readonly attempt: number;
+  readonly actorRestarted: boolean;
+  /** Fires when the call is cancelled; made at first use. */
+  readonly abort: { controller: AbortController | null };
+}
+
+export const taskContext = new AsyncLocalStorage<TaskContext>();
+
+/** Thrown by exitActor(): the worker ends after it answered this call. */
+export class ActorExit extends Error {
+  override readonly name = "ActorExit";
+}
+
+/** Signal of the running call; one that never fires outside of calls. */
+export function signalOf(context: TaskContext | undefined): AbortSignal {
+  if (context === undefined) return new AbortController().signal;
+  context.abort.controller ??= new AbortController();
+  return context.abort.controller.signal;
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spec objects -> functions and classes of this process, each loaded once.
+//
+// A module that does not load, or lacks the export, is a RuntimeEnvSetupError naming module and reason: the caller gets it
+// as the task's error. TypeScript modules work with the driver's loader, with Node's own type stripping, or, failing both,
+// with the project's tsx.
+
+import { createRequire } from "node:module";
+import { isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { makeError, PolyrayError } from "../base/errors.ts";
+import { reviveValue } from "../core/function-values.ts";
+import type { ObjectStore } from "../object/store.ts";
+import { decode } from "../object/serialize.ts";
+import { decodeTaskSpec, type TaskSpecFields } from "../wire/task-spec.ts";
+
+// biome-ignore lint/suspicious/noExplicitAny: user code of any signature
+export type UserFunction = (...args: any[]) => unknown;
+
+export interface LoadedSpec {
+  readonly fields: TaskSpecFields;
+  readonly fn: UserFunction;
+}
+
+const loaded = new Map<number, LoadedSpec>();
+const loading = new Map<number, Promise<LoadedSpec>>();
+
+/** The loaded spec of a spec handle, when it is there already. */
+export function knownSpec(handle: number): LoadedSpec | undefined {
+  return loaded.get(handle);
+}
+
+/** Loads a spec. Rejects with a PolyrayError, or with what the module's own code threw. */
+export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec> {
+  let promise = loading.get(handle);
+  if (promise === undefined) {
+    promise = load(store, handle).then((spec) => {
+      loaded.set(handle, spec);
+      return spec;
+    });
+    loading.set(handle, promise);
+    promise.catch(() => loading.delete(handle));
+  }
+  return promise;
+}
+
+async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
+  const bytes = store.native.read(handle, false);
+  if (bytes === null) throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
+  const [spec, payload] = decode(bytes, store.context) as [Uint8Array, unknown];
+  const fields = decodeTaskSpec(spec);
+  if (fields.language !== "ts") throw makeError("BROKEN_INVARIANT", `a ${fields.language} function came to a TypeScript worker`);
+  const fn = fields.form === "value" ? await revive(fields, payload) : await importExport(fields);
+  return { fields, fn };
+}
+
+async function revive(fields: TaskSpecFields, payload: unknown): Promise<UserFunction> {
+  try {
+    return (await reviveValue(payload)) as UserFunction;
+  } catch (error) {
+    if (error instanceof PolyrayError) throw error;
+    throw makeError("RUNTIME_ENV_SETUP", `"${fields.name}" could not be built in the worker: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function importExport(fields: TaskSpecFields): Promise<UserFunction> {
+  const specifier = fields.module ?? "";
+  const name = fields.exportName ?? "default";
+  let namespace: Record<string, unknown>;
+  try {
+    namespace = (await importUser(specifier)) as Record<string, unknown>;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw makeError("RUNTIME_ENV_SETUP", `module ${specifier} does not load in the worker: ${why}`, { cause: error });
+  }
+  const value = name.split(".").reduce<unknown>((at, part) => (at as Record<string, unknown> | undefined)?.[part], namespace);
+  if (typeof value !== "function") {
+    const has = Object.keys(namespace).filter((key) => typeof namespace[key] === "function");
+    throw makeError("RUNTIME_ENV_SETUP", `module ${specifier} has no function or class "${name}" (it exports: ${has.join(", ") || "none"})`);
+  }
+  return value as UserFunction;
+}
+
+async function importUser(specifier: string): Promise<unknown> {
+  const url = moduleUrl(specifier);
+  if (/\.[cm]?tsx?$/.test(new URL(url).pathname)) await ensureTypeScript(url);
+  return import(url);
+}
+
+/** A file URL, a path (relative to the working folder), or a package as seen from the working folder. */
+function moduleUrl(specifier: string): string {
+  if (/^[a-z]+:/.test(specifier) && !/^[a-zA-Z]:[\\/]/.test(specifier)) return specifier;
+  if (isAbsolute(specifier) || specifier.startsWith("./") || specifier.startsWith("../") || /\.[cm]?[jt]sx?$/.test(specifier)) {
+    return pathToFileURL(resolve(specifier)).href;
+  }
+  return pathToFileURL(createRequire(join(process.cwd(), "noop.js")).resolve(specifier)).href;
+}
+
+let typeScript: Promise<void> | null = null;
+
+function ensureTypeScript(url: string): Promise<void> {
+  typeScript ??= startTypeScript(url);
+  return typeScript;
+}
+
+async function startTypeScript(url: string): Promise<void> {
+  const features = process.features as { typescript?: unknown };
+  const hasLoader = process.execArgv.some((arg) => /tsx|ts-node|swc|esbuild|loader/.test(arg));
+  if (features.typescript || hasLoader) return;
+  for (const from of [fileURLToPath(url), join(process.cwd(), "noop.js"), fileURLToPath(import.meta.url)]) {
+    let path: string;
+    try {
+      path = createRequire(from).resolve("tsx/esm/api");
+    } catch {
+      continue; // not installed there
+    }
+    const api = (await import(pathToFileURL(path).href)) as { register(): unknown };
+    api.register();
+    return;
+  }
+  throw new Error(`TypeScript needs a loader on Node ${process.version}: install tsx (npm install tsx), or give a .js module`);
+}

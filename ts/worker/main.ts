@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entry of a TypeScript worker process. Attaches by the environment that the node service set (docs/design/0001-core.md),
+// then runs what comes until the runtime ends. It is the leader of its own session: ending it ends what it started.
+
+import { makeError } from "../base/errors.ts";
+import { Connection } from "../core/connection.ts";
+import { setConnection } from "../core/context.ts";
+import { inheritedKeyBase } from "../core/worker-key.ts";
+import { taskContext } from "../core/task-context.ts";
+import { EndpointKind } from "../native/binding.ts";
+import { loadNative } from "../native/load.ts";
+import { TaskExecutor } from "./executor.ts";
+import { markOutput } from "./output.ts";
+
+function variable(name: string): string {
+  const value = process.env[name];
+  if (value === undefined) throw makeError("INVALID_ARGUMENT", `${name} is not set: this program is started by polyray, not by hand`);
+  return value;
+}
+
+const native = loadNative();
+const keyBase = inheritedKeyBase(variable("POLYRAY_JOB_CONFIG"));
+const connection = new Connection(
+  native,
+  {
+    socketName: variable("POLYRAY_SOCKET"),
+    token: variable("POLYRAY_TOKEN"),
+    kind: EndpointKind.worker,
+    startupToken: variable("POLYRAY_STARTUP_TOKEN"),
+    job: 0,
+    sendStdio: false,
+  },
+  keyBase,
+  {
+    address: process.env.POLYRAY_ADDRESS ?? "",
+    nodeId: process.env.POLYRAY_NODE_ID ?? "",
+    sessionDir: process.env.POLYRAY_SESSION_DIR ?? "",
+    sessionId: process.env.POLYRAY_SESSION_ID ?? "",
+    namespace: process.env.POLYRAY_NAMESPACE ?? "",
+  },
+);
+// Programs that this worker starts are drivers of the same runtime, not this worker.
+for (const name of ["POLYRAY_STARTUP_TOKEN", "POLYRAY_SOCKET", "POLYRAY_TOKEN", "POLYRAY_JOB_CONFIG"]) delete process.env[name];
+
+const executor = new TaskExecutor(connection);
+connection.executor = executor;
+connection.onShutdown = () => process.exit(0);
+setConnection(connection);
+markOutput();
+native.startControlThread();
+
+process.on("unhandledRejection", (reason: unknown) => {
+  const name = taskContext.getStore()?.taskName ?? executor.currentName();
+  const text = reason instanceof Error ? (reason.stack ?? reason.message) : String(reason);
+  process.stderr.write(`unhandled rejection in ${name}: ${text}\n`);
+  // Its state can no longer be trusted: a task worker is replaced after the current task. An actor keeps its state.
+  executor.recycleSoon();
+});
+
+native.setRef(true);
+connection.store.hold();
+native.workerReady();
+native.flush();
