@@ -19,7 +19,7 @@ std::span<const uint8_t> bytes_of(const T& value) {
 
 // Same time for every wrong token of the same length.
 bool same_text(const char* given, size_t given_size, const std::string& expected) {
-  uint8_t differ = given_size > expected.size() ? 0 : 1;
+  uint8_t differ = given_size == expected.size() ? 0 : 1;
   for (size_t i = 0; i < given_size; ++i)
     differ |= static_cast<uint8_t>(given[i] ^ (i < expected.size() ? expected[i] : '\0'));
   return differ == 0;
