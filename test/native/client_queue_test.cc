@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the two pure queues of the client keep their promises (who gets which call, in which order, what happens at a
+// death) under hand-made cases and under long random runs with validate() after every step.
+// Method: a port that records every effect and plays the leases' and workers' part.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <random>
+#include <set>
+
+#include "client/actor_queue.h"
+#include "client/flat_map.h"
+#include "client/task_queue.h"
+
+namespace polyray {
+namespace {
+
+struct FakeTaskPort : TaskPort {
+  std::map<uint64_t, std::deque<CallSlot>> sent;  // by peer
+  std::set<CallSlot> running;
+  std::set<uint32_t> idle, revoked, yielding, returned;
+  std::map<uint32_t, uint32_t> backlog;
+  std::set<uint64_t> dead;
+  uint64_t clock_ns = 1;
+
+  bool task_send(CallSlot call, uint64_t peer, uint32_t) override {
+    if (dead.contains(peer)) return false;
+    sent[peer].push_back(call);
+    return true;
+  }
+  bool task_retract(CallSlot call) override {
+    if (running.contains(call)) return false;
+    for (auto& [peer, calls] : sent) std::erase(calls, call);
+    return true;
+  }
+  bool lease_activate(uint32_t lease) override { return idle.erase(lease) != 0 && !revoked.contains(lease); }
+  bool lease_idle(uint32_t lease) override {
+    if (yielding.contains(lease)) return false;
+    idle.insert(lease);
+    return true;
+  }
+  bool lease_yields(uint32_t lease) override { return yielding.contains(lease); }
+  void lease_return(uint32_t lease) override {
+    EXPECT_TRUE(returned.insert(lease).second) << "a lease was given back twice";
+  }
+  void lease_backlog(uint32_t class_number, uint32_t wanted) override { backlog[class_number] = wanted; }
+  uint64_t now_ns() override { return clock_ns; }
+};
+
+struct TaskQueueTest : ::testing::Test {
+  CallLinks links;
+  FakeTaskPort port;
+  TaskQueue queue{links, port};
+};
+
+TEST_F(TaskQueueTest, CallsWaitForAWorkerAndAskForOne) {
+  const uint32_t cls = queue.class_of(7);
+  EXPECT_EQ(queue.class_of(7), cls);
+  queue.enqueue(0, cls);
+  EXPECT_EQ(port.backlog[cls], 1u);
+  queue.granted(cls, 100, 1);
+  ASSERT_EQ(port.sent[100].size(), 1u);
+  EXPECT_TRUE(queue.validate());
+  queue.replied(0, ReplyStatus::kOk, 1000);
+  EXPECT_TRUE(port.idle.contains(1)) << "a lease lingers when there is nothing to do";
+}
+
+TEST_F(TaskQueueTest, OneCallAtATimeUntilTheClassIsKnownToBeShort) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 200; ++call) queue.enqueue(call, cls);
+  EXPECT_EQ(port.sent[100].size(), 1u);
+  queue.replied(0, ReplyStatus::kOk, 10'000);  // 10 us
+  EXPECT_EQ(port.sent[100].size(), 1 + TaskQueue::kMaxDepth);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, LongCallsAreNeverQueuedBehindEachOther) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 5; ++call) queue.enqueue(call, cls);
+  for (CallSlot call = 0; call < 4; ++call) {
+    queue.replied(call, ReplyStatus::kOk, 50'000'000);
+    EXPECT_EQ(port.sent[100].size(), call + 2u);
+  }
+}
+
+TEST_F(TaskQueueTest, ADryWorkerTakesUnclaimedCallsFromABusyOne) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 20; ++call) queue.enqueue(call, cls);
+  queue.replied(0, ReplyStatus::kOk, 1000);
+  port.running.insert(1);  // and now this one runs for long
+  queue.granted(cls, 200, 2);
+  EXPECT_GE(port.sent[200].size(), 8u);
+  EXPECT_TRUE(queue.validate());
+  while (!port.sent[200].empty()) {
+    const CallSlot call = port.sent[200].front();
+    port.sent[200].pop_front();
+    queue.replied(call, ReplyStatus::kOk, 1000);
+    EXPECT_TRUE(queue.validate());
+  }
+  EXPECT_EQ(port.sent[100].back(), 1u) << "everything behind the long call went to the other worker";
+}
+
+TEST_F(TaskQueueTest, AWorkerThatGivesCallsBackGetsNoneUntilItsCallEnds) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 4; ++call) queue.enqueue(call, cls);
+  queue.replied(0, ReplyStatus::kOk, 1000);  // 1, 2, 3 are in flight; 1 blocks
+  queue.replied(2, ReplyStatus::kReturned, 0);
+  queue.replied(3, ReplyStatus::kReturned, 0);
+  EXPECT_EQ(queue.queued(cls), 2u);
+  EXPECT_GE(port.backlog[cls], 1u);
+  queue.replied(1, ReplyStatus::kOk, 1000);
+  EXPECT_EQ(queue.queued(cls), 0u);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, AWorkerThatRefusesEverythingIsGivenBack) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  queue.enqueue(0, cls);
+  queue.replied(0, ReplyStatus::kReturned, 0);
+  EXPECT_TRUE(port.returned.contains(1));
+  EXPECT_EQ(queue.worker_count(cls), 0u);
+  EXPECT_EQ(port.backlog[cls], 1u);
+  queue.granted(cls, 200, 2);
+  EXPECT_EQ(port.sent[200].size(), 1u);
+}
+
+TEST_F(TaskQueueTest, ARevokedIdleLeaseIsReturnedAndAnotherIsAskedFor) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  EXPECT_TRUE(port.idle.contains(1));
+  port.revoked.insert(1);
+  queue.enqueue(0, cls);
+  EXPECT_TRUE(port.returned.contains(1));
+  EXPECT_EQ(port.backlog[cls], 1u);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, ALeaseThatOthersWaitForGoesBack) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 3; ++call) queue.enqueue(call, cls);
+  port.yielding.insert(1);
+  queue.replied(0, ReplyStatus::kOk, 5'000'000);
+  port.clock_ns += TaskQueue::kYieldSliceNs;
+  queue.replied(1, ReplyStatus::kOk, 5'000'000);
+  EXPECT_TRUE(port.returned.contains(1));
+  EXPECT_EQ(queue.queued(cls), 1u);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, ADeadWorkerHandsOutItsCallsOldestFirst) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 5; ++call) queue.enqueue(call, cls);
+  queue.replied(0, ReplyStatus::kOk, 1000);
+  std::vector<CallSlot> lost;
+  queue.worker_gone(100, lost);
+  EXPECT_EQ(lost, (std::vector<CallSlot>{1, 2, 3, 4}));
+  for (auto call = lost.rbegin(); call != lost.rend(); ++call) queue.requeue_front(*call, cls);
+  queue.pump_class(cls);
+  queue.granted(cls, 200, 2);
+  EXPECT_EQ(port.sent[200].front(), 1u);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
+  for (uint32_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    CallLinks own_links;
+    FakeTaskPort world;
+    TaskQueue tasks(own_links, world);
+    std::mt19937 random(seed);
+    const uint32_t classes[2] = {tasks.class_of(1), tasks.class_of(2)};
+    std::map<CallSlot, uint32_t> open;
+    std::map<uint64_t, uint32_t> worker_class;
+    CallSlot next = 0;
+    uint32_t next_worker = 1;
+    const auto in_flight_at = [&](uint64_t peer) -> std::deque<CallSlot>& { return world.sent[peer]; };
+    for (int step = 0; step < 3000; ++step) {
+      world.clock_ns += random() % 1'000'000;
+      const uint32_t dice = random() % 100;
+      if (dice < 35 && next < 100'000) {
+        const uint32_t cls = classes[random() % 2];
+        open[next] = cls;
+        tasks.enqueue(next++, cls);
+      } else if (dice < 45 && worker_class.size() < 6) {
+        const uint32_t cls = classes[random() % 2];
+        const uint64_t peer = 1000 + next_worker;
+        worker_class[peer] = cls;
+        tasks.granted(cls, peer, next_worker++);
+      } else if (!worker_class.empty()) {
+        auto it = worker_class.begin();
+        std::advance(it, random() % worker_class.size());
+        const uint64_t peer = it->first;
+        auto& calls = in_flight_at(peer);
+        const auto lease = static_cast<uint32_t>(peer - 1000);
+        if (world.returned.contains(lease)) {
+          EXPECT_TRUE(calls.empty());
+          worker_class.erase(it);
+        } else if (dice < 85) {
+          if (calls.empty()) continue;
+          const CallSlot call = calls.front();
+          calls.pop_front();
+          world.running.erase(call);
+          const uint32_t kind = random() % 20;
+          const auto status = kind == 0 ? ReplyStatus::kReturned : kind == 1 ? ReplyStatus::kRetry : ReplyStatus::kOk;
+          if (status == ReplyStatus::kOk) open.erase(call);
+          tasks.replied(call, status, random() % 3'000'000);
+        } else if (dice < 90) {
+          if (!calls.empty()) world.running.insert(calls.front());
+        } else if (dice < 93) {
+          world.yielding.insert(lease);
+        } else if (dice < 95) {
+          if (world.idle.contains(lease)) world.revoked.insert(lease);
+        } else if (dice < 98) {
+          world.dead.insert(peer);
+          std::vector<CallSlot> lost;
+          tasks.worker_gone(peer, lost);
+          EXPECT_EQ(lost.size(), calls.size());
+          for (auto call = lost.rbegin(); call != lost.rend(); ++call) {
+            world.running.erase(*call);
+            tasks.requeue_front(*call, open[*call]);
+          }
+          calls.clear();
+          const uint32_t cls = it->second;
+          worker_class.erase(it);
+          tasks.pump_class(cls);
+        } else if (!open.empty()) {  // cancel
+          auto victim = open.begin();
+          std::advance(victim, random() % open.size());
+          const CallSlot call = victim->first;
+          if (world.running.contains(call)) continue;
+          if (!tasks.is_queued(call)) { EXPECT_TRUE(world.task_retract(call)); }
+          tasks.remove(call);
+          open.erase(call);
+        }
+      }
+      ASSERT_TRUE(tasks.validate()) << "step " << step;
+    }
+    // In the end everything gets done.
+    world.yielding.clear();
+    for (int rounds = 0; !open.empty() && rounds < 1'000'000; ++rounds) {
+      bool any = false;
+      for (auto& [peer, calls] : world.sent) {
+        if (calls.empty()) continue;
+        any = true;
+        const CallSlot call = calls.front();
+        calls.pop_front();
+        open.erase(call);
+        tasks.replied(call, ReplyStatus::kOk, 1000);
+      }
+      if (!any) {
+        for (const uint32_t cls : classes) tasks.granted(cls, 1000 + next_worker, next_worker), ++next_worker;
+      }
+    }
+    EXPECT_TRUE(open.empty());
+  }
+}
+
+// --- actors ------------------------------------------------------------------------------------------------------
+
+struct FakeActorPort : ActorPort {
+  std::set<CallSlot> unready;
+  std::vector<std::pair<CallSlot, uint64_t>> sent;
+  std::map<CallSlot, Fate> fates;
+  std::map<CallSlot, int> retries;
+  std::vector<CallSlot> finished;
+  std::vector<std::pair<CallSlot, ActorFailure>> failed;
+
+  bool actor_ready(CallSlot call) override { return !unready.contains(call); }
+  bool actor_send(CallSlot call, uint64_t peer, uint32_t) override {
+    sent.emplace_back(call, peer);
+    return true;
+  }
+  Fate actor_fate(CallSlot call) override { return fates.contains(call) ? fates[call] : Fate::kUnclaimed; }
+  bool actor_take_retry(CallSlot call, int32_t) override { return retries[call]-- > 0; }
+  void actor_finish(CallSlot call) override { finished.push_back(call); }
+  void actor_fail(CallSlot call, ActorFailure failure) override { failed.emplace_back(call, failure); }
+  uint64_t actor_seq(CallSlot call) override { return call + 1; }
+  std::vector<CallSlot> sent_to(uint64_t peer) const {
+    std::vector<CallSlot> calls;
+    for (const auto& [call, to] : sent)
+      if (to == peer) calls.push_back(call);
+    return calls;
+  }
+};
+
+struct ActorQueueTest : ::testing::Test {
+  CallLinks links;
+  FakeActorPort port;
+  ActorQueue queue{links, port};
+};
+
+TEST_F(ActorQueueTest, CallsWaitUntilTheActorLivesAndThenGoInOrder) {
+  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
+  EXPECT_TRUE(port.sent.empty());
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0, 1, 2}));
+}
+
+TEST_F(ActorQueueTest, ACallWithUnreadyArgumentsHoldsTheLaterOnesBack) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  port.unready.insert(1);
+  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0}));
+  port.unready.clear();
+  queue.pump();
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0, 1, 2}));
+}
+
+TEST_F(ActorQueueTest, AfterARestartUnclaimedCallsGoAgainInOrderAndClaimedOnesFail) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  for (CallSlot call = 0; call < 5; ++call) queue.submit(call);
+  port.fates = {{0, ActorPort::Fate::kDone}, {1, ActorPort::Fate::kClaimed}};
+  queue.peer_gone(5);
+  EXPECT_EQ(port.finished, (std::vector<CallSlot>{0}));
+  EXPECT_TRUE(port.failed.empty()) << "whether it died or restarts is not known yet";
+  queue.set_state(ActorPhase::kRestarting, 0, 1, 0);
+  ASSERT_EQ(port.failed.size(), 1u);
+  EXPECT_EQ(port.failed[0], std::make_pair(CallSlot{1}, ActorFailure::kUnavailable));
+  queue.submit(5);
+  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
+  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{2, 3, 4, 5}));
+}
+
+TEST_F(ActorQueueTest, ClaimedCallsWithRetriesAreSentAgainFirst) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 1);
+  for (CallSlot call = 0; call < 4; ++call) queue.submit(call);
+  // Threads: 1 was not claimed while 2 was.
+  port.fates = {{0, ActorPort::Fate::kClaimed}, {2, ActorPort::Fate::kClaimed}};
+  port.retries = {{0, 1}, {2, 1}};
+  queue.peer_gone(5);
+  queue.set_state(ActorPhase::kAlive, 6, 2, 1);
+  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{0, 2, 1, 3}));
+}
+
+TEST_F(ActorQueueTest, TheDeathOfTheActorFailsEverything) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
+  port.fates = {{0, ActorPort::Fate::kClaimed}};
+  queue.peer_gone(5);
+  queue.set_state(ActorPhase::kDead, 0, 1, 0);
+  queue.submit(3);
+  ASSERT_EQ(port.failed.size(), 4u);
+  for (const auto& [call, failure] : port.failed) EXPECT_EQ(failure, ActorFailure::kDied);
+  EXPECT_EQ(queue.pending(), 0u);
+}
+
+TEST_F(ActorQueueTest, NewsOfTheDeathMayComeBeforeTheDeathItself) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  queue.submit(0);
+  port.fates = {{0, ActorPort::Fate::kClaimed}};
+  queue.set_state(ActorPhase::kDead, 0, 1, 0);
+  EXPECT_TRUE(port.failed.empty()) << "its result may still be in the ring";
+  queue.peer_gone(5);
+  ASSERT_EQ(port.failed.size(), 1u);
+  EXPECT_EQ(port.failed[0].second, ActorFailure::kDied);
+}
+
+TEST_F(ActorQueueTest, OldNewsThatTheGonePeerLivesIsIgnored) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  queue.peer_gone(5);
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  queue.submit(0);
+  EXPECT_TRUE(port.sent.empty());
+  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
+  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{0}));
+}
+
+TEST_F(ActorQueueTest, CallsThatALeavingActorRefusesWaitInOrderForTheNextOne) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
+  queue.replied(0, ReplyStatus::kOk);
+  queue.replied(1, ReplyStatus::kReturned);
+  queue.replied(2, ReplyStatus::kReturned);
+  queue.submit(3);
+  EXPECT_EQ(port.sent.size(), 3u);
+  queue.peer_gone(5);
+  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
+  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{1, 2, 3}));
+}
+
+TEST(FlatMap, BehavesLikeAMapUnderRandomInsertsAndErases) {
+  std::mt19937_64 random(42);
+  FlatMap<uint32_t> map;
+  std::map<uint64_t, uint32_t> model;
+  for (int step = 0; step < 200'000; ++step) {
+    const uint64_t key = 1 + random() % 500;
+    switch (random() % 3) {
+      case 0:
+        map[key] = static_cast<uint32_t>(step);
+        model[key] = static_cast<uint32_t>(step);
+        break;
+      case 1:
+        EXPECT_EQ(map.erase(key), model.erase(key) != 0);
+        break;
+      default: {
+        const uint32_t* found = map.find(key);
+        const auto expected = model.find(key);
+        ASSERT_EQ(found != nullptr, expected != model.end());
+        if (found != nullptr) { ASSERT_EQ(*found, expected->second); }
+      }
+    }
+    ASSERT_EQ(map.size(), model.size());
+  }
+}
+
+}  // namespace
+}  // namespace polyray
