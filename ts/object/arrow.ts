@@ -4,14 +4,15 @@
 
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { makeError } from "../base/errors.ts";
+import { type ArrowClasses, transplantTable } from "./arrow-transplant.ts";
 import { ArrowKind } from "./values.ts";
 
 /** The part of apache-arrow that is used here. */
-export interface ArrowLibrary {
+export interface ArrowLibrary extends ArrowClasses {
   tableFromIPC(bytes: Uint8Array): ArrowTable;
   tableToIPC(table: unknown, type: "stream"): Uint8Array;
-  Table: new (batches: unknown[]) => ArrowTable;
 }
 
 /** The part of an Arrow table that is used here. */
@@ -33,23 +34,54 @@ function searchPlaces(): string[] {
   return places;
 }
 
-/** Loads apache-arrow from the user's project, else from polyray's; null when it is nowhere. */
-export function arrowLibrary(): ArrowLibrary | null {
-  if (library !== undefined) return library;
-  library = null;
+/** Where apache-arrow is: its CommonJS file and a `require` that knows whether it is loaded; null when nowhere. */
+function findArrow(): { file: string; require: NodeJS.Require } | null {
   for (const place of searchPlaces()) {
-    let require: NodeJS.Require;
-    let file: string;
     try {
-      require = createRequire(place);
-      file = require.resolve("apache-arrow");
+      const require = createRequire(place);
+      return { file: require.resolve("apache-arrow"), require };
     } catch {
       continue; // not installed there: try the next place
     }
-    library = require(file) as ArrowLibrary;
-    break;
+  }
+  return null;
+}
+
+const moduleFile = (file: string) => file.replace(/\.js$/, ".mjs");
+
+/**
+ * Loads the copy of apache-arrow that the program itself has or would import: the CommonJS one when it is loaded, else
+ * the ES module. Await it before decoding an envelope with `hasArrow`, so that tables fit the program's own library.
+ */
+export async function loadArrow(): Promise<ArrowLibrary | null> {
+  if (library !== undefined) return library;
+  const found = findArrow();
+  if (found === null || found.require.cache[found.file] !== undefined) return arrowLibrary();
+  try {
+    library = (await import(pathToFileURL(moduleFile(found.file)).href)) as ArrowLibrary;
+  } catch {
+    return arrowLibrary(); // a release without that file
   }
   return library;
+}
+
+/** The library as `loadArrow` finds it, at once; null when it is nowhere. */
+export function arrowLibrary(): ArrowLibrary | null {
+  if (library !== undefined) return library;
+  const found = findArrow();
+  library = found === null ? null : requireArrow(found.file, found.require);
+  return library;
+}
+
+function requireArrow(file: string, require: NodeJS.Require): ArrowLibrary {
+  if (require.cache[file] === undefined) {
+    try {
+      return require(moduleFile(file)) as ArrowLibrary; // the very instance that `import` gives
+    } catch {
+      // a Node or loader that cannot require ES modules
+    }
+  }
+  return require(file) as ArrowLibrary;
 }
 
 /** Uses a given copy of apache-arrow from now on (null: none; undefined: look again). */
@@ -98,8 +130,11 @@ export function arrowKindOf(value: object): number | null {
 export function arrowToBytes(value: object, kind: number): Uint8Array {
   const lib = arrowLibrary();
   if (lib === null) throw makeError("UNSERIALIZABLE", "an Arrow table, but apache-arrow cannot be loaded");
-  const table = kind === ArrowKind.recordBatch ? new lib.Table([value]) : value;
-  return lib.tableToIPC(table, "stream");
+  const batches = kind === ArrowKind.recordBatch ? [value] : (value as ArrowTable).batches;
+  const own = Object.getPrototypeOf(value);
+  if (own === lib.Table.prototype) return lib.tableToIPC(value, "stream");
+  if (own === lib.RecordBatch.prototype) return lib.tableToIPC(new lib.Table(batches), "stream");
+  return lib.tableToIPC(transplantTable((value as ArrowTable).schema, batches, lib), "stream");
 }
 
 /** A table over IPC bytes, else an ArrowValue when there is no library or it lacks a type. */

@@ -11,7 +11,7 @@ import { type TaskWhere, taskErrorOf } from "./serialize-error.ts";
 import { isPlainObject } from "./serialize-path.ts";
 import type { DecodeContext, EncodeContext } from "./values.ts";
 
-export { ArrowValue, arrowLibrary, useArrowLibrary } from "./arrow.ts";
+export { ArrowValue, arrowLibrary, loadArrow, useArrowLibrary } from "./arrow.ts";
 export { type Codec, encodeSymbol, registerCodec } from "./codecs.ts";
 export {
   Encoded,

@@ -72,7 +72,12 @@ class Encoded:
         )
         if not self.refs and not self.parts:
             return header + self.body
-        at = HEADER_BYTES + _ENTRY.size * len(self.parts) + ID_BYTES * len(self.refs) + len(self.body)
+        at = (
+            HEADER_BYTES
+            + _ENTRY.size * len(self.parts)
+            + ID_BYTES * len(self.refs)
+            + len(self.body)
+        )
         entries = []
         for part in self.parts:
             at = -(-at // _ALIGN) * _ALIGN
@@ -110,7 +115,15 @@ class Encoded:
 class Header:
     """A checked header of an envelope, with access to its tables."""
 
-    __slots__ = ("arg_ref_count", "body_end", "body_start", "buffer_count", "data", "flags", "ref_count")
+    __slots__ = (
+        "arg_ref_count",
+        "body_end",
+        "body_start",
+        "buffer_count",
+        "data",
+        "flags",
+        "ref_count",
+    )
 
     def __init__(self, data: memoryview) -> None:
         if data.nbytes < HEADER_BYTES:

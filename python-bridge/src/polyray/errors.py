@@ -148,7 +148,9 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
 
 def _js_of(fields: dict[Any, Any]) -> CrossLanguageError:
     error = CrossLanguageError(
-        _text(fields.get("msg")) or "", remote_stack=_text(fields.get("stack")), cause=fields.get("cause")
+        _text(fields.get("msg")) or "",
+        remote_stack=_text(fields.get("stack")),
+        cause=fields.get("cause"),
     )
     error.class_name = _text(fields.get("cls")) or "Error"
     error.name = _text(fields.get("name"))

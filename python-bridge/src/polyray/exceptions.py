@@ -350,7 +350,9 @@ class AsyncioActorExit(RayError):  # noqa: N818 - Ray's name
 PlasmaObjectNotAvailable = ObjectLostError
 
 RAY_EXCEPTION_TYPES = [
-    value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, RayError)
+    value
+    for value in list(globals().values())
+    if isinstance(value, type) and issubclass(value, RayError)
 ]
 
 

@@ -83,7 +83,11 @@ _PLAIN = frozenset((int, float, str, bool, type(None)))
 
 def _new_packer(default: Callable[[Any], Any] | None) -> msgpack.Packer:
     return msgpack.Packer(
-        default=default, strict_types=True, use_bin_type=True, unicode_errors="surrogatepass", buf_size=4096
+        default=default,
+        strict_types=True,
+        use_bin_type=True,
+        unicode_errors="surrogatepass",
+        buf_size=4096,
     )
 
 
@@ -182,6 +186,8 @@ class _Encoder:
                 raise
             if "recursion limit" not in str(error) and "too large" not in str(error):
                 raise UnserializableException(f"[cannot be sent] {name}: {error}.") from error
+        except BufferError as error:
+            raise UnserializableException(f"[cannot be sent] {name}: {error}.") from error
         self.rewind(*mark)
         return self.pack(self.opaque(value))
 
@@ -204,16 +210,24 @@ class _Encoder:
         if kind is list and len(value) <= _LIFT_ITEMS:
             if any(type(item) in _BYTES for item in value):
                 return [self.bytes_form(item) if type(item) in _BYTES else item for item in value]
-        elif kind is dict and len(value) <= _LIFT_ITEMS and any(type(item) in _BYTES for item in value.values()):
-            return {key: self.bytes_form(item) if type(item) in _BYTES else item for key, item in value.items()}
+        elif (
+            kind is dict
+            and len(value) <= _LIFT_ITEMS
+            and any(type(item) in _BYTES for item in value.values())
+        ):
+            return {
+                key: self.bytes_form(item) if type(item) in _BYTES else item
+                for key, item in value.items()
+            }
         return value
 
     def bytes_form(self, value: Any) -> Any:
         view = memoryview(value)
+        if not view.c_contiguous:
+            value = view.tobytes()
+            view = memoryview(value)
         if view.nbytes <= INLINE_BUFFER_BYTES:
             return value
-        if not view.c_contiguous:
-            view = memoryview(view.tobytes())
         return _Ext(v.EXT_BUFFER, _u32(self.part(value, lambda: byte_view(view))))
 
     def default(self, value: Any) -> Any:
@@ -227,7 +241,9 @@ class _Encoder:
         handle = self.ctx.handle_of(value)
         if handle is not None:
             ref, meta = handle
-            return _Ext(v.EXT_ACTOR_HANDLE, self.pack([None if ref is None else self.ref(ref), meta]))
+            return _Ext(
+                v.EXT_ACTOR_HANDLE, self.pack([None if ref is None else self.ref(ref), meta])
+            )
         codec = v.codec_of(type(value))
         if codec is not None:
             return _Ext(v.EXT_CODEC, self.pack([codec.tag, codec.encode(value)]))
@@ -271,7 +287,9 @@ class _Encoder:
         probe.add(error)
         try:
             probe.dump(self.ctx)
-        except Exception:  # whatever the user's class raises: the error travels without its original
+        except (
+            Exception
+        ):  # whatever the user's class raises: the error travels without its original
             return None
         group = self.new_group()
         return _Ext(v.EXT_PY_OBJECT, _pack_plain([group.part, group.add(error), type_name(error)]))
@@ -302,7 +320,9 @@ def _is_sendable(encoder: _Encoder, value: Any) -> bool:
 
 def _big_int(encoder: _Encoder, value: int) -> Any:
     magnitude = -value - 1 if value < 0 else value
-    return _Ext(v.EXT_BIG_INT, value.to_bytes(magnitude.bit_length() // 8 + 1, "little", signed=True))
+    return _Ext(
+        v.EXT_BIG_INT, value.to_bytes(magnitude.bit_length() // 8 + 1, "little", signed=True)
+    )
 
 
 def _datetime(encoder: _Encoder, value: datetime) -> Any:
@@ -395,7 +415,7 @@ def _refusal(
         except Exception:  # this is the one
             culprit = value
             break
-    path = _find_path(root, culprit, name) or name
+    path = _find_path(root, culprit, name) or name or "an argument"
     refusal = UnserializableException(
         f"[cannot be sent] {path}: a {type_name(culprit)} cannot be pickled: {type(error).__name__}: {error}.",
         cause=error,
@@ -407,6 +427,8 @@ def _refusal(
 def _find_path(root: Any, target: Any, name: str) -> str | None:
     seen: set[int] = set()
     queue: list[tuple[Any, str]] = [(root, name)]
+    if name == "":  # the arguments of a call, by name
+        queue = [(value, str(key)) for key, value in root.items()]
     for value, path in queue:
         if value is target:
             return path
@@ -465,7 +487,9 @@ def encode_error(error: BaseException, ctx: EncodeContext = PLAIN_CONTEXT) -> En
     return encoded
 
 
-def encode_task_error(raised: BaseException, ctx: EncodeContext = PLAIN_CONTEXT, **where: Any) -> Encoded:
+def encode_task_error(
+    raised: BaseException, ctx: EncodeContext = PLAIN_CONTEXT, **where: Any
+) -> Encoded:
     """Encode what a task raised as the RayTaskError of its caller; `where` as in errors.task_error_of."""
     return encode_error(task_error_of(raised, **where), ctx)
 
@@ -476,10 +500,14 @@ def encode_args(
     """Encode the arguments of a call. Top-level refs become arguments that the receiver resolves."""
     encoder = _take(ctx)
     positional = [_arg_form(encoder, value) for value in args]
-    named = None if not kwargs else {key: _arg_form(encoder, value) for key, value in kwargs.items()}
+    named = (
+        None if not kwargs else {key: _arg_form(encoder, value) for key, value in kwargs.items()}
+    )
     arg_refs = len(encoder.refs)
     if arg_refs > MAX_REF_ARGS:
-        raise make_error("TABLE_FULL", f"a call takes at most {MAX_REF_ARGS} different refs as arguments")
+        raise make_error(
+            "TABLE_FULL", f"a call takes at most {MAX_REF_ARGS} different refs as arguments"
+        )
     packer = _new_packer(None)
     out = [packer.pack_array_header(2), packer.pack_array_header(len(positional))]
     root = {**{f"args[{i}]": value for i, value in enumerate(args)}, **(kwargs or {})}
@@ -711,7 +739,14 @@ _READERS: dict[int, Callable[[_Decoder, bytes], Any]] = {
 }
 
 # What msgpack and the readers raise over bytes that break the format.
-_BROKEN = (msgpack.UnpackException, ValueError, TypeError, OverflowError, RecursionError, struct.error)
+_BROKEN = (
+    msgpack.UnpackException,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 
 
 def decode(data: Any, ctx: DecodeContext = PLAIN_CONTEXT) -> Any:

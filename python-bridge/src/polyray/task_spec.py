@@ -35,7 +35,13 @@ def _import_flatbuffers() -> tuple[Any, ...]:
             importlib.import_module("flatbuffers"),
             *(
                 importlib.import_module(f"polyray.gen.{name}")
-                for name in ("TaskSpec", "MethodSpec", "NameValue", "ResourceAmount", "ConcurrencyGroup")
+                for name in (
+                    "TaskSpec",
+                    "MethodSpec",
+                    "NameValue",
+                    "ResourceAmount",
+                    "ConcurrencyGroup",
+                )
             ),
         )
     finally:
@@ -187,13 +193,19 @@ def encode_task_spec(fields: TaskSpecFields) -> bytes:
     offsets["RetryExceptionList"] = _bytes(builder, fields.retry_exception_list)
     offsets["EnvVars"] = _pairs(builder, fields.env_vars)
     offsets["Labels"] = _pairs(builder, fields.labels)
-    offsets["LoaderArgs"] = _vector(builder, [builder.CreateString(text) for text in fields.loader_args])
+    offsets["LoaderArgs"] = _vector(
+        builder, [builder.CreateString(text) for text in fields.loader_args]
+    )
     offsets["SysPath"] = _vector(builder, [builder.CreateString(text) for text in fields.sys_path])
     amounts = {name: to_fixed_point(amount) for name, amount in fields.resources.items()}
-    offsets["Resources"] = _vector(builder, [_write_amount(builder, *item) for item in amounts.items()])
+    offsets["Resources"] = _vector(
+        builder, [_write_amount(builder, *item) for item in amounts.items()]
+    )
     groups = [_write_group(builder, *item) for item in fields.concurrency_groups.items()]
     offsets["ConcurrencyGroups"] = _vector(builder, groups)
-    offsets["Methods"] = _vector(builder, [_write_method(builder, method) for method in fields.methods])
+    offsets["Methods"] = _vector(
+        builder, [_write_method(builder, method) for method in fields.methods]
+    )
     _task.Start(builder)
     for name, offset in offsets.items():
         getattr(_task, f"Add{name}")(builder, offset)
@@ -260,7 +272,14 @@ def decode_task_spec(data: Any) -> TaskSpecFields:
         if len(raw) < 8 or raw[4:8] != b"PRTS":
             raise ValueError("the mark PRTS is missing")
         return _read(_task.TaskSpec.GetRootAs(raw, 0))
-    except (ValueError, IndexError, TypeError, OverflowError, AttributeError, struct.error) as error:
+    except (
+        ValueError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+        struct.error,
+    ) as error:
         raise corrupt(f"no task spec: {error}") from error
 
 
