@@ -3,8 +3,14 @@
 // Entry of the CPython extension (polyray._native). It registers what the
 // extension exports; conversions live in files of their own.
 
-#include <nanobind/nanobind.h>
+#include <sys/prctl.h>
+
+#include "client_binding.h"
 
 NB_MODULE(_native, module) {
+  nanobind::set_leak_warnings(false);  // refs in module globals outlive the interpreter's last collection
   module.attr("__version__") = POLYRAY_VERSION;
+  polyray::py::bind_objects(module);
+  polyray::py::bind_client(module);
+  module.def("set_process_name", [](const char* name) { prctl(PR_SET_NAME, name); }, nanobind::arg("name"));
 }

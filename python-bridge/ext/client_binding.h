@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Python class Client: a session, and the waiting that every blocking method shares.
+//
+// Every waiting method runs without the GIL in slices: it comes back for signals (Ctrl-C raises KeyboardInterrupt from
+// the wait) and for chores. Errors are exceptions of polyray.exceptions.
+#pragma once
+#include <chrono>
+#include <memory>
+
+#include "errors.h"
+#include "objects.h"
+#include "session.h"
+
+namespace polyray::py {
+
+struct Endpoint {
+  std::shared_ptr<Session> session;
+  nb::object on_cancel;  // called with a task id, or None
+
+  Session& open() const {
+    if (!session || !session->usable()) {
+      raise_code(StatusCode::kNotInitialized, "[not initialized] this process is not attached to a runtime. Call polyray.init().");
+    }
+    return *session;
+  }
+};
+
+bool on_main_thread();
+// The mutex of a session, without a chance of waiting for it with the GIL.
+class Locked {
+ public:
+  explicit Locked(Session& session) : lock_(session.mutex(), std::try_to_lock) {
+    if (lock_.owns_lock()) return;
+    nb::gil_scoped_release release;
+    lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
+void do_chores(Endpoint& endpoint);
+
+// Calls wait(milliseconds left) until it is ready (true) or the time is over (false).
+template <class Wait>
+bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
+  const auto start = std::chrono::steady_clock::now();
+  for (;;) {
+    int64_t left = timeout_ms;
+    if (timeout_ms >= 0) {
+      left -= std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
+      if (left < 0) left = 0;
+    }
+    WaitOutcome outcome;
+    {
+      nb::gil_scoped_release release;
+      outcome = wait(left);
+    }
+    switch (outcome) {
+      case WaitOutcome::kReady: return true;
+      case WaitOutcome::kTimeout: return false;
+      case WaitOutcome::kClosed:
+        if (endpoint.session->ended())
+          raise_code(StatusCode::kLocalRayletDied, "[node ended] the runtime has ended. Call polyray.init() to start or join another.");
+        raise_code(StatusCode::kNotInitialized, "[not initialized] the runtime was shut down while this call waited.");
+      case WaitOutcome::kEvents:
+      case WaitOutcome::kInterrupted:
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        do_chores(endpoint);
+    }
+  }
+}
+
+void bind_client(nb::module_& module);
+void bind_client_objects(nb::class_<Endpoint>& client);
+void bind_client_calls(nb::class_<Endpoint>& client);
+void bind_client_worker(nb::class_<Endpoint>& client);
+
+}  // namespace polyray::py

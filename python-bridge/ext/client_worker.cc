@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Client: running calls in a worker: taking them, results, replies, the control thread.
+#include <nanobind/stl/string.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "client_binding.h"
+#include "os/env.h"
+#include "wire/error_envelope.h"
+
+namespace polyray::py {
+
+namespace {
+
+nb::object make_call(IncomingCall& from) {
+  auto* call = new Call;
+  nb::object made = nb::cast(call, nb::rv_policy::take_ownership);
+  call->handle = from.handle;
+  call->kind = static_cast<uint32_t>(from.kind);
+  call->flags = from.flags;
+  call->spec = from.spec;
+  call->task = from.task;
+  call->actor = from.actor;
+  call->incarnation = from.incarnation;
+  call->attempt = from.attempt;
+  call->retries_left = from.retries_left;
+  call->return_count = static_cast<uint32_t>(from.returns.size());
+  PyObject* name = PyUnicode_DecodeUTF8(from.method.data(), static_cast<Py_ssize_t>(from.method.size()), "replace");
+  if (name == nullptr) throw nb::python_error();
+  PyUnicode_InternInPlace(&name);
+  call->method = nb::steal(name);
+  call->args = nb::bytes(from.envelope.data(), from.envelope.size());
+  return made;
+}
+
+// None: nothing came in time.
+nb::object next_call(Endpoint& self, int64_t timeout_ms) {
+  Session& session = self.open();
+  IncomingCall call;
+  const bool main = on_main_thread();
+  if (!wait_with_signals(self, timeout_ms, [&](int64_t left) { return session.next_call(call, left, main); })) return nb::none();
+  return make_call(call);
+}
+
+// A result that somebody sealed before (a retried task whose first worker had sealed it) is no error.
+void check_sealed(const Status& status) {
+  if (status.code != StatusCode::kAlreadyExists) check(status);
+}
+
+void return_value(Endpoint& self, uint64_t handle, uint32_t index, nb::handle envelope, bool is_error) {
+  Session& session = self.open();
+  const ByteArgument bytes(envelope);
+  Status status;
+  {
+    const Locked lock(session);
+    status = session.client().return_small(handle, index, bytes.bytes(), envelope_refs(bytes.bytes()), is_error);
+  }
+  check_sealed(status);
+}
+
+// None: sealed before.
+nb::object return_begin(Endpoint& self, uint64_t handle, uint32_t index, uint64_t size) {
+  Session& session = self.open();
+  Result<polyray::PutBuffer> begun = Status{};
+  {
+    nb::gil_scoped_release release;
+    begun = session.with([&](Client& client) { return client.return_begin(handle, index, size); });
+  }
+  if (begun.status().code == StatusCode::kAlreadyExists) return nb::none();
+  check(begun.status());
+  auto* buffer = new PutBuffer(self.session, begun.value());
+  buffer->of_call = true;
+  buffer->call = handle;
+  buffer->index = index;
+  return nb::cast(buffer, nb::rv_policy::take_ownership);
+}
+
+void return_seal(Endpoint& self, PutBuffer& buffer, bool is_error) {
+  Session& session = self.open();
+  if (!buffer.open || !buffer.of_call) raise_code(StatusCode::kClosed, "[closed] this buffer is sealed.");
+  if (buffer.exports > 0) throw nb::type_error("release every memoryview over the buffer before the seal");
+  buffer.open = false;
+  Status status;
+  {
+    const Locked lock(session);
+    const auto refs = envelope_refs({buffer.put.data, buffer.put.size});
+    status = session.client().return_seal(buffer.call, buffer.index, buffer.put, refs, is_error);
+  }
+  check_sealed(status);
+}
+
+// return_value of return 0 and reply, in one crossing.
+void finish(Endpoint& self, uint64_t handle, nb::handle envelope, bool is_error, uint32_t status) {
+  Session& session = self.open();
+  const ByteArgument bytes(envelope);
+  const auto refs = envelope_refs(bytes.bytes());
+  Status sealed;
+  {
+    const Locked lock(session);
+    sealed = session.client().return_small(handle, 0, bytes.bytes(), refs, is_error);
+    if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists)
+      session.client().reply(handle, static_cast<ReplyStatus>(status));
+  }
+  check_sealed(sealed);
+}
+
+void reply(Endpoint& self, uint64_t handle, uint32_t status) {
+  Session& session = self.open();
+  const Locked lock(session);
+  session.client().reply(handle, static_cast<ReplyStatus>(status));
+}
+
+struct Control {
+  AttachOptions options;
+  uint32_t endpoint;
+  pthread_t main;
+};
+
+void on_control(ControlOp op, void* context) {
+  const auto* control = static_cast<Control*>(context);
+  if (op == ControlOp::kKill) {
+    static_cast<void>(os::signal_group(static_cast<uint32_t>(getpid()), SIGKILL));
+    _exit(137);
+  }
+  if (op == ControlOp::kInterrupt) pthread_kill(control->main, SIGINT);
+  if (op == ControlOp::kStackDump) pthread_kill(control->main, SIGUSR1);
+}
+
+// Ends the process group when the raylet is gone: a worker never outlives its runtime.
+void start_control_thread(Endpoint& self, const std::string& socket_name, const std::string& token, uint64_t startup_token) {
+  auto* control = new Control{};
+  control->options.socket_name = socket_name;
+  control->options.token = token;
+  control->options.kind = EndpointKind::kWorker;
+  control->options.language = 2;
+  control->options.startup_token = startup_token;
+  control->options.package_version = POLYRAY_VERSION;
+  control->endpoint = self.open().client().endpoint();
+  control->main = pthread_self();
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread([control] {
+    pthread_setname_np(pthread_self(), "polyray-control");
+    const Status ended = run_control_thread(control->options, control->endpoint, on_control, control);
+    if (ended.is_ok() && getpgrp() == getpid()) static_cast<void>(os::signal_group(static_cast<uint32_t>(getpid()), SIGKILL));
+    if (ended.is_ok()) _exit(1);
+  }).detach();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+}  // namespace
+
+void bind_client_worker(nb::class_<Endpoint>& client) {
+  client.def("next_call", &next_call, nb::arg("timeout_ms"))
+      .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"), nb::arg("is_error"))
+      .def("return_begin", &return_begin, nb::arg("call"), nb::arg("index"), nb::arg("size"))
+      .def("return_seal", &return_seal, nb::arg("buffer"), nb::arg("is_error"))
+      .def("finish", &finish, nb::arg("call"), nb::arg("envelope"), nb::arg("is_error"), nb::arg("status"))
+      .def("reply", &reply, nb::arg("call"), nb::arg("status"))
+      .def("flush", [](Endpoint& self) {
+        Session& session = self.open();
+        const Locked lock(session);
+        session.client().flush();
+      })
+      .def("stream_item", [](Endpoint& self, uint64_t call, uint32_t number, nb::handle item) {
+        Session& session = self.open();
+        const ObjectId id = nb::cast<Ref&>(item).id;
+        Status status;
+        {
+          const Locked lock(session);
+          status = session.client().stream_item(call, number, id);
+          session.client().flush();
+        }
+        check(status);
+      }, nb::arg("call"), nb::arg("number"), nb::arg("item"))
+      .def("worker_ready", [](Endpoint& self) {
+        Session& session = self.open();
+        const Locked lock(session);
+        session.start_pump(true);
+        session.client().worker_ready();
+      })
+      .def("worker_exit", [](Endpoint& self) {
+        Session& session = self.open();
+        const Locked lock(session);
+        session.client().worker_exit();
+      })
+      .def("set_actor_identity", [](Endpoint& self, nb::handle actor, uint32_t incarnation) {
+        Session& session = self.open();
+        const ObjectId id = id_of_bytes(actor);
+        const Locked lock(session);
+        session.client().set_actor_identity(id, incarnation);
+      }, nb::arg("actor"), nb::arg("incarnation"))
+      .def("is_cancelled", [](Endpoint& self, nb::handle task) { return self.session->is_cancelled(id_of_bytes(task)); }, nb::arg("task"))
+      .def("forget_cancelled", [](Endpoint& self, nb::handle task) { self.session->forget_cancelled(id_of_bytes(task)); }, nb::arg("task"))
+      .def("on_cancel", [](Endpoint& self, nb::object callback) { self.on_cancel = std::move(callback); }, nb::arg("callback").none())
+      .def("start_control_thread", &start_control_thread, nb::arg("socket_name"), nb::arg("token"), nb::arg("startup_token"));
+}
+
+}  // namespace polyray::py

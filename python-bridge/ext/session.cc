@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// Draining, waiting and the pump of a Session: see session.h for the thread rules.
+#include "session.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "actor_state.h"
+#include "os/env.h"
+#include "store/segment.h"
+#include "wire/error_envelope.h"
+
+namespace polyray::py {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Millis = std::chrono::milliseconds;
+constexpr size_t kBatch = 256;
+// The main thread looks at signals, and everybody at the end of the session, at least this often.
+constexpr int64_t kSignalSliceMs = 100;
+constexpr int64_t kSliceMs = 1000;
+constexpr Millis kPumpTick{1};
+constexpr uint32_t kActorTopic = 1;
+
+int64_t since(Clock::time_point start) { return std::chrono::duration_cast<Millis>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Session::Session(std::unique_ptr<Client> client) : owner_pid_(getpid()), client_(std::move(client)) {}
+
+Session::~Session() {
+  if (getpid() != owner_pid_) {  // the parent's threads and locks are not here: leave all as it is
+    static_cast<void>(client_.release());
+    return;
+  }
+  close();
+}
+
+// --- events ------------------------------------------------------------------------------------------------------
+
+void Session::drain() {
+  for (;;) {
+    batch_.clear();
+    const size_t count = client_->poll(batch_, kBatch);
+    for (Event& event : batch_) on_event(event);
+    if (count < kBatch) break;
+  }
+}
+
+void Session::on_event(Event& event) {
+  switch (event.kind) {
+    case EventKind::kObjectReady:
+    case EventKind::kObjectGone:
+      settle(event.id);
+      break;
+    case EventKind::kCall:
+      calls_.push_back(std::move(event.call));
+      break;
+    case EventKind::kServiceAnswer:
+      if (auto asked = watch_requests_.find(event.a); asked != watch_requests_.end()) {
+        const ObjectId actor = asked->second;
+        watch_requests_.erase(asked);
+        on_actor_state(event.payload, &actor);
+      } else {
+        answers_.emplace(event.a, std::move(event.payload));
+      }
+      break;
+    case EventKind::kPush:
+      if (event.a == kActorTopic) on_actor_state(event.payload, nullptr);
+      break;
+    case EventKind::kStreamItem:
+      if (auto stream = streams_.find(event.id.unique); stream != streams_.end()) {
+        stream->second.items.push_back(event.id2);
+        settle(event.id);  // an asynchronous reader waits for the task's id
+      } else {
+        client_->release_ref(event.id2);
+      }
+      break;
+    case EventKind::kStreamEnd:
+      if (auto stream = streams_.find(event.id.unique); stream != streams_.end()) stream->second.ended = true;
+      settle(event.id);
+      break;
+    case EventKind::kCancel:
+      if (event.a == 1) _exit(137);  // force: the caller settles the call
+      cancelled_.insert(event.id.unique);
+      chores_.cancelled.push_back(event.id);
+      if (interrupts_) pthread_kill(interrupt_thread_, SIGINT);
+      break;
+    case EventKind::kGcRequest:
+      chores_.collect = true;
+      break;
+    case EventKind::kShutdown:
+      ended_ = true;
+      break;
+    default:
+      break;
+  }
+}
+
+void Session::settle(const ObjectId& id) {
+  auto [first, last] = waits_.equal_range(id.unique);
+  for (auto it = first; it != last; ++it) {
+    it->second->pending -= 1;
+    it->second->settled += 1;
+  }
+  waits_.erase(first, last);
+  if (auto found = notifiers_.find(id.unique); found != notifiers_.end()) {
+    for (auto& notifier : found->second) notifier->add(id);
+    notifiers_.erase(found);
+  }
+}
+
+void Session::on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked) {
+  ActorStateMap state;
+  if (!read_actor_state(payload, state)) return;
+  if (!state.ok && asked != nullptr) {
+    const auto error = error_envelope({.code = StatusCode::kActorDied, .message = state.message, .actor = asked});
+    client_->set_actor_state(*asked, ActorPhase::kDead, 0, 0, 0, error);
+    return;
+  }
+  client_->set_actor_state(state.actor, static_cast<ActorPhase>(state.phase), state.endpoint | state.serial << 32,
+                           state.incarnation, state.max_task_retries, state.error);
+  if (state.phase == static_cast<uint32_t>(ActorPhase::kDead)) watched_actors_.erase(state.actor.unique);
+}
+
+void Session::watch_actor(const ObjectId& actor) {
+  if (client_->actor_phase(actor) != ActorPhase::kUnknown || !watched_actors_.insert(actor.unique).second) return;
+  watch_requests_.emplace(client_->service_request(actor_watch_request(actor)), actor);
+}
+
+// --- waiting -----------------------------------------------------------------------------------------------------
+
+template <class Done>
+WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms, bool main_thread,
+                               bool blocked) {
+  if (!usable()) return WaitOutcome::kClosed;
+  if (done()) return WaitOutcome::kReady;
+  const auto start = Clock::now();
+  bool told = false;
+  ++inside_;
+  ++entries_;
+  const auto loop = [&]() -> WaitOutcome {
+    for (;;) {
+      if (!draining_) drain();
+      if (done()) return WaitOutcome::kReady;
+      if (ended_ || !usable()) return WaitOutcome::kClosed;
+      if (chores_.collect || !chores_.cancelled.empty()) return WaitOutcome::kEvents;
+      const int64_t left = timeout_ms < 0 ? kSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
+      if (left == 0) return WaitOutcome::kTimeout;
+      if (blocked && !told) {
+        told = true;
+        client_->set_blocked(true);
+      }
+      const int64_t slice = std::min(left, main_thread ? kSignalSliceMs : kSliceMs);
+      const auto slept_from = Clock::now();
+      if (draining_) {
+        wake_.wait_for(lock, Millis(slice));
+      } else if (client_->arm(kArmedFutex)) {
+        draining_ = true;
+        lock.unlock();
+        client_->wait_doorbell(static_cast<int>(slice));
+        lock.lock();
+        draining_ = false;
+        if (usable()) drain();
+        wake_.notify_all();
+      }
+      // The whole slice went by: perhaps there is a signal. The caller looks, with the GIL, and comes back.
+      if (main_thread && slice == kSignalSliceMs && since(slept_from) >= slice && !done()) return WaitOutcome::kInterrupted;
+    }
+  };
+  const WaitOutcome outcome = loop();
+  if (told && usable()) client_->set_blocked(false);
+  --inside_;
+  if (inside_ == 0) leave();
+  else if (!draining_) wake_.notify_all();
+  return outcome;
+}
+
+// The last foreground thread goes back to its own code: from now on bells are for the pump.
+void Session::leave() {
+  if (pump_ == nullptr || !pump_asleep_ || !usable()) return;
+  if (!client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
+}
+
+WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms, bool blocked,
+                          bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!usable()) return WaitOutcome::kClosed;
+  ObjectWait mine;
+  for (const ObjectId& id : ids) {
+    if (client_->subscribe(id) == ObjectStatus::kPending) {
+      waits_.emplace(id.unique, &mine);
+      mine.pending += 1;
+    } else {
+      mine.settled += 1;
+    }
+  }
+  const auto outcome = run_until(lock, [&] { return mine.settled >= needed; }, timeout_ms, main_thread, blocked);
+  if (mine.pending > 0) {
+    for (const ObjectId& id : ids) {
+      auto [first, last] = waits_.equal_range(id.unique);
+      for (auto it = first; it != last;) it = it->second == &mine ? waits_.erase(it) : std::next(it);
+    }
+  }
+  return outcome;
+}
+
+WaitOutcome Session::next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (usable() && !calls_.empty() && !draining_) drain();  // replies go out in the client's own batches
+  const auto outcome = run_until(lock, [&] { return !calls_.empty(); }, timeout_ms, main_thread);
+  if (outcome == WaitOutcome::kReady) {
+    call = std::move(calls_.front());
+    calls_.pop_front();
+  }
+  return outcome;
+}
+
+WaitOutcome Session::wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms, bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto outcome = run_until(lock, [&] { return answers_.contains(request); }, timeout_ms, main_thread);
+  if (outcome == WaitOutcome::kReady) {
+    auto found = answers_.find(request);
+    payload = std::move(found->second);
+    answers_.erase(found);
+  }
+  return outcome;
+}
+
+// --- streams -----------------------------------------------------------------------------------------------------
+
+void Session::open_stream(const ObjectId& task) { streams_[task.unique]; }
+
+bool Session::stream_has_item(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (usable() && !draining_) drain();
+  auto stream = streams_.find(task.unique);
+  return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();
+}
+
+WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms, bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  item = {};
+  if (!streams_.contains(task.unique)) return WaitOutcome::kReady;
+  if (usable() && client_->subscribe(task) != ObjectStatus::kPending) {
+    drain();  // the task is over: what it yielded is here already or never comes
+    if (auto stream = streams_.find(task.unique); stream != streams_.end()) stream->second.ended = true;
+  }
+  const auto ready = [&] {
+    auto stream = streams_.find(task.unique);
+    return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();
+  };
+  const auto outcome = run_until(lock, ready, timeout_ms, main_thread);
+  if (outcome != WaitOutcome::kReady) return outcome;
+  auto stream = streams_.find(task.unique);
+  if (stream != streams_.end() && !stream->second.items.empty()) {
+    item = stream->second.items.front();
+    stream->second.items.pop_front();
+  }
+  return outcome;
+}
+
+void Session::close_stream(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto stream = streams_.find(task.unique);
+  if (stream == streams_.end()) return;
+  if (usable()) {
+    for (const ObjectId& item : stream->second.items) client_->release_ref(item);
+  }
+  streams_.erase(stream);
+}
+
+// --- without waiting ---------------------------------------------------------------------------------------------
+
+bool Session::notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!usable()) return false;
+  if (auto stream = streams_.find(id.unique); stream != streams_.end()) {
+    if (stream->second.ended || !stream->second.items.empty()) return false;
+  } else if (client_->subscribe(id) != ObjectStatus::kPending) {
+    return false;
+  }
+  notifiers_[id.unique].push_back(notifier);
+  start_pump(false);
+  client_->flush();
+  return true;
+}
+
+Chores Session::take_chores() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Chores taken = std::move(chores_);
+  chores_ = {};
+  return taken;
+}
+
+bool Session::is_cancelled(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return cancelled_.contains(task.unique);
+}
+
+void Session::forget_cancelled(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  cancelled_.erase(task.unique);
+}
+
+// --- the pump ----------------------------------------------------------------------------------------------------
+
+void Session::start_pump(bool interrupt) {
+  if (interrupt) {
+    interrupt_thread_ = pthread_self();
+    interrupts_ = true;
+  }
+  if (pump_ != nullptr || !usable()) return;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pump_ = new std::thread([this] { pump_main(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Session::pump_main() {
+  pthread_setname_np(pthread_self(), "polyray-pump");
+  std::unique_lock<std::mutex> lock(mutex_);
+  uint64_t seen = entries_ - 1;
+  while (usable()) {
+    pump_wake_.wait_for(lock, kPumpTick);
+    if (!usable()) break;
+    if (entries_ != seen) {  // the foreground is busy with us: it drains
+      seen = entries_;
+      continue;
+    }
+    if (inside_ == 0) {
+      drain();
+      wake_.notify_all();
+      if (ended_ || !client_->arm(kArmedEventFd)) {
+        if (ended_) break;
+        continue;
+      }
+    }
+    pump_asleep_ = true;
+    const int bell = client_->doorbell_fd();
+    pollfd fds[2] = {{bell, POLLIN, 0}, {client_->socket_fd(), POLLIN, 0}};
+    lock.unlock();
+    ::poll(fds, 2, -1);
+    lock.lock();
+    pump_asleep_ = false;
+    if (!usable()) break;
+    os::drain_event(bell);
+    if (inside_ == 0) {
+      drain();
+      wake_.notify_all();
+    } else {
+      wake_sleeper();
+    }
+    seen = entries_ - 1;  // one tick awake
+  }
+}
+
+// Whoever sleeps on the futex looks again.
+void Session::wake_sleeper() {
+  auto& armed = client_->segment().endpoint(client_->endpoint()).armed;
+  armed.store(0, std::memory_order_release);
+  os::futex_wake_all(armed);
+}
+
+void Session::close() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (closed_) return;
+  closed_ = true;
+  if (!client_->is_detached()) {
+    wake_sleeper();
+    os::signal_event(client_->doorbell_fd());
+  }
+  wake_.notify_all();
+  pump_wake_.notify_all();
+  std::thread* pump = pump_;
+  pump_ = nullptr;
+  // A thread that sleeps on the doorbell still reads the segment.
+  wake_.wait_for(lock, Millis(2 * kSliceMs), [&] { return !draining_; });
+  lock.unlock();
+  if (pump != nullptr) {
+    pump->join();
+    delete pump;
+  }
+  lock.lock();
+  if (!client_->is_detached()) client_->detach();
+}
+
+}  // namespace polyray::py

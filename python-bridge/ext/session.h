@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// One attached endpoint as Python sees it: the native Client behind an in-process lock.
+//
+// Threads that wait (the *foreground*) drain the rings themselves: one sleeps on the doorbell, the others on `wake_`.
+// While every thread runs Python code, the *pump* (a native thread, started with the first call) keeps leases, actor
+// states and cancellations moving; it never touches Python and yields to a busy foreground (one look a millisecond).
+// Thread rules: every method locks `mutex_`; none touches a Python object while it is held (a collection could run a
+// Ref's destructor, which locks again). The waiting methods are called without the GIL.
+// Invariants:
+//  1. At most one foreground thread sleeps on the futex; when the last one leaves, the eventfd is armed for the pump.
+//  2. A forked child never touches the parent's client or locks: usable() is false there, and nothing is destroyed.
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "client/client.h"
+#include "notifier.h"
+
+namespace polyray::py {
+
+// One thread's wait for objects.
+struct ObjectWait {
+  size_t pending = 0;
+  size_t settled = 0;
+};
+
+enum class WaitOutcome { kReady = 0, kTimeout = 1, kEvents = 2, kInterrupted = 3, kClosed = 4 };
+
+// Things that only Python can do; taken by whoever waits next.
+struct Chores {
+  bool collect = false;                  // memory is short: collect garbage, then gc_done()
+  std::vector<ObjectId> cancelled;       // tasks that run here and shall stop
+};
+
+class Session {
+ public:
+  explicit Session(std::unique_ptr<Client> client);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  bool usable() const { return !closed_ && !client_->is_detached(); }
+  // The raylet said that the runtime ends, or it died.
+  bool ended() const { return ended_; }
+  // Runs `use(client)` under the lock.
+  template <class Use>
+  auto with(Use&& use) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return use(*client_);
+  }
+  std::mutex& mutex() { return mutex_; }
+  Client& client() { return *client_; }
+
+  // --- waiting (without the GIL)
+  // Until `needed` of the ids are settled. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
+  WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms, bool blocked, bool main_thread);
+  // The next incoming call; the caller owns it until reply.
+  WaitOutcome next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread);
+  // An answer of the node service.
+  WaitOutcome wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms, bool main_thread);
+  // Item `index` of a stream (its reference goes to the caller), or kReady with a nil id: the stream has ended.
+  WaitOutcome next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms, bool main_thread);
+
+  // --- without waiting. REQUIRES: mutex_ held for those that say so.
+  void open_stream(const ObjectId& task);                      // held
+  bool stream_has_item(const ObjectId& task);
+  void close_stream(const ObjectId& task);                     // drops what was not taken
+  void watch_actor(const ObjectId& actor);                     // held; once per actor, answers are handled here
+  bool notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier);  // false: settled already
+  Chores take_chores();
+  bool is_cancelled(const ObjectId& task);
+  void forget_cancelled(const ObjectId& task);
+  // Starts the pump unless it runs. `interrupt`: a cancelled call signals SIGINT to the calling thread.
+  void start_pump(bool interrupt);                             // held
+  void close();
+
+ private:
+  template <class Done>
+  WaitOutcome run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms, bool main_thread,
+                        bool blocked = false);
+  void drain();
+  void on_event(Event& event);
+  void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
+  void settle(const ObjectId& id);
+  void leave();
+  void wake_sleeper();
+  void pump_main();
+
+  struct Stream {
+    std::deque<ObjectId> items;
+    bool ended = false;
+  };
+  struct IdHash {
+    size_t operator()(const ObjectId& id) const { return id.unique * 0x9e3779b97f4a7c15ull; }
+  };
+
+  const int owner_pid_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::unique_ptr<Client> client_;
+  bool draining_ = false;  // a foreground thread sleeps on the futex
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> ended_{false};
+  size_t inside_ = 0;      // foreground threads that wait
+  uint64_t entries_ = 0;   // how often one began to wait
+
+  std::vector<Event> batch_;
+  std::deque<IncomingCall> calls_;
+  std::unordered_map<uint32_t, std::vector<uint8_t>> answers_;
+  std::unordered_multimap<uint64_t, ObjectWait*> waits_;
+  std::unordered_map<uint64_t, std::vector<std::shared_ptr<Notifier>>> notifiers_;
+  std::unordered_map<uint64_t, Stream> streams_;
+  std::unordered_set<uint64_t> watched_actors_;
+  std::unordered_map<uint32_t, ObjectId> watch_requests_;
+  Chores chores_;
+  std::unordered_set<uint64_t> cancelled_;
+
+  std::thread* pump_ = nullptr;  // leaked in a forked child
+  std::condition_variable pump_wake_;
+  bool pump_asleep_ = false;
+  pthread_t interrupt_thread_{};
+  bool interrupts_ = false;
+};
+
+}  // namespace polyray::py
