@@ -41,7 +41,9 @@ function header(mark) {
 
 // verbatimModuleSyntax and .ts specifiers are the rules of this project; flatc knows neither.
 function importsWithExtension(text) {
-  return text.replace(/from '(\.\.?\/[^']+?)(\.js)?'/g, "from '$1.ts'").replace(/'(?:\.\.\/)+polyray\/shm\/v1\//g, "'./");
+  return text
+    .replace(/from '(\.\.?\/[^']+?)(\.js)?'/g, "from '$1.ts'")
+    .replace(/'(?:\.\.\/)+polyray\/shm\/v1\//g, "'./");
 }
 
 function filesOf(folder) {

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as tagged JSON, the language of test/contract/values; test/ts/object/tagged.ts does the same.
+"""Values as tagged JSON, the language of test/contract/values.
 
-`build` makes the value that a case describes, `describe` says how Python sees a value.
+The twin is test/ts/object/tagged.ts. `build` makes the value that a case describes, `describe` says
+how Python sees a value.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: bytes of any content give a value or a CorruptValueError, never a crash, a hang or another error.
+"""Goal: bytes of any content give a value or a CorruptValueError, nothing else.
 
-Method: every cut of the shared cases, seeded random damage, and hand-made lies. Opaque payloads are left out of the
-damage: a pickle is trusted, its bytes come from an authenticated peer.
+Method: every cut of the shared cases, seeded random damage, and hand-made lies. Opaque payloads are
+left out of the damage: a pickle is trusted, its bytes come from an authenticated peer.
 """
 
 from __future__ import annotations

@@ -367,7 +367,10 @@ export class ClosedError extends PolyrayError {
 export type PolyrayErrorClass = new (message: string, details?: ErrorDetails) => PolyrayError;
 
 /** Every class by the name that proto/errors.json gives it. */
-export const errorClasses: ReadonlyMap<string, PolyrayErrorClass> = new Map<string, PolyrayErrorClass>(
+export const errorClasses: ReadonlyMap<string, PolyrayErrorClass> = new Map<
+  string,
+  PolyrayErrorClass
+>(
   Object.entries({
     TaskError,
     PythonError,
@@ -411,7 +414,11 @@ export const errorClasses: ReadonlyMap<string, PolyrayErrorClass> = new Map<stri
 );
 
 /** Makes the error of a code, with the message as it is. */
-export function errorOfCode(code: ErrorCode, message: string, details: ErrorDetails = {}): PolyrayError {
+export function errorOfCode(
+  code: ErrorCode,
+  message: string,
+  details: ErrorDetails = {},
+): PolyrayError {
   const Class = errorClasses.get(errorRow(code).className) ?? PolyrayError;
   return new Class(message, { ...details, code });
 }
@@ -424,8 +431,13 @@ export function makeError(code: ErrorCode, why: string, details: ErrorDetails = 
 }
 
 /** Makes the error of a native status number; unknown numbers become SystemError. */
-export function errorOfNumber(code: number, message: string, details: ErrorDetails = {}): PolyrayError {
+export function errorOfNumber(
+  code: number,
+  message: string,
+  details: ErrorDetails = {},
+): PolyrayError {
   const row = errorRowOfNumber(code);
-  if (row === null) return new SystemError(`[system] unknown error code ${code}: ${message}`, details);
+  if (row === null)
+    return new SystemError(`[system] unknown error code ${code}: ${message}`, details);
   return errorOfCode(row.name, message, details);
 }

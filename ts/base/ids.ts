@@ -12,7 +12,9 @@ export interface IdParts {
   readonly unique: bigint;
 }
 
-const hexOfByte: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
+const hexOfByte: readonly string[] = Array.from({ length: 256 }, (_, i) =>
+  i.toString(16).padStart(2, "0"),
+);
 const idPattern = /^[0-9a-f]{32}$/;
 
 /** True for a 32-character lowercase hex string. */
@@ -32,7 +34,8 @@ export function idFromBytes(bytes: Uint8Array, offset = 0): string {
 export function writeId(id: string, target: Uint8Array, offset = 0): void {
   if (!isId(id)) throw new TypeError(`not an id: ${String(id)}`);
   if (offset < 0 || offset + idBytes > target.length) throw new RangeError("an id needs 16 bytes");
-  for (let i = 0; i < idBytes; i++) target[offset + i] = Number.parseInt(id.slice(2 * i, 2 * i + 2), 16);
+  for (let i = 0; i < idBytes; i++)
+    target[offset + i] = Number.parseInt(id.slice(2 * i, 2 * i + 2), 16);
 }
 
 /** The bytes of an id. */

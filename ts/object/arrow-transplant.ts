@@ -44,10 +44,16 @@ interface AnySchema {
 }
 
 /** A table of `lib` over the same buffers as the given batches of another copy. */
-export function transplantTable(schema: unknown, batches: readonly unknown[], lib: ArrowClasses): object {
+export function transplantTable(
+  schema: unknown,
+  batches: readonly unknown[],
+  lib: ArrowClasses,
+): object {
   const transplant = new Transplant(lib);
   const own = transplant.schema(schema as AnySchema);
-  const rebuilt = batches.map((batch) => new lib.RecordBatch(own, transplant.data((batch as { data: AnyData }).data)));
+  const rebuilt = batches.map(
+    (batch) => new lib.RecordBatch(own, transplant.data((batch as { data: AnyData }).data)),
+  );
   return new lib.Table(own, rebuilt);
 }
 
@@ -60,7 +66,9 @@ class Transplant {
   }
 
   schema(schema: AnySchema): object {
-    const dictionaries = new Map([...schema.dictionaries].map(([id, type]) => [id, this.#type(type)]));
+    const dictionaries = new Map(
+      [...schema.dictionaries].map(([id, type]) => [id, this.#type(type)]),
+    );
     const fields = schema.fields.map((field) => this.#field(field));
     return new this.#lib.Schema(fields, schema.metadata, dictionaries, schema.metadataVersion);
   }
@@ -75,7 +83,9 @@ class Transplant {
       data._nullCount,
       buffers,
       data.children.map((child) => this.data(child)),
-      dictionary === undefined ? undefined : new this.#lib.Vector(dictionary.data.map((part) => this.data(part))),
+      dictionary === undefined
+        ? undefined
+        : new this.#lib.Vector(dictionary.data.map((part) => this.data(part))),
     );
   }
 
@@ -87,8 +97,13 @@ class Transplant {
   #type(type: object): object {
     const known = this.#types.get(type);
     if (known !== undefined) return known;
-    const Class = (this.#lib as unknown as Record<string, Class | undefined>)[type.constructor.name];
-    const rebuilt = Object.create((Class ?? this.#lib.DataType).prototype) as Record<string, unknown>;
+    const Class = (this.#lib as unknown as Record<string, Class | undefined>)[
+      type.constructor.name
+    ];
+    const rebuilt = Object.create((Class ?? this.#lib.DataType).prototype) as Record<
+      string,
+      unknown
+    >;
     this.#types.set(type, rebuilt);
     for (const [key, value] of Object.entries(type)) rebuilt[key] = this.#part(value);
     return rebuilt;
@@ -96,7 +111,13 @@ class Transplant {
 
   #part(value: unknown): unknown {
     if (Array.isArray(value)) return value.map((item) => this.#part(item));
-    if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || value instanceof Map) return value;
+    if (
+      typeof value !== "object" ||
+      value === null ||
+      ArrayBuffer.isView(value) ||
+      value instanceof Map
+    )
+      return value;
     if ("nullable" in value && "type" in value) return this.#field(value as unknown as AnyField);
     if ("typeId" in value) return this.#type(value);
     return value;

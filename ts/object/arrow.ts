@@ -40,9 +40,7 @@ function findArrow(): { file: string; require: NodeJS.Require } | null {
     try {
       const require = createRequire(place);
       return { file: require.resolve("apache-arrow"), require };
-    } catch {
-      continue; // not installed there: try the next place
-    }
+    } catch {}
   }
   return null;
 }
@@ -129,7 +127,8 @@ export function arrowKindOf(value: object): number | null {
 /** The IPC stream of a table or record batch of apache-arrow. */
 export function arrowToBytes(value: object, kind: number): Uint8Array {
   const lib = arrowLibrary();
-  if (lib === null) throw makeError("UNSERIALIZABLE", "an Arrow table, but apache-arrow cannot be loaded");
+  if (lib === null)
+    throw makeError("UNSERIALIZABLE", "an Arrow table, but apache-arrow cannot be loaded");
   const batches = kind === ArrowKind.recordBatch ? [value] : (value as ArrowTable).batches;
   const own = Object.getPrototypeOf(value);
   if (own === lib.Table.prototype) return lib.tableToIPC(value, "stream");

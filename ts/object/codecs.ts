@@ -24,7 +24,10 @@ const byTag = new Map<string, AnyCodec>();
 export const encodeSymbol: unique symbol = Symbol.for("polyray.encode") as never;
 
 /** Teaches this process to send and to receive instances of a class. Registering the same tag again replaces it. */
-export function registerCodec<C extends Constructor, P>(Class: C, codec: Codec<InstanceType<C>, P>): void {
+export function registerCodec<C extends Constructor, P>(
+  Class: C,
+  codec: Codec<InstanceType<C>, P>,
+): void {
   if (typeof Class !== "function") throw makeError("INVALID_OPTION", "registerCodec needs a class");
   if (typeof codec?.tag !== "string" || codec.tag === "") {
     throw makeError("INVALID_OPTION", `the codec of ${Class.name} needs a tag`);

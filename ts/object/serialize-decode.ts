@@ -15,8 +15,8 @@ import {
   type DecodeContext,
   type ElementArray,
   type ElementType,
-  elementType,
   Ext,
+  elementType,
   NdArray,
   NdKind,
   type PickleGroup,
@@ -26,8 +26,9 @@ import {
 const maxDepth = 1024;
 const f64 = new Float64Array(1);
 const f64Bytes = new Uint8Array(f64.buffer);
-const utf8Slice = (Buffer.prototype as unknown as { utf8Slice(this: Uint8Array, a: number, b: number): string })
-  .utf8Slice;
+const utf8Slice = (
+  Buffer.prototype as unknown as { utf8Slice(this: Uint8Array, a: number, b: number): string }
+).utf8Slice;
 const littleEndian = { f16: halfToNumber };
 
 /** Reads one body. */
@@ -191,7 +192,12 @@ export class Decoder {
       const value = this.#any();
       if (map !== null) map.set(key, value);
       else if (key === "__proto__") {
-        Object.defineProperty(record, key, { value, enumerable: true, configurable: true, writable: true });
+        Object.defineProperty(record, key, {
+          value,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
       } else record[key as string] = value;
     }
     this.#depth--;
@@ -366,7 +372,8 @@ export class Decoder {
     if (type === null || !Array.isArray(shape)) throw corrupt(`NDARRAY of ${String(dtype)}`);
     const bytes = this.#buffer(count(buffer));
     const dims = shape.map(count);
-    if (dims.reduce((a, b) => a * b, type.bytes) !== bytes.length) throw corrupt("NDARRAY of a wrong size");
+    if (dims.reduce((a, b) => a * b, type.bytes) !== bytes.length)
+      throw corrupt("NDARRAY of a wrong size");
     if (dims.length === 0) return scalarOf(bytes, String(dtype));
     const data = viewOf(bytes, type);
     if (kind === NdKind.clamped && dtype === "|u1") {
@@ -414,13 +421,16 @@ export class Decoder {
       return v8Deserialize(bytes);
     } catch (error) {
       if (error instanceof PolyrayError) throw error;
-      throw corrupt(`a JSOBJ cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+      throw corrupt(
+        `a JSOBJ cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
 }
 
 function count(value: unknown): number {
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw corrupt("a number is out of range");
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0)
+    throw corrupt("a number is out of range");
   return value;
 }
 
@@ -490,7 +500,8 @@ function strictText(bytes: Uint8Array, start: number, end: number): string {
   while (at < end) {
     const first = bytes[at] as number;
     const size = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || at + size > end) throw corrupt("a string is not UTF-8");
+    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || at + size > end)
+      throw corrupt("a string is not UTF-8");
     let code = size === 1 ? first : first & (0xff >> (size + 1));
     for (let i = 1; i < size; i++) {
       const next = bytes[at + i] as number;

@@ -12,6 +12,7 @@ import { codecOf, encodeSymbol } from "./codecs.ts";
 import { Encoded, flagArrow, type OutOfBand } from "./envelope.ts";
 import { errorRecord } from "./serialize-error.ts";
 import { describeValue, findPath, isPlainObject, opaqueFault } from "./serialize-path.ts";
+import { Writer } from "./serialize-writer.ts";
 import {
   CodecValue,
   Complex,
@@ -23,7 +24,6 @@ import {
   NdKind,
   PyObject,
 } from "./values.ts";
-import { Writer } from "./serialize-writer.ts";
 
 /** Thrown inside the encoder only: the value at fault and why. */
 export class Refusal {
@@ -107,7 +107,8 @@ export class Encoder extends Writer {
 
   /** Registers a top-level argument when it is a ref; gives its number, else -1. */
   argRef(value: unknown): number {
-    if (typeof value !== "object" || value === null || Array.isArray(value) || isPlainObject(value)) return -1;
+    if (typeof value !== "object" || value === null || Array.isArray(value) || isPlainObject(value))
+      return -1;
     const id = this.ctx.refIdOf(value);
     return id === null ? -1 : this.ref(id);
   }
@@ -281,7 +282,12 @@ export class Encoder extends Writer {
     if (value instanceof Uint8Array || value instanceof DataView) return this.bytes(value);
     const array = value as ElementArray;
     const clamped = Object.prototype.toString.call(value) === "[object Uint8ClampedArray]";
-    this.#ndArray(array, [array.length], dtypeOf(array), clamped ? NdKind.clamped : NdKind.typedArray);
+    this.#ndArray(
+      array,
+      [array.length],
+      dtypeOf(array),
+      clamped ? NdKind.clamped : NdKind.typedArray,
+    );
   }
 
   /** Bytes: short ones in the body, long ones out of band. */
@@ -335,15 +341,18 @@ export class Encoder extends Writer {
   }
 
   #builtIn(value: object): void {
-    if (value instanceof Map || types.isMap(value)) return this.#map(value as Map<unknown, unknown>);
+    if (value instanceof Map || types.isMap(value))
+      return this.#map(value as Map<unknown, unknown>);
     if (value instanceof Set || types.isSet(value)) return this.#set(value as Set<unknown>);
     if (types.isDate(value)) return this.#date(value);
     if (types.isRegExp(value)) return this.#regExp(value);
     if (value instanceof Error || types.isNativeError(value)) return this.error(value as Error);
     if (types.isAnyArrayBuffer(value)) return this.bytes(new Uint8Array(value));
-    if (value instanceof NdArray) return this.#ndArray(value.data, value.shape, value.dtype, NdKind.ndArray);
+    if (value instanceof NdArray)
+      return this.#ndArray(value.data, value.shape, value.dtype, NdKind.ndArray);
     if (value instanceof PyObject) return this.#pyObject(value);
-    if (value instanceof Complex) return this.ext(Ext.complex, asBytes(new Float64Array([value.re, value.im])));
+    if (value instanceof Complex)
+      return this.ext(Ext.complex, asBytes(new Float64Array([value.re, value.im])));
     if (value instanceof CodecValue) return this.#codec(value, value.tag, value.payload);
     if (types.isBoxedPrimitive(value)) return this.any(value.valueOf());
     if (value instanceof ArrowValue) return this.#arrow(value.bytes, value.kind);
@@ -383,7 +392,8 @@ export class Encoder extends Writer {
 
   #date(value: Date): void {
     const ms = value.getTime();
-    if (!(ms >= minDateMs && ms <= maxDateMs)) return this.extU32(Ext.jsObject, this.part(v8Serialize(value)));
+    if (!(ms >= minDateMs && ms <= maxDateMs))
+      return this.extU32(Ext.jsObject, this.part(v8Serialize(value)));
     this.ext(Ext.date, asBytes(new BigInt64Array([BigInt(ms) * 1000n])));
   }
 
@@ -412,7 +422,8 @@ export class Encoder extends Writer {
     for (const [key, value] of fields) {
       const before = this.pos - this.start;
       this.string(key);
-      if (key === "props" ? this.#tryProps(value as Record<string, unknown>) : this.tryAny(value)) written++;
+      if (key === "props" ? this.#tryProps(value as Record<string, unknown>) : this.tryAny(value))
+        written++;
       else this.pos = this.start + before;
     }
     const at = this.start + count;

@@ -76,7 +76,8 @@ function putPolyray(error: PolyrayError, put: Put): void {
   put("nodeId", error.nodeId);
   put("pid", error.pid);
   if (error instanceof TaskError && error.chain.length > 0) put("chain", error.chain);
-  if (error instanceof UnserializableError && error.path !== null) put("props", { path: error.path });
+  if (error instanceof UnserializableError && error.path !== null)
+    put("props", { path: error.path });
 }
 
 const globalErrors: ReadonlyMap<string, new (message: string) => Error> = new Map<
@@ -85,7 +86,16 @@ const globalErrors: ReadonlyMap<string, new (message: string) => Error> = new Ma
     message: string,
   ) => Error
 >(
-  Object.entries({ Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError, DOMException }),
+  Object.entries({
+    Error,
+    TypeError,
+    RangeError,
+    SyntaxError,
+    ReferenceError,
+    EvalError,
+    URIError,
+    DOMException,
+  }),
 );
 
 function text(value: unknown): string | null {
@@ -114,8 +124,15 @@ function detailsOf(fields: Readonly<Record<string, unknown>>): ErrorDetails & { 
 
 function polyrayOf(code: number, fields: Readonly<Record<string, unknown>>): Error {
   const error = errorOfNumber(code, text(fields.msg) ?? "", detailsOf(fields));
-  if (error instanceof UnserializableError && typeof fields.props === "object" && fields.props !== null) {
-    Object.defineProperty(error, "path", { value: text((fields.props as { path?: unknown }).path), enumerable: true });
+  if (
+    error instanceof UnserializableError &&
+    typeof fields.props === "object" &&
+    fields.props !== null
+  ) {
+    Object.defineProperty(error, "path", {
+      value: text((fields.props as { path?: unknown }).path),
+      enumerable: true,
+    });
   }
   return error;
 }
@@ -136,7 +153,10 @@ function userOf(fields: Readonly<Record<string, unknown>>): Error {
   const className = text(fields.cls) ?? "Error";
   const name = text(fields.name);
   const message = text(fields.msg) ?? "";
-  const error = className === "AggregateError" ? new AggregateError([], message) : newError(className, message, name);
+  const error =
+    className === "AggregateError"
+      ? new AggregateError([], message)
+      : newError(className, message, name);
   hide(error, "stack", text(fields.stack) ?? "");
   if (error.name !== (name ?? className)) hide(error, "name", name ?? className);
   if ("cause" in fields) hide(error, "cause", fields.cause);
@@ -145,7 +165,12 @@ function userOf(fields: Readonly<Record<string, unknown>>): Error {
   if (typeof props === "object" && props !== null) {
     for (const [key, value] of Object.entries(props)) {
       if (ownNames.has(key)) continue;
-      Object.defineProperty(error, key, { value, enumerable: true, configurable: true, writable: true });
+      Object.defineProperty(error, key, {
+        value,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
     }
   }
   return error;
@@ -157,14 +182,22 @@ function newError(className: string, message: string, name: string | null): Erro
 }
 
 function hide(error: Error, key: string, value: unknown): void {
-  Object.defineProperty(error, key, { value, enumerable: false, configurable: true, writable: true });
+  Object.defineProperty(error, key, {
+    value,
+    enumerable: false,
+    configurable: true,
+    writable: true,
+  });
 }
 
 /** What a task threw, as the TaskError that the caller gets. A TaskError of a nested task keeps its own cause. */
 export function taskErrorOf(thrown: unknown, where: TaskWhere): TaskError {
   const nested = thrown instanceof TaskError ? thrown : null;
   const cause = nested === null ? thrown : nested.cause;
-  const chain = [where.taskName, ...(nested === null ? [] : nested.chain.length > 0 ? nested.chain : [nested.taskName ?? "?"])];
+  const chain = [
+    where.taskName,
+    ...(nested === null ? [] : nested.chain.length > 0 ? nested.chain : [nested.taskName ?? "?"]),
+  ];
   const stack = cause instanceof Error ? cause.stack : null;
   return new TaskError(`[task failed] ${chain.join(" > ")}: ${describeThrown(cause)}`, {
     cause: typeof cause === "function" || typeof cause === "symbol" ? String(cause) : cause,
@@ -174,13 +207,15 @@ export function taskErrorOf(thrown: unknown, where: TaskWhere): TaskError {
     actorId: where.actorId ?? null,
     nodeId: where.nodeId ?? null,
     pid: where.pid ?? null,
-    remoteStack: nested?.remoteStack ?? (cause instanceof PythonError ? cause.traceback : (stack ?? null)),
+    remoteStack:
+      nested?.remoteStack ?? (cause instanceof PythonError ? cause.traceback : (stack ?? null)),
   });
 }
 
 function describeThrown(cause: unknown): string {
   if (cause instanceof PythonError) return `${cause.className}: ${cause.message}`;
   if (cause instanceof Error) return `${cause.name}: ${cause.message}`;
-  if (typeof cause === "string") return `threw the string ${JSON.stringify(cause)}, which is not an Error`;
+  if (typeof cause === "string")
+    return `threw the string ${JSON.stringify(cause)}, which is not an Error`;
   return `threw ${describeValue(cause)}, which is not an Error`;
 }

@@ -3,19 +3,24 @@
 // culprit sits, and whether a cyclic value may travel as one opaque payload. Runs on failure only, except isPlainObject.
 
 import { types } from "node:util";
-import { NdArray, type EncodeContext } from "./values.ts";
+import { type EncodeContext, NdArray } from "./values.ts";
 
 /** True for objects that are plain records: no class, also from another realm. */
 export function isPlainObject(value: object): boolean {
   const proto = Object.getPrototypeOf(value);
   if (proto === Object.prototype || proto === null) return true;
-  return Object.getPrototypeOf(proto) === null && proto.constructor?.name === "Object" && Object.hasOwn(proto, "isPrototypeOf");
+  return (
+    Object.getPrototypeOf(proto) === null &&
+    proto.constructor?.name === "Object" &&
+    Object.hasOwn(proto, "isPrototypeOf")
+  );
 }
 
 /** A value in words, such as `a Socket`. */
 export function describeValue(value: unknown): string {
   if (typeof value === "symbol") return "a symbol";
-  if (typeof value === "function") return value.name === "" ? "a function" : `the function ${value.name}`;
+  if (typeof value === "function")
+    return value.name === "" ? "a function" : `the function ${value.name}`;
   if (typeof value !== "object" || value === null) return String(value);
   if (types.isPromise(value)) return "a Promise (await it first)";
   if (types.isProxy(value)) return "a Proxy";
@@ -26,7 +31,8 @@ export function describeValue(value: unknown): string {
 
 function step(path: string, key: unknown): string {
   if (typeof key === "number") return `${path}[${key}]`;
-  if (typeof key === "string" && /^[A-Za-z_$][\w$]*$/.test(key)) return path === "" ? key : `${path}.${key}`;
+  if (typeof key === "string" && /^[A-Za-z_$][\w$]*$/.test(key))
+    return path === "" ? key : `${path}.${key}`;
   return `${path}[${typeof key === "string" ? JSON.stringify(key) : describeValue(key)}]`;
 }
 
@@ -61,7 +67,10 @@ export function findPath(root: unknown, target: unknown, name: string): string |
 }
 
 /** The first thing in a cyclic or deep value that structured clone would lose or refuse; null when there is none. */
-export function opaqueFault(root: unknown, ctx: EncodeContext): { value: unknown; why: string } | null {
+export function opaqueFault(
+  root: unknown,
+  ctx: EncodeContext,
+): { value: unknown; why: string } | null {
   const seen = new Set<object>();
   const queue: unknown[] = [root];
   for (let at = 0; at < queue.length; at++) {

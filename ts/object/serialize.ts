@@ -2,7 +2,7 @@
 // The door of the value model: values, argument lists and errors to envelopes and back.
 // Everything here is synchronous and touches no store; the caller copies envelopes to where they live.
 
-import { makeError, PolyrayError } from "../base/errors.ts";
+import { makeError, type PolyrayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { corrupt, type Encoded, flagError, readHeader } from "./envelope.ts";
 import { Decoder } from "./serialize-decode.ts";
@@ -85,7 +85,10 @@ export function encodeArgs(
     const names = kwargs === null ? noNames : Object.keys(kwargs);
     for (const name of names) encoder.argRef(kwargs?.[name]);
     if (encoder.refs.length > limits.maxRefArgs) {
-      throw makeError("TABLE_FULL", `a call takes at most ${limits.maxRefArgs} different refs as arguments`);
+      throw makeError(
+        "TABLE_FULL",
+        `a call takes at most ${limits.maxRefArgs} different refs as arguments`,
+      );
     }
     encoder.argRefCount = encoder.refs.length;
     encoder.arrayHeader(2);
@@ -118,7 +121,8 @@ export function decode(bytes: Uint8Array, ctx: DecodeContext): unknown {
 /** Decodes the arguments of a call; `ctx.argValue` gives the values of top-level refs. */
 export function decodeArgs(bytes: Uint8Array, ctx: DecodeContext): CallArgs {
   const body = decode(bytes, ctx);
-  if (!Array.isArray(body) || body.length !== 2 || !Array.isArray(body[0])) throw corrupt("these are no arguments");
+  if (!Array.isArray(body) || body.length !== 2 || !Array.isArray(body[0]))
+    throw corrupt("these are no arguments");
   const kwargs: unknown = body[1];
   if (kwargs !== null && (typeof kwargs !== "object" || !isPlainObject(kwargs))) {
     throw corrupt("these are no keyword arguments");

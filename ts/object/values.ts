@@ -47,7 +47,11 @@ export type ElementArray =
   | BigInt64Array
   | BigUint64Array;
 
-type ElementArrayClass = new (buffer: ArrayBufferLike, offset: number, length: number) => ElementArray;
+type ElementArrayClass = new (
+  buffer: ArrayBufferLike,
+  offset: number,
+  length: number,
+) => ElementArray;
 
 /** What an element type is in JavaScript. */
 export interface ElementType {
@@ -121,8 +125,13 @@ export class NdArray {
     const type = elementType(dtype);
     if (type === null) throw new TypeError(`no such element type: ${dtype}`);
     const count = shape.reduce((a, b) => a * b, 1);
-    if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0) || count * type.bytes !== data.byteLength) {
-      throw new RangeError(`shape [${shape.join(", ")}] does not fit ${data.byteLength} bytes of ${dtype}`);
+    if (
+      !shape.every((n) => Number.isSafeInteger(n) && n >= 0) ||
+      count * type.bytes !== data.byteLength
+    ) {
+      throw new RangeError(
+        `shape [${shape.join(", ")}] does not fit ${data.byteLength} bytes of ${dtype}`,
+      );
     }
     this.data = data;
     this.shape = shape;

@@ -137,7 +137,8 @@ const forms = ["module", "value"] as const;
 /** Resource amounts are whole numbers of 1/10000. */
 export function toFixedPoint(amount: number): bigint {
   const fixed = Math.round(amount * limits.resourceUnit);
-  if (!Number.isSafeInteger(fixed) || fixed < 0) throw new RangeError(`not an amount of a resource: ${amount}`);
+  if (!Number.isSafeInteger(fixed) || fixed < 0)
+    throw new RangeError(`not an amount of a resource: ${amount}`);
   return BigInt(fixed);
 }
 
@@ -145,7 +146,11 @@ function text(b: Builder, value: string | null): Offset {
   return value === null ? 0 : b.createString(value);
 }
 
-function bytes(b: Builder, value: Uint8Array | null, make: (b: Builder, v: Uint8Array) => Offset): Offset {
+function bytes(
+  b: Builder,
+  value: Uint8Array | null,
+  make: (b: Builder, v: Uint8Array) => Offset,
+): Offset {
   return value === null ? 0 : make(b, value);
 }
 
@@ -238,14 +243,24 @@ function referenceFields(b: Builder, f: TaskSpecFields): (() => void)[] {
       T.addConcurrencyGroups,
     ],
     [text(b, f.scheduling), T.addScheduling],
-    [T.createMethodsVector(b, f.methods.map((m) => method(b, m))), T.addMethods],
+    [
+      T.createMethodsVector(
+        b,
+        f.methods.map((m) => method(b, m)),
+      ),
+      T.addMethods,
+    ],
     [T.createLabelsVector(b, pairs(b, f.labels)), T.addLabels],
     [text(b, f.namespace), T.addNamespaceName],
     [text(b, f.actorName), T.addActorName],
     [text(b, f.lifetime), T.addLifetime],
     [text(b, f.runtimeEnvHash), T.addRuntimeEnvHash],
   ];
-  return fields.map(([offset, add]) => () => add.call(T, b, offset));
+  return fields.map(
+    ([offset, add]) =>
+      () =>
+        add.call(T, b, offset),
+  );
 }
 
 // A damaged length must not make a vector of billions of entries; real specs are far below this.
@@ -260,7 +275,10 @@ function list<T>(length: number, at: (i: number) => T | null): T[] {
   });
 }
 
-function record<T extends { name(): string | null }, V>(items: T[], value: (item: T) => V): Record<string, V> {
+function record<T extends { name(): string | null }, V>(
+  items: T[],
+  value: (item: T) => V,
+): Record<string, V> {
   return Object.fromEntries(items.map((item) => [item.name() ?? "", value(item)]));
 }
 
@@ -289,7 +307,8 @@ function methodFields(m: MethodSpec): MethodFields {
 export function decodeTaskSpec(data: Uint8Array): TaskSpecFields {
   try {
     const buffer = new ByteBuffer(data);
-    if (data.length < 8 || !TaskSpec.bufferHasIdentifier(buffer)) throw new RangeError("the mark PRTS is missing");
+    if (data.length < 8 || !TaskSpec.bufferHasIdentifier(buffer))
+      throw new RangeError("the mark PRTS is missing");
     const fields = taskFields(TaskSpec.getRootAsTaskSpec(buffer));
     for (const view of [fields.payload, fields.retryExceptionList]) {
       if (view !== null && view.byteOffset + view.length > data.byteOffset + data.length) {
@@ -299,7 +318,9 @@ export function decodeTaskSpec(data: Uint8Array): TaskSpecFields {
     return fields;
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    throw new CorruptValueError(`[value corrupt] no task spec: ${error.message}. Check that both sides run the same version.`);
+    throw new CorruptValueError(
+      `[value corrupt] no task spec: ${error.message}. Check that both sides run the same version.`,
+    );
   }
 }
 
@@ -327,7 +348,10 @@ function taskFields(t: TaskSpec): TaskSpecFields {
       list(t.resourcesLength(), (i) => t.resources(i)),
       (r) => Number(r.amount()) / limits.resourceUnit,
     ),
-    envVars: record(list(t.envVarsLength(), (i) => t.envVars(i)), (v) => v.value() ?? ""),
+    envVars: record(
+      list(t.envVarsLength(), (i) => t.envVars(i)),
+      (v) => v.value() ?? "",
+    ),
     workingDir: t.workingDir(),
     loaderArgs: list(t.loaderArgsLength(), (i) => t.loaderArgs(i) as string | null),
     sysPath: list(t.sysPathLength(), (i) => t.sysPath(i) as string | null),
@@ -340,7 +364,10 @@ function taskFields(t: TaskSpec): TaskSpecFields {
     timeoutMs: t.timeoutMs(),
     streamHighWaterMark: t.streamHighWaterMark(),
     methods: list(t.methodsLength(), (i) => t.methods(i)).map(methodFields),
-    labels: record(list(t.labelsLength(), (i) => t.labels(i)), (v) => v.value() ?? ""),
+    labels: record(
+      list(t.labelsLength(), (i) => t.labels(i)),
+      (v) => v.value() ?? "",
+    ),
     namespace: t.namespaceName(),
     actorName: t.actorName(),
     lifetime: t.lifetime(),

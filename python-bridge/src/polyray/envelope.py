@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The envelope: the one byte format of every stored value, argument list and result (docs/values.md).
+"""The envelope: the one byte format of every stored value, argument list and result.
 
-Owns the header layout, the finished but unwritten form (`Encoded`) and the checked header reader.
-Invariants: (1) buffers start at multiples of 64 from the envelope's start; (2) the first `arg_ref_count` refs are the
-top-level ref arguments; (3) a reader never trusts a length or an offset that it has not checked.
+The format is in docs/values.md. Owns the header layout, the finished but unwritten form (`Encoded`)
+and the checked header reader. Invariants: (1) buffers start at multiples of 64 from the envelope's
+start; (2) the first `arg_ref_count` refs are the top-level ref arguments; (3) a reader never trusts
+a length or an offset that it has not checked.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Part:
 
 
 class Encoded:
-    """A value in envelope form, before it is copied to where it will live. Holds views on the caller's buffers."""
+    """A value in envelope form, before it is copied to where it will live.
+
+    Holds views on the caller's buffers.
+    """
 
     __slots__ = ("arg_ref_count", "body", "flags", "parts", "refs", "size")
 
@@ -175,7 +179,7 @@ def envelope_refs(data: Any) -> list[bytes]:
 
 
 def envelope_arg_refs(data: Any) -> list[bytes]:
-    """The refs given as top-level arguments: those whose values the receiver needs before it starts."""
+    """The refs given as top-level arguments: the receiver needs their values first."""
     header = Header(byte_view(data))
     return [header.ref(i) for i in range(header.arg_ref_count)]
 

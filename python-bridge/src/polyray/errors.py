@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions <-> the fields of the ERROR extension (docs/values.md), and the wrapping of what a task raised.
+"""Exceptions <-> the fields of the ERROR extension, and the wrapping of what a task raised.
 
-Invariants: (1) code 0 is an exception of the user's own, other codes are rows of proto/errors.json; (2) absent fields
-are left out; (3) reading never raises: a wrong field becomes text.
+Invariants: (1) code 0 is an exception of the user's own, other codes are rows of proto/errors.json;
+(2) absent fields are left out; (3) reading never raises: a wrong field becomes text.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from polyray.exceptions import (
+    _BY_NAME,
     CrossLanguageError,
     RayError,
     RayTaskError,
     UnserializableException,
     UserCodeException,
-    _BY_NAME,
     error_of_number,
 )
 
@@ -191,7 +191,10 @@ def task_error_of(
     node_id: str | None = None,
     pid: int | None = None,
 ) -> RayTaskError:
-    """What a task raised, as the RayTaskError of its caller. That of a nested task keeps its own cause."""
+    """What a task raised, as the RayTaskError of its caller.
+
+    A RayTaskError of a nested task keeps its own cause.
+    """
     nested = raised if isinstance(raised, RayTaskError) else None
     cause = raised if nested is None else nested.cause
     inner: tuple[str, ...] = ()

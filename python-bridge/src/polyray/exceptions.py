@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exceptions that a program can catch: Ray's names, one class per row of proto/errors.json.
 
-All derive from RayError, which carries what is known about where the failure was. `RayTaskError` takes the user's
-class as a second base (`as_instanceof_cause`), so that `except ValueError` works on the other side of a task.
-Invariants: (1) absent details are None; (2) every class of the table is here (tested).
+All derive from RayError, which carries what is known about where the failure was. `RayTaskError`
+takes the user's
+class as a second base (`as_instanceof_cause`), so that `except ValueError` works on the other side
+of a task. Invariants: (1) absent details are None; (2) every class of the table is here (tested).
 """
 
 from __future__ import annotations
@@ -269,15 +270,15 @@ class ActorUnschedulableError(RayError):
     """No node can ever hold the actor."""
 
 
-class TaskPlacementGroupRemoved(RayError):  # noqa: N818 - Ray's name
+class TaskPlacementGroupRemoved(RayError):
     """The placement group of the task was removed."""
 
 
-class ActorPlacementGroupRemoved(RayError):  # noqa: N818 - Ray's name
+class ActorPlacementGroupRemoved(RayError):
     """The placement group of the actor was removed."""
 
 
-class PendingCallsLimitExceeded(RayError):  # noqa: N818 - Ray's name
+class PendingCallsLimitExceeded(RayError):
     """The actor has too many calls waiting."""
 
 
@@ -297,7 +298,7 @@ class RayChannelTimeoutError(RayChannelError, TimeoutError):
     """A channel gave no item in time."""
 
 
-class RayCgraphCapacityExceeded(RayError):  # noqa: N818 - Ray's name
+class RayCgraphCapacityExceeded(RayError):
     """Too many runs of a compiled graph are in flight."""
 
 
@@ -321,13 +322,13 @@ class InvalidOptionError(RayError, ValueError):
     """An option or argument has a value that is not allowed."""
 
 
-class UnserializableException(RayError, TypeError):  # noqa: N818 - Ray's name
+class UnserializableException(RayError, TypeError):
     """A value cannot be sent to another process; the message names its path."""
 
     path: str | None = None
 
 
-class OufOfBandObjectRefSerializationException(RayError):  # noqa: N818 - Ray's name, spelling too
+class OufOfBandObjectRefSerializationException(RayError):
     """A ref was serialized outside of the runtime."""
 
 
@@ -343,7 +344,7 @@ class ClosedError(RayError, ValueError):
     """A handle was used after it was closed."""
 
 
-class AsyncioActorExit(RayError):  # noqa: N818 - Ray's name
+class AsyncioActorExit(RayError):
     """Raised by exit_actor inside an asyncio actor."""
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opaque Python payloads: all opaque objects of one value in one pickle (protocol 5, buffers out of band).
+"""Opaque Python payloads: all opaque objects of one value in one pickle.
 
-The pickle's part starts with u32 buffer count, u32 ref count, the buffer numbers and the ref numbers, so that the
-other language can hand the payload on without reading the pickle. Refs and handles inside are numbers into that list.
-Pickles are read only from peers that the runtime has authenticated.
+Protocol 5, buffers out of band. The pickle's part starts with u32 buffer count, u32 ref count, the
+buffer numbers and the ref numbers, so that the other language can hand the payload on without
+reading the pickle. Refs and handles inside are numbers into that list. Pickles are read only from
+peers that the runtime has authenticated.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def load_group(header: Header, part: Any, ctx: DecodeContext) -> list[Any]:
     outer = getattr(_restoring, "frame", None)
     _restoring.frame = (ctx, refs)
     try:
-        objects = pickle.loads(data[start:], buffers=buffers)  # noqa: S301 - peers are authenticated
+        objects = pickle.loads(data[start:], buffers=buffers)
     except RayError:
         raise
     except Exception as error:  # a class that this process cannot import or build
@@ -139,7 +140,7 @@ def _pickler() -> Any:
 def _make_pickler() -> Any:
     import cloudpickle
 
-    class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc, name-defined]
+    class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Pickles by cloudpickle; refs, handles and registered classes take their own ways."""
 
         def __init__(self, out: BytesIO, ctx: EncodeContext, group: PickleGroup, keep: Any) -> None:

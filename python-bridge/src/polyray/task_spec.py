@@ -2,9 +2,10 @@
 """Task specs: the static part of a task or an actor class as FlatBuffers (proto/shm/v1/task.fbs).
 
 Dataclasses in and out; absent fields are None or their default. Pure functions.
-Invariants: (1) what TypeScript writes reads the same here and the other way (test/contract); (2) bytes that are no task
-spec give a CorruptValueError; (3) numpy is not imported, although the FlatBuffers runtime wants to: a Python zygote
-must stay single-threaded, so the runtime gets a module that imports numpy when it is first used.
+Invariants: (1) what TypeScript writes reads the same here and the other way (test/contract); (2)
+bytes that are no task spec give a CorruptValueError; (3) numpy is not imported, although the
+FlatBuffers runtime wants to: a Python zygote must stay single-threaded, so the runtime gets a
+module that imports numpy when it is first used.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ class MethodFields:
 
 @dataclass(frozen=True)
 class TaskSpecFields:
-    """The fields of a task spec. Numbers that are 0 mean "the default"; -1 returns is a stream, -1 retries for ever."""
+    """The fields of a task spec.
+
+    Numbers that are 0 mean "the default"; -1 returns is a stream, -1 retries is for ever.
+    """
 
     kind: str
     language: str
@@ -121,19 +125,43 @@ def to_fixed_point(amount: float) -> int:
     return fixed
 
 
-# The numbers and flags of a table by name: the same in the dataclass and, in CamelCase, in the generated code.
+# The numbers and flags of a table by name: the same in the dataclass and, in CamelCase, in the
+# generated code.
 _METHOD_NUMBERS = (
-    "num_returns", "is_async", "is_generator", "max_task_retries", "retry_exceptions", "max_concurrency", "timeout_ms",
-)  # fmt: skip
+    "num_returns",
+    "is_async",
+    "is_generator",
+    "max_task_retries",
+    "retry_exceptions",
+    "max_concurrency",
+    "timeout_ms",
+)
 _TASK_NUMBERS = (
-    "num_returns", "max_retries", "retry_exceptions", "max_calls", "max_concurrency", "max_restarts",
-    "max_task_retries", "is_async", "is_generator", "priority", "timeout_ms", "stream_high_water_mark",
+    "num_returns",
+    "max_retries",
+    "retry_exceptions",
+    "max_calls",
+    "max_concurrency",
+    "max_restarts",
+    "max_task_retries",
+    "is_async",
+    "is_generator",
+    "priority",
+    "timeout_ms",
+    "stream_high_water_mark",
     "max_pending_calls",
-)  # fmt: skip
+)
 _TASK_TEXTS = (
-    "module", "export_name", "content_hash", "name", "working_dir", "scheduling", "actor_name", "lifetime",
+    "module",
+    "export_name",
+    "content_hash",
+    "name",
+    "working_dir",
+    "scheduling",
+    "actor_name",
+    "lifetime",
     "runtime_env_hash",
-)  # fmt: skip
+)
 
 
 def _camel(name: str) -> str:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the value model: extension numbers, element types, contexts, and stand-ins for values of JavaScript.
+"""The words of the value model: extension numbers, element types, contexts, stand-ins.
 
-Pure data; the rules are in docs/values.md. Imports neither numpy nor pyarrow.
+Stand-ins are for values that only JavaScript has. Pure data; the rules are in docs/values.md.
+Imports neither numpy nor pyarrow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from polyray.envelope import corrupt
 
 EXT_REF = 1
 EXT_ARG_REF = 2
@@ -104,7 +107,7 @@ class CodecValue:
 
 
 class HandleForm(NamedTuple):
-    """What an actor handle is on the wire: the ref of the actor's lifetime object, and plain data."""
+    """What an actor handle is on the wire: its lifetime object's ref and plain data."""
 
     ref: bytes | None
     meta: Any
@@ -183,3 +186,30 @@ def type_name(value: object) -> str:
     if cls.__module__ in ("builtins", "__main__"):
         return cls.__qualname__
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class PlainContext:
+    """A context for plain data: no refs and no handles."""
+
+    def ref_id_of(self, value: object) -> bytes | None:
+        """Nothing is a ref."""
+        return None
+
+    def handle_of(self, value: object) -> HandleForm | None:
+        """Nothing is a handle."""
+        return None
+
+    def make_ref(self, object_id: bytes) -> Any:
+        """A ref may not be here."""
+        raise corrupt(f"a ref ({object_id.hex()}) where none may be")
+
+    def make_handle(self, meta: Any, ref: bytes | None) -> Any:
+        """A handle may not be here."""
+        raise corrupt("an actor handle where none may be")
+
+    def arg_value(self, object_id: bytes) -> Any:
+        """A ref may not be here."""
+        return self.make_ref(object_id)
+
+
+PLAIN_CONTEXT = PlainContext()

@@ -4,7 +4,15 @@
 // Method: real apache-arrow tables, the ESM copy here against the copy that the loader finds.
 
 import { createRequire } from "node:module";
-import { Dictionary, Int32, Table, tableFromArrays, tableToIPC, Utf8, vectorFromArray } from "apache-arrow";
+import {
+  Dictionary,
+  Int32,
+  Table,
+  tableFromArrays,
+  tableToIPC,
+  Utf8,
+  vectorFromArray,
+} from "apache-arrow";
 import t from "tap";
 import {
   ArrowValue,
@@ -16,7 +24,10 @@ import {
   useArrowLibrary,
 } from "../../../ts/object/serialize.ts";
 
-const table = tableFromArrays({ x: Float64Array.from({ length: 1000 }, (_, i) => i), n: new Int32Array(1000) });
+const table = tableFromArrays({
+  x: Float64Array.from({ length: 1000 }, (_, i) => i),
+  n: new Int32Array(1000),
+});
 
 await loadArrow();
 const bytes = encode({ table }, plainContext).toBytes();
@@ -34,7 +45,10 @@ t.test("the columns lie inside of the envelope's memory", async (t) => {
 });
 
 t.test("the loaded library is the one that the program imports", async (t) => {
-  t.equal(Object.getPrototypeOf((decode(bytes, plainContext) as { table: Table }).table), Table.prototype);
+  t.equal(
+    Object.getPrototypeOf((decode(bytes, plainContext) as { table: Table }).table),
+    Table.prototype,
+  );
 });
 
 t.test("a table of another copy of the library is written right", async (t) => {
@@ -42,7 +56,12 @@ t.test("a table of another copy of the library is written right", async (t) => {
   t.not(other.Table, Table, "there are two copies");
   const words = vectorFromArray(["a", null, "b", "a"], new Dictionary(new Utf8(), new Int32()));
   const nested = vectorFromArray([{ x: [1, 2] }, { x: [] }, { x: [3] }, { x: [4] }]);
-  const mine = new Table({ words, nested, plain: vectorFromArray([1.5, null, 2, 3]), text: vectorFromArray(["é", "", "x", "y"]) });
+  const mine = new Table({
+    words,
+    nested,
+    plain: vectorFromArray([1.5, null, 2, 3]),
+    text: vectorFromArray(["é", "", "x", "y"]),
+  });
   useArrowLibrary(other as never);
   t.teardown(() => useArrowLibrary(undefined));
   const back = decode(encode(mine, plainContext).toBytes(), plainContext) as Table;

@@ -36,7 +36,8 @@ t.test("every cut of every case is refused", async (t) => {
     if (bytes.length > 2000) continue;
     for (let end = 0; end < bytes.length; end++) {
       const error = outcome(bytes.subarray(0, end));
-      if (!(error instanceof CorruptValueError)) t.fail(`${c.name} cut at ${end}: ${String(error)}`);
+      if (!(error instanceof CorruptValueError))
+        t.fail(`${c.name} cut at ${end}: ${String(error)}`);
     }
   }
   t.pass("all cuts were tried");
@@ -55,7 +56,8 @@ t.test("damaged envelopes give a value or a typed error", async (t) => {
     const error = outcome(bytes);
     if (error === null) continue;
     refused++;
-    if (!(error instanceof PolyrayError)) t.fail(`seed ${seed}, ${c?.name}, ${bytes.toString("hex")}: ${String(error)}`);
+    if (!(error instanceof PolyrayError))
+      t.fail(`seed ${seed}, ${c?.name}, ${bytes.toString("hex")}: ${String(error)}`);
   }
   t.ok(refused > 1000, `${refused} were refused (seed ${seed})`);
 });
@@ -115,7 +117,10 @@ t.test("a record with the key __proto__ keeps its prototype", async (t) => {
 });
 
 t.test("an ERROR of any fields gives an error", async (t) => {
-  const odd = encode({ code: "x", cls: 5, cause: null, stack: [1], props: 3, chain: 9, errors: "no" }, testContext).toBytes();
+  const odd = encode(
+    { code: "x", cls: 5, cause: null, stack: [1], props: 3, chain: 9, errors: "no" },
+    testContext,
+  ).toBytes();
   const body = [...odd.subarray(16)];
   const error = decode(envelope([0xc7, body.length, 17, ...body]), testContext);
   t.ok(error instanceof Error);

@@ -27,9 +27,13 @@ import {
   plainContext,
 } from "../../../ts/object/serialize.ts";
 
-const through = (error: unknown) => decode(encode(error, plainContext).toBytes(), plainContext) as Error;
+const through = (error: unknown) =>
+  decode(encode(error, plainContext).toBytes(), plainContext) as Error;
 const failed = (thrown: unknown) =>
-  decode(encodeTaskError(thrown, { taskName: "square", pid: 7 }, plainContext).toBytes(), plainContext) as TaskError;
+  decode(
+    encodeTaskError(thrown, { taskName: "square", pid: 7 }, plainContext).toBytes(),
+    plainContext,
+  ) as TaskError;
 
 t.test("every row has its class, and makes it", async (t) => {
   for (const row of errorRows) {
@@ -44,15 +48,32 @@ t.test("every row has its class, and makes it", async (t) => {
 });
 
 t.test("a made message has the tag, the reason and what to do", async (t) => {
-  t.match(makeError("OBJECT_LOST", "abc on node 1: the node died").message, /^\[object lost\] abc on node 1: the node died\. Run /);
+  t.match(
+    makeError("OBJECT_LOST", "abc on node 1: the node died").message,
+    /^\[object lost\] abc on node 1: the node died\. Run /,
+  );
 });
 
 t.test("errors of polyray cross with their details", async (t) => {
   for (const row of errorRows.filter((r) => r.kind !== "task")) {
-    const error = errorOfCode(row.name, "why", { taskId: "t", nodeId: "n", actorId: "a", pid: 3, taskName: "f" });
+    const error = errorOfCode(row.name, "why", {
+      taskId: "t",
+      nodeId: "n",
+      actorId: "a",
+      pid: 3,
+      taskName: "f",
+    });
     const back = through(error) as PolyrayError;
     t.equal(back.constructor, error.constructor, row.name);
-    t.match(back, { code: row.name, message: "why", taskId: "t", nodeId: "n", actorId: "a", pid: 3, taskName: "f" });
+    t.match(back, {
+      code: row.name,
+      message: "why",
+      taskId: "t",
+      nodeId: "n",
+      actorId: "a",
+      pid: 3,
+      taskName: "f",
+    });
   }
 });
 
@@ -92,7 +113,16 @@ t.test("an error whose cause is itself can be sent", async (t) => {
 });
 
 t.test("what is thrown and is no error is said so", async (t) => {
-  for (const thrown of ["text", 5, null, undefined, Symbol("s"), { a: 1 }, () => 1, Promise.resolve()]) {
+  for (const thrown of [
+    "text",
+    5,
+    null,
+    undefined,
+    Symbol("s"),
+    { a: 1 },
+    () => 1,
+    Promise.resolve(),
+  ]) {
     const error = failed(thrown);
     t.match(error.message, /is not an Error/, String(typeof thrown));
   }

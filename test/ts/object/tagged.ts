@@ -72,7 +72,8 @@ function bytesOf(hex: unknown): Uint8Array<ArrayBuffer> {
 export function build(tagged: Tagged): unknown {
   const [tag, a, b, c] = tagged;
   const items = () => (a as Tagged[]).map(build);
-  const pairs = () => (a as [Tagged, Tagged][]).map(([k, v]) => [build(k), build(v)] as [unknown, unknown]);
+  const pairs = () =>
+    (a as [Tagged, Tagged][]).map(([k, v]) => [build(k), build(v)] as [unknown, unknown]);
   switch (tag) {
     case "null":
       return null;

@@ -17,7 +17,15 @@ import {
   plainContext,
   registerCodec,
 } from "../../../ts/object/serialize.ts";
-import { build, describe, type Tagged, TestArgValue, TestFunction, TestRef, testContext } from "./tagged.ts";
+import {
+  build,
+  describe,
+  type Tagged,
+  TestArgValue,
+  TestFunction,
+  TestRef,
+  testContext,
+} from "./tagged.ts";
 
 interface Case {
   name: string;
@@ -51,7 +59,7 @@ t.test("values of classes that only JavaScript knows come back", async (t) => {
   t.same(roundTrip(new Uint8ClampedArray([1, 2])), new Uint8ClampedArray([1, 2]));
   t.ok(Number.isNaN((roundTrip(new Date(Number.NaN)) as Date).getTime()));
   t.same(roundTrip(new Date(8.64e15)), new Date(8.64e15), "a date past the year 9999");
-  t.same(roundTrip([, 1]), [undefined, 1], "a hole is undefined");
+  t.same(roundTrip(new Array(2).fill(1, 1)), [undefined, 1], "a hole is undefined");
   t.same(roundTrip(Object.create(null)), {});
   t.same(roundTrip(Object(5)), 5);
   t.same(roundTrip("z".repeat(70_000)), "z".repeat(70_000));
@@ -114,7 +122,12 @@ t.test("what cannot be sent is named by its path", async (t) => {
     [new Proxy(new Socket(), {}), "args[0]", /Proxy/],
   ];
   for (const [value, path, why] of refused) {
-    t.throws(() => encodeArgs([value], null, testContext), { name: "UnserializableError", code: "UNSERIALIZABLE", path, message: why });
+    t.throws(() => encodeArgs([value], null, testContext), {
+      name: "UnserializableError",
+      code: "UNSERIALIZABLE",
+      path,
+      message: why,
+    });
   }
   t.throws(() => encode(() => 1, plainContext), { name: "UnserializableError" });
 });
@@ -144,12 +157,20 @@ t.test("registered classes travel by their codec", async (t) => {
       return this.#x;
     }
   }
-  registerCodec(Point, { tag: "test/Point", encode: (p) => ({ x: p.x }), decode: (p) => new Point(p.x) });
+  registerCodec(Point, {
+    tag: "test/Point",
+    encode: (p) => ({ x: p.x }),
+    decode: (p) => new Point(p.x),
+  });
   const back = roundTrip([new Point(3)]) as [Point];
   t.ok(back[0] instanceof Point);
   t.equal(back[0].x, 3);
   class Sub extends Point {}
-  t.throws(() => encode(new Sub(1), testContext), { name: "UnserializableError" }, "a subclass needs its own");
+  t.throws(
+    () => encode(new Sub(1), testContext),
+    { name: "UnserializableError" },
+    "a subclass needs its own",
+  );
 });
 
 t.test("a class may carry its own plain form", async (t) => {
@@ -163,7 +184,11 @@ t.test("a class may carry its own plain form", async (t) => {
 
 t.test("top-level refs of a call become values, nested ones stay refs", async (t) => {
   const other = "02000000020000000300000000000000";
-  const encoded = encodeArgs([{ deep: new TestRef(other) }, new TestRef(id)], { k: new TestRef(id) }, testContext);
+  const encoded = encodeArgs(
+    [{ deep: new TestRef(other) }, new TestRef(id)],
+    { k: new TestRef(id) },
+    testContext,
+  );
   const bytes = encoded.toBytes();
   t.same(envelopeArgRefs(bytes), [id]);
   t.same(envelopeRefs(bytes), [id, other]);
@@ -178,7 +203,10 @@ t.test("top-level refs of a call become values, nested ones stay refs", async (t
 t.test("a cyclic argument does not change the others", async (t) => {
   const ring: unknown[] = [];
   ring.push(ring);
-  const { args } = decodeArgs(encodeArgs([new TestRef(id), ring, 3], null, testContext).toBytes(), testContext);
+  const { args } = decodeArgs(
+    encodeArgs([new TestRef(id), ring, 3], null, testContext).toBytes(),
+    testContext,
+  );
   t.ok(args[0] instanceof TestArgValue);
   t.equal((args[1] as unknown[])[0], args[1]);
   t.equal(args[2], 3);
@@ -187,7 +215,13 @@ t.test("a cyclic argument does not change the others", async (t) => {
 function groupsOf(value: unknown): unknown[] {
   if (value instanceof PyObject) {
     const { pickle, buffers, refs } = value.group;
-    return [value.typeName, value.index, Buffer.from(pickle), buffers.map((b) => Buffer.from(b)), refs];
+    return [
+      value.typeName,
+      value.index,
+      Buffer.from(pickle),
+      buffers.map((b) => Buffer.from(b)),
+      refs,
+    ];
   }
   return typeof value === "object" && value !== null ? Object.values(value).flatMap(groupsOf) : [];
 }
