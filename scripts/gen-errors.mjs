@@ -51,7 +51,18 @@ export const errorRows: readonly ErrorRow[] = [
 ${errors
   .map(
     (e) =>
-      `  { code: ${e.code}, name: ${s(e.name)}, kind: ${s(e.kind)}, retryable: ${e.retryable}, className: ${s(e.ts)}, tsName: ${s(e.tsName)}, pyName: ${s(e.py)}, tag: ${s(e.tag)}, text: ${s(e.text)}, fix: ${s(e.fix)} },`,
+      `  {
+    code: ${e.code},
+    name: ${s(e.name)},
+    kind: ${s(e.kind)},
+    retryable: ${e.retryable},
+    className: ${s(e.ts)},
+    tsName: ${s(e.tsName)},
+    pyName: ${s(e.py)},
+    tag: ${s(e.tag)},
+    text: ${s(e.text)},
+    fix: ${s(e.fix)},
+  },`,
   )
   .join("\n")}
 ];
@@ -121,7 +132,19 @@ class ErrorRow(NamedTuple):
 
 
 ROWS: tuple[ErrorRow, ...] = (
-${errors.map((e) => `    ErrorRow(${e.code}, ${s(e.name)}, ${s(e.kind)}, ${e.retryable ? "True" : "False"}, ${s(e.py)}, ${s(e.ts)}, ${s(e.tag)}),`).join("\n")}
+${errors
+  .map(
+    (e) => `    ErrorRow(
+        ${e.code},
+        ${s(e.name)},
+        ${s(e.kind)},
+        ${e.retryable ? "True" : "False"},
+        ${s(e.py)},
+        ${s(e.ts)},
+        ${s(e.tag)},
+    ),`,
+  )
+  .join("\n")}
 )
 `,
 );
