@@ -72,19 +72,32 @@ function(polyray_native_tests)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   set(support ${all})
   list(FILTER support EXCLUDE REGEX "_test\\.cc$")
+  # Support code and GoogleTest's header are compiled once, for all programs.
+  add_library(native_test_support STATIC EXCLUDE_FROM_ALL
+              ${CMAKE_SOURCE_DIR}/cmake/empty.cc ${support})
+  polyray_test_target(native_test_support)
+  target_precompile_headers(native_test_support PRIVATE <gtest/gtest.h>)
   foreach(source IN LISTS tests)
     get_filename_component(name ${source} NAME_WE)
-    add_executable(${name} EXCLUDE_FROM_ALL ${source} ${support})
-    polyray_flags(${name})
-    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/test/native)
-    target_compile_definitions(${name} PRIVATE POLYRAY_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
-      POLYRAY_BINARY_DIR="${CMAKE_LIBRARY_OUTPUT_DIRECTORY}")
-    target_link_libraries(${name} PRIVATE polyray_core GTest::gtest GTest::gtest_main
-                          Threads::Threads)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    polyray_test_target(${name})
+    target_precompile_headers(${name} REUSE_FROM native_test_support)
+    target_link_libraries(${name} PRIVATE native_test_support polyray_core GTest::gtest_main)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/native_tests)
     gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                          PROPERTIES TIMEOUT 180)
     add_dependencies(native_tests ${name})
   endforeach()
+endfunction()
+
+# What test programs and their support library have in common (the same flags for all, so that
+# they can share one precompiled header).
+function(polyray_test_target target)
+  polyray_flags(${target})
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/test/native)
+  target_compile_definitions(${target} PRIVATE POLYRAY_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+    POLYRAY_BINARY_DIR="${CMAKE_LIBRARY_OUTPUT_DIRECTORY}")
+  target_link_libraries(${target} PRIVATE GTest::gtest Threads::Threads)
 endfunction()

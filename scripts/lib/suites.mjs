@@ -83,7 +83,10 @@ async function runNative({ timeoutS, filter, sanitize = "" }) {
     "--output-junit",
     report,
   ];
-  const code = await run(ctest, filter ? [...args, "-R", filter] : args, { timeoutS });
+  const onLine = (line) => {
+    if (!/^\s*Start\s+\d+: |^\s*\d+\/\d+ Test .*\bPassed\b/.test(line)) console.log(line);
+  };
+  const code = await run(ctest, filter ? [...args, "-R", filter] : args, { timeoutS, onLine });
   return settle(junitCounts(report), code, "ctest");
 }
 
