@@ -1,36 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lease queue's decision: which waiting request is served next, by which worker, and which workers are started.
 #include <algorithm>
-#include <limits>
+#include <tuple>
 
 #include "raylet/lease_queue.h"
 
 namespace polyray::raylet {
 
-LeaseQueue::Request* LeaseQueue::pick(std::vector<Request*>& waiting, std::map<uint32_t, uint32_t>& job_active) {
-  Request* best = nullptr;
-  const auto before = [&job_active](const Request& a, const Request& b) {
-    if (a.spec->priority != b.spec->priority) return a.spec->priority > b.spec->priority;
-    const uint32_t job_a = job_active[a.spec->pool.job], job_b = job_active[b.spec->pool.job];
-    if (job_a != job_b) return job_a < job_b;
-    if (a.active != b.active) return a.active < b.active;
-    return a.seq < b.seq;
-  };
-  for (Request* request : waiting) {
-    if (request->stuck || request->backlog == 0) continue;
-    if (best == nullptr || before(*request, *best)) best = request;
+// The waiting requests in the order of service: the highest priority, then the job with the fewest active leases, then
+// the request with the fewest, then the oldest.
+class LeaseQueue::Line {
+ public:
+  void count(uint32_t job) { jobs_[job].active += 1; }
+  void add(Request* request) { jobs_[request->spec->pool.job].waiting.insert(place_of(request)); }
+  // Takes the first one out; null when nobody waits.
+  Request* take() {
+    Job* best = nullptr;
+    const auto key = [](const Job& job) {
+      const Place& first = *job.waiting.begin();
+      return std::tuple(std::get<0>(first), job.active, std::get<1>(first), std::get<2>(first));
+    };
+    for (auto& [number, job] : jobs_)
+      if (!job.waiting.empty() && (best == nullptr || key(job) < key(*best))) best = &job;
+    if (best == nullptr) return nullptr;
+    Request* request = std::get<3>(*best->waiting.begin());
+    best->waiting.erase(best->waiting.begin());
+    return request;
   }
-  return best;
-}
+
+ private:
+  using Place = std::tuple<uint32_t, uint32_t, uint64_t, Request*>;  // priority (inverted), active, seq
+  struct Job {
+    uint32_t active = 0;
+    std::set<Place> waiting;
+  };
+  static Place place_of(Request* request) {
+    return {~request->spec->priority, request->active, request->seq, request};
+  }
+  std::map<uint32_t, Job> jobs_;
+};
 
 bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_ms) {
   const LeaseClass& spec = *request.spec;
-  ResourceSet free = resources_.free();
   std::vector<uint32_t> idle, taken;
-  for (const auto& item : held_) {
-    const bool own = item.second.client == request.id.first && item.second.request == request.id.second;
-    if (is_idle(item) && !own) idle.push_back(item.first);
+  for (const uint32_t number : idle_now_) {
+    const auto it = held_.find(number);
+    if (it == held_.end() || !it->second.live) continue;
+    const bool own = it->second.client == request.id.first && it->second.request == request.id.second;
+    if (!own) idle.push_back(number);
   }
+  if (idle.empty()) return false;
+  ResourceSet free = resources_.free();
   const auto take = [&](auto&& wanted) {
     const auto it = std::find_if(idle.begin(), idle.end(), wanted);
     if (it == idle.end()) return false;
@@ -123,15 +143,23 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting, std::vector
     claimable[worker->pool] += 1;
     ++starting;
   }
+  std::vector<std::pair<Request*, size_t>> wanting;
   for (Request* request : waiting) {
-    const LeaseClass& spec = *request->spec;
-    size_t& coming = claimable[spec.pool];
+    size_t& coming = claimable[request->spec->pool];
     const size_t covered = std::min<size_t>(coming, request->backlog);
     coming -= covered;
-    for (size_t want = request->backlog - covered; want > 0; --want) {
+    if (covered < request->backlog) wanting.emplace_back(request, request->backlog - covered);
+  }
+  // One each in turn, so that a long backlog does not take every start.
+  while (!wanting.empty()) {
+    for (auto& [request, want] : wanting) {
+      const LeaseClass& spec = *request->spec;
       if (starting >= limits_.start_limit) return;
-      if (!room.covers(spec.need)) break;
-      if (!spec.dedicated && workers_.pool_size(spec.pool) >= limits_.pool_limit) break;
+      const bool pool_full = !spec.dedicated && workers_.pool_size(spec.pool) >= limits_.pool_limit;
+      if (pool_full || !room.covers(spec.need)) {
+        want = 0;
+        continue;
+      }
       LeaseEffect effect;
       effect.kind = LeaseEffect::Kind::kStart;
       effect.token = workers_.start(spec.pool, spec.hash, spec.need, spec.dedicated);
@@ -139,24 +167,28 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting, std::vector
       effects.push_back(std::move(effect));
       room.subtract(spec.need);
       ++starting;
+      want -= 1;
     }
+    std::erase_if(wanting, [](const auto& item) { return item.second == 0; });
   }
 }
 
 // A lease yields to a waiting request that has none, or at least two fewer than the lease's own request.
 void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
   wants_poll_ = false;
+  std::vector<bool> poor;  // short of resources, else of a worker
+  for (const Request* request : waiting) poor.push_back(!resources_.fits(request->spec->need));
   for (auto& [number, held] : held_) {
     if (!held.live || held.spec->dedicated || held.client == 0) continue;
     const auto own = requests_.find({held.client, held.request});
     const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
     Worker* worker = workers_.by_token(held.token);
     bool yield = worker != nullptr && worker->state == WorkerState::kLeaving;
-    for (const Request* request : waiting) {
+    for (size_t i = 0; i < waiting.size() && !yield; ++i) {
+      const Request* request = waiting[i];
       if (request->id == RequestId{held.client, held.request}) continue;
-      const bool short_of_resources = !resources_.fits(request->spec->need);
-      const bool helps = short_of_resources ? held.spec->need.overlaps(request->spec->need)
-                                            : held.spec->pool == request->spec->pool;
+      const bool helps = poor[i] ? held.spec->need.overlaps(request->spec->need)
+                                 : held.spec->pool == request->spec->pool;
       if (!helps) continue;
       if (request->active == 0 || own_active > request->active + 1) yield = true;
       else wants_poll_ = true;
@@ -173,38 +205,39 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
 std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
   std::vector<LeaseEffect> effects = std::move(pending_);
   pending_.clear();
-  std::map<uint32_t, uint32_t> job_active;
-  for (auto& [id, request] : requests_) request.active = 0, request.stuck = false;
+  Line line;
+  for (auto& [id, request] : requests_) request.active = 0;
+  idle_now_.clear();
   for (const auto& item : held_) {
+    if (is_idle(item)) idle_now_.push_back(item.first);
     if (!item.second.live || is_idle(item) || item.second.spec->dedicated) continue;
-    job_active[item.second.spec->pool.job] += 1;
+    line.count(item.second.spec->pool.job);
     const auto own = requests_.find({item.second.client, item.second.request});
     if (own != requests_.end()) own->second.active += 1;
   }
   std::vector<Request*> waiting;
   for (auto& [id, request] : requests_)
     if (request.backlog > 0) waiting.push_back(&request);
+  for (Request* request : waiting) line.add(request);
 
   // The oldest request that was passed over too often: nobody else may take what it needs.
   const Request* first = nullptr;
   for (const Request* request : waiting)
     if (request->passed_over >= kPassLimit && (first == nullptr || request->seq < first->seq)) first = request;
-  std::vector<Request*> poor;  // stuck for lack of resources
-  while (Request* request = pick(waiting, job_active)) {
-    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need)) {
-      request->stuck = true;
-      continue;
-    }
+  std::vector<Request*> poor;  // could not be served for lack of resources
+  while (Request* request = line.take()) {
+    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need)) continue;
     const Served served = serve(*request, now_ms, effects);
-    if (served == Served::kGranted) {
-      if (!request->spec->dedicated) job_active[request->spec->pool.job] += 1, request->active += 1;
-      for (Request* other : poor)
-        if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need)) other->passed_over += 1;
-    } else {
-      request->stuck = true;
-      if (served == Served::kNoResources) poor.push_back(request);
+    if (served == Served::kNoResources) poor.push_back(request);
+    if (served != Served::kGranted) continue;
+    if (request == first) first = nullptr;
+    if (!request->spec->dedicated) {
+      line.count(request->spec->pool.job);
+      request->active += 1;
     }
-    if (request == first && served == Served::kGranted) first = nullptr;
+    if (request->backlog > 0) line.add(request);
+    for (Request* other : poor)
+      if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need)) other->passed_over += 1;
   }
   std::erase_if(waiting, [](const Request* request) { return request->backlog == 0; });
   std::sort(waiting.begin(), waiting.end(), [](const Request* a, const Request* b) {

@@ -101,7 +101,6 @@ class LeaseQueue {
     uint64_t seq = 0;
     uint32_t passed_over = 0;
     uint32_t active = 0;  // during step()
-    bool stuck = false;   // during step()
   };
   struct Held {
     uint32_t client = 0;   // 0: adopted by the raylet
@@ -113,6 +112,7 @@ class LeaseQueue {
     bool live = true;      // false: only the number is kept
     bool yield = false;
   };
+  class Line;
   enum class Served { kGranted, kNoResources, kNoWorker, kFailed };
 
   LeaseState word_state(uint32_t lease) const;
@@ -122,7 +122,6 @@ class LeaseQueue {
   void end_lease(uint32_t lease, Held& held, uint64_t now_ms);
   void free_number(uint32_t lease);
   uint32_t take_number();
-  Request* pick(std::vector<Request*>& waiting, std::map<uint32_t, uint32_t>& job_active);
   Served serve(Request& request, uint64_t now_ms, std::vector<LeaseEffect>& effects);
   bool reclaim(const Request& request, bool need_worker, uint64_t now_ms);
   void grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects);
@@ -142,6 +141,7 @@ class LeaseQueue {
   std::map<PoolKey, uint32_t> failed_starts_;
   std::set<uint64_t> infeasible_told_;  // class hashes
   std::vector<LeaseEffect> pending_;    // effects made between steps
+  std::vector<uint32_t> idle_now_;      // leases seen IDLE at the beginning of step()
   bool wants_poll_ = false;
 };
 
