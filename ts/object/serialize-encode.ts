@@ -150,8 +150,8 @@ export class Encoder extends Writer {
       this.start,
       this.pos,
       this.flags | extraFlags,
-      this.refs,
-      this.parts,
+      this.refs.length > 0 ? this.refs : undefined, // an empty table goes on with the next value
+      this.parts.length > 0 ? this.parts : undefined,
       this.argRefCount,
     );
   }

@@ -132,6 +132,16 @@ t.test("what cannot be sent is named by its path", async (t) => {
   t.throws(() => encode(() => 1, plainContext), { name: "UnserializableError" });
 });
 
+t.test("an encoded value does not change when others are encoded", async (t) => {
+  const first = encode([1, "a"], testContext);
+  const second = encode([new TestRef(id), new Float64Array([1])], testContext);
+  const third = encode({ x: "other" }, testContext);
+  t.same(decode(first.toBytes(), testContext), [1, "a"]);
+  t.same(decode(second.toBytes(), testContext), [new TestRef(id), new Float64Array([1])]);
+  t.same(decode(third.toBytes(), testContext), { x: "other" });
+  t.same(first.refs, []);
+});
+
 t.test("a value can be encoded after one was refused", async (t) => {
   t.throws(() => encode([Symbol("x")], testContext));
   t.same(roundTrip({ a: 1 }), { a: 1 });
