@@ -4,7 +4,7 @@
 
 import t from "tap";
 import { PolyrayError } from "../../../ts/base/errors.ts";
-import { type NativeBinding, ObjectStatus } from "../../../ts/native/binding.ts";
+import { envelopeRefs, type NativeBinding, ObjectStatus } from "../../../ts/native/binding.ts";
 import { loadNative } from "../../../ts/native/load.ts";
 import { attachBare, attachOptions, startNode } from "./harness.ts";
 
@@ -71,7 +71,7 @@ t.test("wrong types are named by argument", async (t) => {
     ["startRaylet", [{}]],
     ["setErrorFactory", [1]],
     ["putParts", [8, [bytes, bytes], Float64Array.of(0, 4), null, 0, 0]],
-    ["submitTask", [1, bytes, 8, null, 0, 0, 0, -2, 0]],
+    ["submitTask", ["1", bytes, 8, null, 0, 1, 0, -2, 0]],
   ];
   for (const [name, args] of wrong) {
     t.equal(codeOf(() => native[name]?.(...args)), "INVALID_ARGUMENT", `${name}(${args.length})`);
@@ -117,6 +117,8 @@ t.test("handles, puts and calls are refused after their end", async (t) => {
   t.equal(codeOf(() => native.putSeal(given, null, 0)), "CLOSED", "a seal after an abort");
   t.equal(codeOf(() => native.reply(7, 0)), "CLOSED", "a reply to a call that never was");
   t.equal(codeOf(() => native.submitTask(99, bytes, 8, null, 0, 1, 0, -2, 0)), "INVALID_ARGUMENT", "an unknown spec");
+  t.equal(codeOf(() => native.submitTask(0, bytes, 8, null, 0, 0, 0, -2, 0)), "INVALID_ARGUMENT", "no returns");
+  t.equal(codeOf(() => native.putSmall(bytes, 8, envelopeRefs, 0)), "INVALID_ARGUMENT", "refs of an envelope that is none");
 
   native.detach();
   t.equal(codeOf(() => native.status(sealed)), "CLOSED");

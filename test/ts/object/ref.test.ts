@@ -4,7 +4,6 @@
 
 import { inspect } from "node:util";
 import t from "tap";
-import { NotInitializedError, ObjectFreedError } from "../../../ts/base/errors.ts";
 import { setCurrentStore } from "../../../ts/object/context.ts";
 import { ObjectRef, type RefHome, refScope } from "../../../ts/object/ref.ts";
 
@@ -36,7 +35,7 @@ t.test("dispose gives the count back once; the id stays readable", async (t) => 
   ref[Symbol.dispose]();
   t.same(home.dropped, [5]);
   t.equal(ref.id, "5".padStart(32, "0"));
-  t.throws(() => ObjectRef.handleOf(ref), ObjectFreedError);
+  t.throws(() => ObjectRef.handleOf(ref), { code: "OBJECT_FREED" });
   t.match(inspect(ref), /released/);
 });
 
@@ -71,5 +70,5 @@ t.test("scopes drop all but what is kept, also after a throw", async (t) => {
 
 t.test("fromId needs a runtime", async (t) => {
   setCurrentStore(null);
-  t.throws(() => ObjectRef.fromId("0".repeat(32)), NotInitializedError);
+  t.throws(() => ObjectRef.fromId("0".repeat(32)), { code: "NOT_INITIALIZED" });
 });
