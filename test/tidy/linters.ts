@@ -55,7 +55,12 @@ function linter(
 const biome = nodeBin("biome");
 const ruff = `${venvBin}/ruff`;
 const pyproject = at("python-bridge", "pyproject.toml");
-const quietBiome = ["--no-errors-on-unmatched", "--reporter=github", "--max-diagnostics=200", "--diagnostic-level=error"];
+const quietBiome = [
+  "--no-errors-on-unmatched",
+  "--reporter=github",
+  "--max-diagnostics=200",
+  "--diagnostic-level=error",
+];
 const ruffConfig = ["--config", pyproject, "--cache-dir", at("build", "ruff")];
 
 export const linterChecks: readonly Check[] = [
