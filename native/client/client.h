@@ -93,6 +93,7 @@ struct IncomingCall {
   uint64_t seq = 0;
   std::string_view method;
   std::span<const uint8_t> envelope;   // args envelope, in shared memory, valid until reply()
+  ObjectId args;                       // the object that the args envelope is (nil: it lies in the call's record); pin it to keep views longer
   std::span<const ObjectId> returns;   // valid until reply()
   std::span<const ObjectId> refs;      // valid until reply(); this endpoint holds a reference to each until then
   uint32_t top_refs = 0;               // all sealed already
@@ -217,7 +218,8 @@ class Client {
   virtual void flush() = 0;
   // Arms the wake word. True: sleep now; false: poll again.
   virtual bool arm(uint32_t bits) = 0;
-  virtual void wait_doorbell(int timeout_ms) = 0;  // futex; no lock needed
+  // Sleeps until rung, interrupted by a signal, or timeout_ms (-1: some while); callers loop. No lock needed.
+  virtual void wait_doorbell(int timeout_ms) = 0;
   virtual void gc_done() = 0;
   // Ends the endpoint in order: releases rows, returns leases, closes the socket.
   virtual void detach() = 0;

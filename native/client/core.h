@@ -267,6 +267,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void flush_overflow();
   void check_raylet();
   void self_wake();
+  void rearm();
+  uint32_t armed_bits_ = 0;  // what the binding armed last
 
   // Fixed after construction.
   std::unique_ptr<Segment> segment_;

@@ -128,6 +128,7 @@ bool ClientCore::deliver(const Incoming& incoming) {
   for (; held_refs < run.refs.size() && alive; held_refs += alive) alive = row_.acquire(run.refs[held_refs]);
 
   IncomingCall& call = run.call;
+  call = IncomingCall{};
   call.handle = uint64_t{run.generation} << 32 | number;
   call.kind = static_cast<CallKind>(record.kind);
   call.flags = record.flags;
@@ -148,6 +149,7 @@ bool ClientCore::deliver(const Incoming& incoming) {
   call.top_refs = std::min<uint32_t>(record.top_ref_count, static_cast<uint32_t>(run.refs.size()));
   if (alive && (record.flags & kCallArgsInStore)) {
     run.args = run.refs.empty() ? ObjectId{} : run.refs[0];
+    call.args = run.args;
     Result<ObjectView> view = pin(run.args);
     alive = view.is_ok();
     if (alive) {

@@ -194,7 +194,13 @@ bool ClientCore::arm(uint32_t bits) {
   if (detached_) return early_.empty() && (!raylet_gone_ || shutdown_told_);
   flush();
   if (!early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver()) return false;
+  armed_bits_ = bits;
   return inbound_.arm(bits);
+}
+
+// A wait inside this client took the armed word over: give the event loop its wake-up back.
+void ClientCore::rearm() {
+  if (armed_bits_ != 0 && !inbound_.arm(armed_bits_)) self_wake();
 }
 
 // Somebody else may sleep on what we have just taken out of the rings.
@@ -206,14 +212,8 @@ void ClientCore::self_wake() {
 }
 
 void ClientCore::wait_doorbell(int timeout_ms) {
-  uint64_t left = timeout_ms < 0 ? ~uint64_t{0} : static_cast<uint64_t>(timeout_ms);
-  while (!detached_ && left > 0) {
-    if ((segment_->endpoint(endpoint_).armed.load(std::memory_order_acquire) & kArmedFutex) == 0) return;
-    const uint64_t slice = std::min<uint64_t>(left, kWaitSliceMs);
-    inbound_.wait(static_cast<int>(slice));
-    if (left != ~uint64_t{0}) left -= slice;
-    if (!raylet_lives()) return;
-  }
+  if (detached_ || timeout_ms == 0) return;
+  inbound_.wait(timeout_ms < 0 || timeout_ms > kWaitSliceMs ? kWaitSliceMs : timeout_ms);
 }
 
 // A dead raylet rings no bell: looked at when there was nothing to do, now and then.
