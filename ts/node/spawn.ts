@@ -123,7 +123,7 @@ export class Spawner {
       POLYRAY_SOCKET: o.socketName,
       POLYRAY_TOKEN: o.token,
       POLYRAY_STARTUP_TOKEN: String(request.startupToken),
-      POLYRAY_SESSION_ID: o.sessionId,
+      POLYRAY_SESSION_ID: `polyray-${o.sessionId}`,
       POLYRAY_SESSION_DIR: o.sessionDir,
       POLYRAY_ADDRESS: o.address,
       POLYRAY_NODE_ID: o.nodeId,
@@ -183,7 +183,7 @@ export class Spawner {
     let zygote = this.#zygotes.get(python);
     if (zygote === undefined || zygote.closed) {
       const checked = checkPython(python, this.#options.version, process.env);
-      zygote = new Zygote(python, this.#options.sessionId, checked, (exit) => this.#forkedExit(exit));
+      zygote = new Zygote(python, `polyray-${this.#options.sessionId}`, checked, (exit) => this.#forkedExit(exit));
       this.#zygotes.set(python, zygote);
     }
     return zygote;

@@ -37,12 +37,13 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
   if (running !== null) throw new SystemError("[system] this process already has an embedded runtime. Call shutdown() first.");
   const node = nodeConfig(options);
   const native = loadNative();
-  const session = createSession();
+  const made = createSession();
+  let socketName: string;
   try {
-    native.startRaylet({
-      sessionName: session.socketName,
-      sessionToken: session.token,
-      sessionDir: session.sessionDir,
+    socketName = native.startRaylet({
+      sessionName: made.socketName,
+      sessionToken: made.token,
+      sessionDir: made.sessionDir,
       guardianPath: guardianPath(),
       nodeTag: 0,
       objectStoreBytes: node.objectStoreBytes,
@@ -52,9 +53,10 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
       workerStartLimit: 4,
     });
   } catch (error) {
-    removeSession(session.sessionDir);
+    removeSession(made.sessionDir);
     throw error;
   }
+  const session = { ...made, socketName };
   const config: ServiceConfig = {
     ...session,
     address: `session:${session.sessionId}`,

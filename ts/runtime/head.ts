@@ -37,7 +37,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const startedAtMs = Date.now();
   const node = nodeConfig(options);
   const native = loadNative();
-  const session = createSession();
+  let session = createSession();
   let service: NodeService | null = null;
   let closeServer = (): void => undefined;
   let finish: () => void = () => undefined;
@@ -55,11 +55,12 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     finish();
   };
   try {
-    native.startRaylet({
+    const socketName = native.startRaylet({
       sessionName: session.socketName, sessionToken: session.token, sessionDir: session.sessionDir, guardianPath: guardianPath(),
       nodeTag: 0, objectStoreBytes: node.objectStoreBytes, plasmaDirectory: node.plasmaDirectory, resources: node.resources,
       maxIdleWorkers: 0, workerStartLimit: 4,
     });
+    session = { ...session, socketName };
     const config = (address: string): ServiceConfig => ({
       ...session, address, nodeId: session.sessionId.padEnd(56, "0"), namespace: options.namespace ?? "", version,
       resources: Object.fromEntries(Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000])),

@@ -47,6 +47,7 @@ export class TaskExecutor {
   readonly #running = new Map<number, { call: Call; context: TaskContext; stream: StreamState | null }>();
   #limit = 1;
   #actor: Actor | null = null;
+  #actorSpec: LoadedSpec | null = null;
   #blocked = 0;
   #recycle = false;
   #exiting = false;
@@ -125,8 +126,9 @@ export class TaskExecutor {
   }
 
   #start(call: Call): void {
-    const spec = knownSpec(call.spec);
-    if (spec !== undefined) {
+    // Calls of actor methods carry no spec: they use that of the class.
+    const spec = call.kind === CallKind.actorCall ? this.#actorSpec : knownSpec(call.spec);
+    if (spec !== null && spec !== undefined) {
       this.#run(call, spec);
       return;
     }
@@ -219,6 +221,7 @@ export class TaskExecutor {
     const Class = spec.fn as unknown as new (...args: unknown[]) => Record<string, unknown>;
     const instance = new Class(...args);
     this.#actor = { id: call.actorId, name: spec.fields.actorName, className: spec.fields.name, instance, incarnation: call.incarnation };
+    this.#actorSpec = spec;
     this.#limit = Math.max(1, spec.fields.maxConcurrency);
     const handle = native.handleOfId(call.actorId);
     if (handle !== 0) {
