@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""init and shutdown: starting or joining a runtime as a driver.
+
+With no address and none in POLYRAY_ADDRESS or RAY_ADDRESS, a runtime is started for this process and ends with it.
+A program that runs inside a worker (a Spark executor below one, say) joins as a driver of its own.
+Invariant: one runtime a process; a second init raises unless ignore_reinit_error.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polyray import _native, runtime
+from polyray.exceptions import InvalidOptionError, RaySystemError
+from polyray.runtime import DRIVER, KeyBase, Place, Runtime
+from polyray.sessions import find_session, start_runtime
+
+# Arguments of Ray's init that are accepted and have no effect here (yet); told in docs/api-python.md.
+_NO_EFFECT = frozenset(
+    {
+        "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard", "job_config", "logging_config",
+        "logging_format", "logging_level", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
+        "system_reserved_memory", "proxy_server_url", "_system_config", "_temp_dir", "_node_ip_address",
+        "_redis_password", "_metrics_export_port", "_driver_object_store_memory", "_enable_object_reconstruction",
+        "_tracing_startup_hook", "_node_name", "_skip_env_hook", "_redis_username", "object_spilling_directory",
+        "_plasma_directory", "_memory",
+    }
+)  # fmt: skip
+
+
+class RayContext(Mapping[str, Any]):
+    """What init() gives: the address of the runtime, as attributes and as a mapping; a context manager that shuts down."""
+
+    dashboard_url = ""
+
+    def __init__(self, place: Place) -> None:
+        self.address_info: dict[str, Any] = {
+            "address": place.address,
+            "gcs_address": place.address,
+            "node_id": place.node_id,
+            "session_dir": place.session_dir,
+            "session_name": f"session-{place.session_id}",
+            "namespace": place.namespace,
+            "webui_url": None,
+        }
+        self.namespace = place.namespace
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutdown()
+
+    def disconnect(self) -> None:
+        """Shut down, as the end of a `with` block does."""
+        shutdown()
+
+    def __repr__(self) -> str:
+        return f"RayContext({self.address_info})"
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> RayContext:
+    """Start a runtime for this program, or join the one at `address`.
+
+    `address`: None (POLYRAY_ADDRESS or RAY_ADDRESS when set, else start one), "local" (start one), "auto" (the
+    newest of this user), "session:<id>" or "host:port". Other arguments as Ray's; docs/api-python.md lists them.
+    Raises RaySystemError when there is none at the address, InvalidOptionError for values that are not allowed.
+    """
+    for name in kwargs:
+        if name not in _NO_EFFECT:
+            raise InvalidOptionError(f"[invalid option] init() has no option {name!r}.")
+    if local_mode:
+        raise InvalidOptionError("[invalid option] local_mode is not supported.")
+    existing = runtime.peek()
+    if existing is not None:
+        if ignore_reinit_error:
+            return RayContext(existing.place)
+        raise RaySystemError(
+            "[system] polyray.init() was called twice. Call polyray.shutdown() first, or pass ignore_reinit_error=True."
+        )
+    shutdown()  # what is left of one whose runtime ended
+    node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs)
+    variables = _env_vars(runtime_env)
+    wanted = _address(address)
+    embedded = None
+    if wanted is None:
+        if namespace is not None:
+            node += ["--namespace", namespace]
+        embedded, place = start_runtime(node)
+    else:
+        if node:
+            raise InvalidOptionError(
+                f"[invalid option] {', '.join(sorted({f for f in node if f.startswith('--')}))}: a program that joins "
+                f"the runtime at {wanted} does not set its size. Leave these out, or start one with address='local'."
+            )
+        place = find_session(wanted)
+    try:
+        _attach(place, namespace, variables, log_to_driver is not False, embedded)
+    except BaseException:
+        if embedded is not None:
+            embedded.stop()
+        raise
+    return RayContext(runtime.current().place)
+
+
+def _attach(place: Place, namespace: str | None, variables: dict[str, str], log: bool, embedded: Any) -> None:
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (AttributeError, ValueError):  # a host program without standard streams
+        pass
+    client = _native.attach(place.socket_name, place.token, DRIVER, 0, 0, log)
+    space = namespace if namespace is not None else os.environ.get("POLYRAY_NAMESPACE") or place.namespace
+    base = KeyBase(
+        job=client.job,
+        cwd=os.getcwd(),
+        sys_path=tuple(os.path.abspath(path) for path in sys.path),
+        python=os.environ.get("POLYRAY_PYTHON") or sys.executable,
+        namespace=space,
+        env_vars=variables,
+    )
+    found = Runtime(client, place, base)
+    found.embedded = embedded
+    answer = found.request(
+        "job.info",
+        job=client.job,
+        namespace=space,
+        entrypoint=" ".join(sys.argv),
+        cwd=base.cwd,
+        language="py",
+        pid=os.getpid(),
+        logToDriver=log,
+    )
+    found.place = Place(
+        address=answer.get("address") or place.address,
+        socket_name=place.socket_name,
+        token=place.token,
+        session_dir=answer.get("sessionDir") or place.session_dir,
+        session_id=answer.get("sessionId") or place.session_id,
+        node_id=answer.get("nodeId") or place.node_id,
+        namespace=space,
+    )
+    runtime.set_current(found)
+
+
+def _address(address: str | None) -> str | None:
+    """What to join; None starts a runtime."""
+    if address is not None and not isinstance(address, str):
+        raise InvalidOptionError(f"[invalid option] address must be a text, not {address!r}.")
+    if address == "local":
+        return None
+    given = os.environ.get("POLYRAY_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if address is None or address == "auto":
+        if given and given != "local":
+            return given
+        return None if address is None or given == "local" else "auto"
+    if address.startswith("ray://"):
+        raise InvalidOptionError("[invalid option] ray:// addresses are not supported yet: join a runtime of this machine.")
+    return address
+
+
+def _node_flags(
+    num_cpus: float | None,
+    num_gpus: float | None,
+    resources: Mapping[str, float] | None,
+    labels: Mapping[str, str] | None,
+    object_store_memory: int | None,
+    kwargs: Mapping[str, Any],
+) -> list[str]:
+    import json
+
+    flags: list[str] = []
+    numbers = {"num_cpus": num_cpus, "num_gpus": num_gpus, "object_store_memory": object_store_memory, "memory": kwargs.get("_memory")}
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
+            raise InvalidOptionError(f"[invalid option] {name} must be a number >= 0, not {value!r}.")
+        flags += [f"--{name.replace('_', '-')}", str(int(value) if value == int(value) else value)]
+    if resources:
+        bad = [name for name, amount in resources.items() if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0]
+        if bad or any(name in ("CPU", "GPU", "memory", "object_store_memory") for name in resources):
+            raise InvalidOptionError(f"[invalid option] resources must be names of your own with numbers >= 0, not {dict(resources)!r}.")
+        flags += ["--resources", json.dumps(dict(resources))]
+    if labels:
+        flags += ["--labels", ",".join(f"{name}={value}" for name, value in labels.items())]
+    if kwargs.get("_plasma_directory"):
+        flags += ["--plasma-directory", str(kwargs["_plasma_directory"])]
+    if kwargs.get("_temp_dir"):
+        flags += ["--temp-dir", str(kwargs["_temp_dir"])]
+    return flags
+
+
+def _env_vars(runtime_env: Mapping[str, Any] | None) -> dict[str, str]:
+    from polyray.options import _runtime_env, env_vars
+
+    wanted = _runtime_env(runtime_env)
+    if wanted is not None:
+        raise InvalidOptionError(f"[invalid option] runtime_env must be {wanted}.")
+    return env_vars({"runtime_env": runtime_env})
+
+
+def shutdown(*, wait_for_processes: bool = False) -> None:
+    """Leave the runtime; one that init() started ends, with all its processes. Also called at exit."""
+    found = runtime._current
+    runtime.set_current(None)
+    if found is None or found.is_worker:
+        return
+    found.client.detach()
+    if found.embedded is not None:
+        found.embedded.stop()
+
+
+def is_initialized() -> bool:
+    """True when this process is attached to a runtime."""
+    return runtime.is_attached()
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes of the cluster, with Ray's keys and ours."""
+    found = []
+    for node in runtime.current().request("nodes")["nodes"]:
+        found.append(
+            {
+                **node,
+                "NodeID": node["nodeId"],
+                "Alive": node["alive"],
+                "NodeManagerAddress": node["address"],
+                "NodeManagerHostname": node["hostname"],
+                "Resources": dict(node["resources"]),
+                "Labels": dict(node["labels"]),
+            }
+        )
+    return found
+
+
+def cluster_resources() -> dict[str, float]:
+    """All resources of the cluster by name."""
+    return {name: float(amount) for name, amount in runtime.current().request("resources.total")["resources"].items()}
+
+
+def available_resources() -> dict[str, float]:
+    """The resources that nobody holds now."""
+    free = runtime.current().request("resources.available")["resources"]
+    return {name: float(amount) for name, amount in free.items() if amount > 0}
+
+
+def _auto_init() -> None:
+    init()
+
+
+def _at_exit() -> None:
+    try:
+        shutdown()
+    except Exception as error:  # the interpreter is ending: say it, and let it end
+        sys.stderr.write(f"polyray: shutdown at exit failed: {error}\n")
+
+
+runtime.set_starter(_auto_init)
+atexit.register(_at_exit)

@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the calls of a worker: tasks one at a time, the methods of its actor in order (or several at once).
+
+The main thread takes calls and runs tasks and sequential methods itself. Actors with max_concurrency > 1 run methods on
+threads; actors with async methods run everything on one event loop in a thread. Every call gets exactly one reply.
+Functions are decoded once per spec. A cancelled call gets KeyboardInterrupt (a coroutine: CancelledError).
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from polyray import _native, output, runtime
+from polyray.actor import ActorExit
+from polyray.exceptions import (
+    ActorDiedError,
+    AsyncioActorExit,
+    RayError,
+    RaySystemError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from polyray.remote_function import code_flags
+from polyray.runtime import COPY_BYTES, Runtime
+from polyray.serialize import decode_args, encode, encode_error, encode_task_error
+
+_TASK, _CREATE, _METHOD = 1, 2, 3
+_STREAMING = 1
+_OK, _ERROR, _RETRY, _RETURNED, _CANCELLED = 0, 1, 2, 3, 4
+_NONE = encode(None).to_bytes()
+_COROUTINE = 0x80
+_ASYNC_GENERATOR = 0x200
+
+
+class Running:
+    """What runs in this context: read by get_runtime_context()."""
+
+    __slots__ = ("attempt", "name", "resources", "task")
+
+    def __init__(self, task: bytes, name: str, attempt: int, resources: Any) -> None:
+        self.task = task
+        self.name = name
+        self.attempt = attempt
+        self.resources = resources
+
+
+class LoadedSpec:
+    """A decoded spec and the function or class that it names."""
+
+    __slots__ = ("fields", "name", "retry_classes", "value")
+
+    def __init__(self, fields: Any, value: Any, retry_classes: tuple[type, ...] | None) -> None:
+        self.fields = fields
+        self.name: str = fields.name
+        self.value = value
+        self.retry_classes = retry_classes
+
+
+class Actor:
+    """The actor of this process."""
+
+    def __init__(self, actor_id: bytes, incarnation: int, spec: LoadedSpec) -> None:
+        self.id = actor_id
+        self.incarnation = incarnation
+        self.spec = spec
+        self.instance: Any = None
+        self.methods: dict[str, Callable[..., Any]] = {}
+        fields = spec.fields
+        from polyray.actor import _describe
+
+        methods, own, self.is_async = _describe(spec.value)
+        self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
+        self.meta = {
+            "language": "py",
+            "className": spec.name,
+            "methods": methods,
+            "maxTaskRetries": fields.max_task_retries,
+            "name": fields.actor_name,
+            **({"methodOptions": own} if own else {}),
+        }
+
+
+_actor: Actor | None = None
+
+
+def running_actor() -> Actor | None:
+    """The actor of this process, if it is one."""
+    return _actor
+
+
+class Executor:
+    """Serves the calls of one worker."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._client = rt.client
+        self._specs: dict[int, LoadedSpec] = {}
+        self._variable: contextvars.ContextVar[Any] = contextvars.ContextVar("polyray_task", default=None)
+        runtime.runs_task = self._variable
+        self._shown = ""
+        self._pool: Any = None
+        self._loop: Any = None
+        self._semaphores: dict[str, Any] = {}
+        self._tasks: dict[bytes, Any] = {}
+        self._calls_done: dict[int, int] = {}
+        self.main_task: bytes | None = None
+        self.leaving = False
+        self._pid = os.getpid()
+
+    # -- taking calls
+
+    def serve(self) -> None:
+        """Take and run calls until the worker leaves. Raises RayError when the runtime has ended."""
+        next_call = self._client.next_call
+        while not self.leaving:
+            call = next_call(-1)
+            if call.kind == _METHOD:
+                self._take_method(call)
+            elif call.kind == _TASK:
+                self._run_task(call)
+            else:
+                self._create_actor(call)
+
+    def _take_method(self, call: Any) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._start_coroutine, call)
+        elif self._pool is not None:
+            self._pool.submit(self._run_method_on_thread, call)
+        else:
+            self.main_task = call.task
+            try:
+                self._run_method(call)
+            finally:
+                self.main_task = None
+
+    # -- specs
+
+    def _load(self, call: Any) -> LoadedSpec:
+        number = call.spec_number
+        spec = self._specs.get(number)
+        if spec is None:
+            spec = self._specs[number] = self._decode_spec(call.spec)
+        return spec
+
+    def _decode_spec(self, spec_id: bytes) -> LoadedSpec:
+        from polyray.task_spec import decode_task_spec
+
+        data, value = self._rt.value_of(self._client.read_id(spec_id))
+        fields = decode_task_spec(data)
+        if fields.form == "module":
+            value = _import(fields.module, fields.export_name)
+        value = _unwrapped(value)
+        classes = None
+        if fields.retry_exception_list:
+            classes = tuple(self._rt.value_of(bytes(fields.retry_exception_list)))
+        return LoadedSpec(fields, value, classes)
+
+    # -- tasks
+
+    def _run_task(self, call: Any) -> None:
+        self.main_task = call.task
+        name = "task"
+        spec = None
+        try:
+            spec = self._load(call)
+            name = spec.name
+            self._show(name)
+            self._variable.set(Running(call.task, name, call.attempt, spec.fields.resources))
+            args, kwargs = decode_args(call.args, self._rt)
+            if call.flags & _STREAMING:
+                self._stream(call, spec.value(*args, **kwargs))
+            else:
+                self._finish(call, spec.value(*args, **kwargs))
+        except BaseException as error:  # whatever user code raises is the caller's
+            self._fail(call, error, name, spec)
+        finally:
+            self.main_task = None
+            self._variable.set(None)
+        if spec is not None and spec.fields.max_calls:
+            self._count(call.spec_number, spec.fields.max_calls)
+
+    def _count(self, spec_number: int, limit: int) -> None:
+        done = self._calls_done[spec_number] = self._calls_done.get(spec_number, 0) + 1
+        if done >= limit:
+            self.leave()
+
+    def leave(self) -> None:
+        """Take no more calls; the worker ends after this one."""
+        self.leaving = True
+
+    # -- results
+
+    def _finish(self, call: Any, value: Any) -> None:
+        if call.return_count > 1:
+            self._finish_many(call, value)
+        elif value is None:
+            self._client.finish(call.handle, _NONE, False, _OK)
+        else:
+            encoded = encode(value, self._rt, "result")
+            if encoded.size <= COPY_BYTES:
+                self._client.finish(call.handle, encoded.to_bytes(), False, _OK)
+            else:
+                self._return(call, 0, encoded)
+                self._client.reply(call.handle, _OK)
+
+    def _finish_many(self, call: Any, value: Any) -> None:
+        count = call.return_count
+        try:
+            values = list(value)
+        except TypeError:
+            values = None
+        if values is None or len(values) != count:
+            got = f"{len(values)}" if values is not None else f"a {type(value).__name__}"
+            raise ValueError(f"num_returns is {count}, but the function returned {got}")
+        encoded = [encode(item, self._rt, f"result[{i}]") for i, item in enumerate(values)]
+        for index, part in enumerate(encoded):
+            self._return(call, index, part)
+        self._client.reply(call.handle, _OK)
+
+    def _return(self, call: Any, index: int, encoded: Any, is_error: bool = False) -> None:
+        if encoded.size <= COPY_BYTES:
+            self._client.return_value(call.handle, index, encoded.to_bytes(), is_error)
+            return
+        buffer = self._client.return_begin(call.handle, index, encoded.size)
+        if buffer is None:  # sealed before, by an earlier attempt
+            return
+        with memoryview(buffer) as view:
+            encoded.write_into(view)
+        self._client.return_seal(buffer, is_error)
+
+    def _stream(self, call: Any, items: Any) -> None:
+        for number, item in enumerate(items):
+            self._client.stream_item(call.handle, number, self._rt.put(item))
+        self._finish(call, None)
+
+    # -- errors
+
+    def _fail(self, call: Any, error: BaseException, name: str, spec: LoadedSpec | None) -> None:
+        task = call.task
+        if isinstance(error, KeyboardInterrupt) and self._client.is_cancelled(task):
+            self._client.forget_cancelled(task)
+            self._settle_error(call, _cancelled(task), _CANCELLED)
+            return
+        if isinstance(error, SystemExit):
+            self.leave()
+            text = f"[worker crashed] {name} ended its worker process by SystemExit({error.code!r})."
+            self._settle_error(call, WorkerCrashedError(text, task_name=name, pid=self._pid, code="PROCESS_EXIT"), _ERROR)
+            return
+        if spec is not None and call.retries_left != 0 and _retries(error, spec):
+            self._client.reply(call.handle, _RETRY)
+            return
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
+        self._settle_error(call, error, _ERROR, name)
+
+    def _settle_error(self, call: Any, error: BaseException, status: int, name: str | None = None) -> None:
+        if name is None:
+            encoded = encode_error(error, self._rt)
+        else:
+            encoded = encode_task_error(
+                error,
+                self._rt,
+                task_name=name,
+                task_id=call.task.hex(),
+                actor_id=_actor.id.hex() if _actor is not None else None,
+                node_id=self._rt.place.node_id or None,
+                pid=self._pid,
+            )
+        try:
+            for index in range(call.return_count):
+                self._return(call, index, encoded, True)
+        finally:
+            self._client.reply(call.handle, status)
+
+    # -- actors
+
+    def _create_actor(self, call: Any) -> None:
+        global _actor
+        name = "actor"
+        self.main_task = call.task
+        try:
+            self._client.set_actor_identity(call.actor, call.incarnation)
+            spec = self._load(call)
+            name = spec.name
+            self._show(name)
+            self._variable.set(Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources))
+            _actor = actor = Actor(call.actor, call.incarnation, spec)
+            args, kwargs = decode_args(call.args, self._rt)
+            actor.instance = spec.value(*args, **kwargs)
+            self._prepare(actor)
+            self._client.finish(call.handle, _NONE, False, _OK)
+        except BaseException as error:  # whatever the constructor raises is told to the callers
+            self._fail(call, error, f"{name}.__init__", None)
+        finally:
+            self.main_task = None
+
+    def _prepare(self, actor: Actor) -> None:
+        if actor.is_async:
+            self._start_loop()
+        elif actor.limit > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(actor.limit, thread_name_prefix="polyray-method")
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        actor = _actor
+        assert actor is not None
+        found = actor.methods.get(name)
+        if found is None:
+            found = actor.methods[name] = self._find_method(actor, name)
+        return found
+
+    def _find_method(self, actor: Actor, name: str) -> Callable[..., Any]:
+        if name == "__ray_ready__":
+            return lambda: True
+        if name == "__ray_call__":
+            return lambda function, *args, **kwargs: function(actor.instance, *args, **kwargs)
+        if name == "__ray_terminate__":
+            return _terminate
+        found = None if name.startswith("__") and name != "__call__" else getattr(actor.instance, name, None)
+        if not callable(found):
+            raise AttributeError(f"{actor.spec.name} has no method {name!r}")
+        return found
+
+    def _show(self, name: str) -> None:
+        if name != self._shown:
+            self._shown = name
+            output.show(name)
+            _native.set_process_name(f"polyray::{name}"[:15])
+
+    def _run_method(self, call: Any) -> None:
+        actor = _actor
+        name = call.method
+        try:
+            if actor is None:
+                raise ActorDiedError("[actor died] this process holds no actor.")
+            self._variable.set(Running(call.task, f"{actor.spec.name}.{name}", call.attempt, actor.spec.fields.resources))
+            function = actor.methods.get(name) or self._method(name)
+            args, kwargs = decode_args(call.args, self._rt)
+            result = function(*args, **kwargs)
+            if call.flags & _STREAMING:
+                self._stream(call, result)
+            else:
+                self._finish(call, result)
+        except ActorExit:
+            self._exit_actor()
+        except BaseException as error:  # whatever the method raises is the caller's
+            self._fail(call, error, f"{actor.spec.name}.{name}" if actor else name, None)
+
+    def _run_method_on_thread(self, call: Any) -> None:
+        try:
+            self._run_method(call)
+            self._client.flush()
+        except RayError:  # the runtime has ended: the main thread sees it too
+            pass
+
+    def _exit_actor(self) -> None:
+        """The running call is not answered: its caller, like all others, gets ActorDiedError with the reason."""
+        assert _actor is not None
+        self.leaving = True
+        self._rt.request("actor.exit", actor=_actor.id, reason="it left by exit_actor()")
+        if threading.current_thread() is not threading.main_thread():
+            end_process(0)
+
+    # -- async actors
+
+    def _start_loop(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.new_event_loop()
+        self._semaphore = asyncio.Semaphore(_actor.limit if _actor is not None else 1)
+        self._client.on_cancel(self._cancel_coroutine)
+        threading.Thread(target=self._loop.run_forever, name="polyray-loop", daemon=True).start()
+
+    def _start_coroutine(self, call: Any) -> None:
+        task = self._loop.create_task(self._run_coroutine(call))
+        self._tasks[call.task] = task
+        task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
+
+    def _cancel_coroutine(self, task_id: bytes) -> None:
+        def cancel() -> None:
+            task = self._tasks.get(task_id)
+            if task is not None:
+                task.cancel()
+
+        self._loop.call_soon_threadsafe(cancel)
+
+    async def _run_coroutine(self, call: Any) -> None:
+        import asyncio
+
+        actor = _actor
+        assert actor is not None
+        name = f"{actor.spec.name}.{call.method}"
+        try:
+            async with self._semaphore:
+                self._variable.set(Running(call.task, name, call.attempt, actor.spec.fields.resources))
+                function = self._method(call.method)
+                args, kwargs = decode_args(call.args, self._rt)
+                result = function(*args, **kwargs)
+                if call.flags & _STREAMING:
+                    await self._stream_async(call, result)
+                else:
+                    if hasattr(result, "__await__") and type(result) is not _native.ObjectRef:
+                        result = await result
+                    self._finish(call, result)
+        except asyncio.CancelledError:
+            self._client.forget_cancelled(call.task)
+            self._settle_error(call, _cancelled(call.task), _CANCELLED)
+        except (ActorExit, AsyncioActorExit):
+            self._exit_actor()
+        except BaseException as error:  # whatever the method raises is the caller's
+            self._fail(call, error, name, None)
+            if self.leaving:
+                end_process(0)
+        self._client.flush()
+
+    async def _stream_async(self, call: Any, items: Any) -> None:
+        if not hasattr(items, "__aiter__"):
+            self._stream(call, items)
+            return
+        number = 0
+        async for item in items:
+            self._client.stream_item(call.handle, number, self._rt.put(item))
+            number += 1
+        self._finish(call, None)
+
+
+def _cancelled(task: bytes) -> TaskCancelledError:
+    return TaskCancelledError(f"[cancelled] the task of {task.hex()} was cancelled.", task_id=task.hex())
+
+
+def _retries(error: BaseException, spec: LoadedSpec) -> bool:
+    if not spec.fields.retry_exceptions or not isinstance(error, Exception):
+        return False
+    return spec.retry_classes is None or isinstance(error, spec.retry_classes)
+
+
+def _terminate() -> None:
+    raise ActorExit(0)
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a decorated name stands for: `@remote` leaves a wrapper in its module."""
+    target = getattr(value, "_target", None)
+    return target.value if target is not None and target.value is not None else value
+
+
+def _import(module: str, export: str) -> Any:
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise RaySystemError(
+            f"[system] the module {module!r} cannot be imported in the worker: {error}. "
+            f"It looks in the driver's sys.path and in {os.getcwd()}.",
+            cause=error,
+        ) from error
+    for part in export.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise RaySystemError(f"[system] the module {module!r} has no {export!r}.", cause=error) from error
+    return found
+
+
+def end_process(code: int) -> None:
+    """End this worker from any thread, with what it has printed written out."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code)
+
+
+__all__ = ["Executor", "code_flags", "end_process", "running_actor"]

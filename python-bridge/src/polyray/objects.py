@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""get, put, wait and what a ref can do beside: await, future.
+
+Blocking calls run without the GIL. A ref is awaited through one notifier per event loop (an eventfd that the loop
+watches), so nothing polls and no thread is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from polyray import _native, runtime
+from polyray._native import ObjectRef
+from polyray.exceptions import InvalidOptionError, ObjectLostError
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+
+
+def milliseconds(timeout: float | None) -> int:
+    """A time limit in milliseconds; -1 is none."""
+    if timeout is None:
+        return -1
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        raise InvalidOptionError(f"[invalid option] timeout must be a number of seconds or None, not {timeout!r}.")
+    if timeout < 0:
+        if timeout == -1:
+            return -1
+        raise InvalidOptionError(f"[invalid option] timeout must not be negative: {timeout}.")
+    return min(int(timeout * 1000 + 0.999), 2**53)
+
+
+def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+    """The value of a ref, or the list of values of a list of refs. Raises what the task raised.
+
+    Raises GetTimeoutError when the time is over; `timeout=0` asks without waiting.
+    """
+    rt = runtime.current()
+    if type(object_refs) is ObjectRef:
+        return rt.get(object_refs, -1 if timeout is None else milliseconds(timeout))
+    refs = _list_of_refs(object_refs, "get")
+    limit = milliseconds(timeout)
+    client = rt.client
+    if limit != 0:
+        client.wait(refs, len(refs), limit, runtime.runs_task.get() is not None)
+    values = []
+    for ref in refs:
+        data = client.fetch(ref, 0, False)
+        if data is None:
+            raise runtime.timed_out(ref)
+        values.append(rt.value_of(data))
+    return values
+
+
+def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef:
+    """Put a value into the store and get a ref to it."""
+    if type(value) is ObjectRef:
+        raise TypeError("put() of an ObjectRef is not allowed: pass the ref itself, or put a list that holds it")
+    return runtime.current().put(value)
+
+
+def wait(
+    ray_waitables: Sequence[Any],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[Any], list[Any]]:
+    """Wait until `num_returns` of the refs are ready; gives (ready, not ready), in the order of the argument."""
+    refs = _list_of_refs(ray_waitables, "wait")
+    if len(set(refs)) != len(refs):
+        raise ValueError("wait() needs different refs: one of them is there twice")
+    if not refs:
+        raise ValueError("wait() needs at least one ref")
+    if isinstance(num_returns, bool) or not isinstance(num_returns, int) or not 1 <= num_returns <= len(refs):
+        raise ValueError(f"num_returns must be 1 to {len(refs)}, not {num_returns!r}")
+    rt = runtime.current()
+    settled = rt.client.wait(refs, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None)
+    ready: list[Any] = []
+    rest: list[Any] = []
+    for waitable, is_settled in zip(ray_waitables, settled, strict=True):
+        (ready if is_settled and len(ready) < num_returns else rest).append(waitable)
+    return ready, rest
+
+
+def _list_of_refs(refs: Any, what: str) -> list[ObjectRef]:
+    if not isinstance(refs, (list, tuple)):
+        raise TypeError(f"{what}() takes an ObjectRef or a list of them, not {type(refs).__name__}")
+    found: list[ObjectRef] = []
+    for ref in refs:
+        if type(ref) is not ObjectRef:
+            ref = getattr(ref, "_task_ref", ref)
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"{what}() takes ObjectRefs, but the list holds a {type(ref).__name__}")
+        found.append(ref)
+    return found
+
+
+class LoopWaiter:
+    """Wakes one event loop for the refs that its tasks await."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.notifier = _native.Notifier()
+        self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
+        loop.add_reader(self.notifier.fileno(), self._ready)
+
+    def _ready(self) -> None:
+        for object_id in self.notifier.take():
+            for future in self._waiting.pop(object_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    async def until_ready(self, ref: ObjectRef, loop: asyncio.AbstractEventLoop) -> None:
+        """Return when the ref is settled (or, of a stream, has an item)."""
+        if not runtime.current().client.notify(ref, self.notifier):
+            return
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(ref.binary(), []).append(future)
+        await future
+
+
+_loops: weakref.WeakKeyDictionary[Any, LoopWaiter] = weakref.WeakKeyDictionary()
+
+
+async def until_ready(ref: ObjectRef) -> None:
+    """Await readiness without reading the value."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    waiter = _loops.get(loop)
+    if waiter is None:
+        waiter = _loops[loop] = LoopWaiter(loop)
+    await waiter.until_ready(ref, loop)
+
+
+async def get_async(ref: ObjectRef) -> Any:
+    """The value of a ref, for coroutines."""
+    await until_ready(ref)
+    return runtime.current().get(ref, 0)
+
+
+def _await(self: ObjectRef) -> Generator[Any, None, Any]:
+    return get_async(self).__await__()
+
+
+class _FutureThread:
+    """One thread that settles concurrent futures; started by the first ref.future()."""
+
+    def __init__(self) -> None:
+        self.notifier = _native.Notifier()
+        self.lock = threading.Lock()
+        self.waiting: dict[bytes, list[tuple[ObjectRef, concurrent.futures.Future[Any]]]] = {}
+        threading.Thread(target=self._run, name="polyray-futures", daemon=True).start()
+
+    def add(self, ref: ObjectRef, future: concurrent.futures.Future[Any]) -> None:
+        with self.lock:
+            self.waiting.setdefault(ref.binary(), []).append((ref, future))
+        if not runtime.current().client.notify(ref, self.notifier):
+            self._settle(ref.binary())
+
+    def _settle(self, object_id: bytes) -> None:
+        with self.lock:
+            waiting = self.waiting.pop(object_id, [])
+        for ref, future in waiting:
+            try:
+                future.set_result(runtime.current().get(ref, 0))
+            except BaseException as error:  # whatever the task raised is the future's
+                future.set_exception(error)
+
+    def _run(self) -> None:
+        import select
+
+        while True:
+            select.select([self.notifier.fileno()], [], [])
+            for object_id in self.notifier.take():
+                self._settle(object_id)
+
+
+_future_thread: _FutureThread | None = None
+
+
+def _future(self: ObjectRef) -> concurrent.futures.Future[Any]:
+    import concurrent.futures
+
+    global _future_thread
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    if _future_thread is None:
+        _future_thread = _FutureThread()
+    _future_thread.add(self, future)
+    return future
+
+
+def _reduce(self: ObjectRef) -> Any:
+    from polyray.exceptions import OufOfBandObjectRefSerializationException
+
+    raise OufOfBandObjectRefSerializationException(
+        f"[out of band] {self.hex()} was pickled outside of the runtime, which cannot count it. "
+        "Pass refs as arguments, results or inside put values."
+    )
+
+
+def _from_binary(cls: type, object_id: bytes) -> ObjectRef:
+    return runtime.current().client.ref_of(object_id)
+
+
+def _from_hex(cls: type, text: str) -> ObjectRef:
+    return runtime.current().client.ref_of(bytes.fromhex(text))
+
+
+def _task_id(self: ObjectRef) -> str:
+    return self.hex()
+
+
+def _job_id(self: ObjectRef) -> int:
+    return runtime.current().job
+
+
+def _as_future(self: ObjectRef, _internal: bool = False) -> Any:
+    import asyncio
+
+    return asyncio.ensure_future(get_async(self))
+
+
+def _equip() -> None:
+    import types
+
+    cls: Any = ObjectRef
+    cls.__await__ = _await
+    cls.__reduce__ = _reduce
+    cls.__class_getitem__ = classmethod(types.GenericAlias)
+    cls.__module__ = "polyray"
+    cls.future = _future
+    cls.as_future = _as_future
+    cls.task_id = _task_id
+    cls.job_id = _job_id
+    cls.from_binary = classmethod(_from_binary)
+    cls.from_hex = classmethod(_from_hex)
+
+
+_equip()
+
+
+def _forget_loops() -> None:
+    global _future_thread
+    _loops.clear()
+    _future_thread = None
+
+
+def free(object_refs: Any, local_only: bool = False) -> None:
+    """Accepted for Ray's programs: memory comes back when the last ref is dropped."""
+
+
+__all__ = ["ObjectLostError", "ObjectRef", "free", "get", "get_async", "put", "until_ready", "wait"]
+
+import os  # noqa: E402 - after the definitions that it registers
+
+os.register_at_fork(after_in_child=_forget_loops)

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This process's connection to a runtime: the slot that the whole package reads, encoding context, requests, values.
+
+A driver fills the slot by init(), a worker when it starts; a forked child attaches again, as an endpoint of its own,
+when it is first used. Imports nothing heavy. Invariants: (1) one runtime a process; (2) after detach nothing is
+submitted; (3) requests to the node service are MessagePack maps (docs/design/0001-core.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgpack
+
+from polyray import _native
+from polyray._native import ObjectRef
+from polyray.exceptions import GetTimeoutError, _BY_NAME, error_of_code, make_error
+from polyray.serialize import Encoded, decode, encode, encode_args
+
+DRIVER = 3
+WORKER = 4
+CLIENT = 5
+KEEP = 1 << 13
+COPY_BYTES = 64 * 1024
+_PUT_WAIT_MS = 60_000
+_REQUEST_MS = 60_000
+_ERROR = 1
+
+
+@dataclass(frozen=True)
+class KeyBase:
+    """What the workers that this process asks for have in common (the worker key of 0001-core.md)."""
+
+    job: int
+    cwd: str
+    sys_path: Sequence[str]
+    python: str
+    namespace: str
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    exec_argv: Sequence[str] = ()
+
+    def text(self, language: str, env_vars: Mapping[str, str] | None = None, exec_argv: Sequence[str] = ()) -> str:
+        """The key's JSON. Equal needs give equal text."""
+        merged = {**self.env_vars, **(env_vars or {})}
+        key = {
+            "language": language,
+            "job": self.job,
+            "cwd": self.cwd,
+            "envVars": dict(sorted(merged.items())),
+            "execArgv": [*self.exec_argv, *exec_argv],
+            "sysPath": list(self.sys_path),
+            "python": self.python,
+            "namespace": self.namespace,
+        }
+        return json.dumps(key, separators=(",", ":"), ensure_ascii=False)
+
+
+def key_base_of(text: str) -> KeyBase:
+    """The base that a worker takes over from the key it was started for."""
+    key = json.loads(text)
+    return KeyBase(
+        job=int(key.get("job", 0)),
+        cwd=key.get("cwd") or os.getcwd(),
+        sys_path=tuple(key.get("sysPath", ())),
+        python=key.get("python", ""),
+        namespace=key.get("namespace", ""),
+        env_vars=dict(key.get("envVars", {})),
+        exec_argv=tuple(key.get("execArgv", ())),
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a runtime is."""
+
+    address: str
+    socket_name: str
+    token: str
+    session_dir: str
+    session_id: str
+    node_id: str
+    namespace: str
+
+
+class Runtime:
+    """One attached endpoint. It is also the context by which the value model knows refs and handles."""
+
+    def __init__(self, client: Any, place: Place, key_base: KeyBase, is_worker: bool = False) -> None:
+        self.client = client
+        self.place = place
+        self.key_base = key_base
+        self.is_worker = is_worker
+        self.job: int = key_base.job
+        self.embedded: Any = None  # the process that this driver started, if any
+        self.registered: dict[Any, Any] = {}
+
+    # -- context of the value model
+
+    def ref_id_of(self, value: object) -> bytes | None:
+        """The id of an ObjectRef."""
+        return value.binary() if type(value) is ObjectRef else None
+
+    def handle_of(self, value: object) -> tuple[bytes | None, Any] | None:
+        """The wire form of an actor handle."""
+        form = getattr(type(value), "__polyray_handle__", None)
+        return None if form is None else form(value)
+
+    def make_ref(self, object_id: bytes) -> ObjectRef:
+        """A counted ref to an object of a received value."""
+        return self.client.ref_of(object_id)
+
+    def make_handle(self, meta: Any, ref: bytes | None) -> Any:
+        """A handle of a received value."""
+        from polyray.actor import ActorHandle
+
+        return ActorHandle(self.client.ref_of(ref) if ref is not None else None, meta)
+
+    def arg_value(self, object_id: bytes) -> Any:
+        """The value of a top-level ref argument, which is sealed."""
+        return self.value_of(self.client.read_id(object_id))
+
+    # -- values
+
+    def value_of(self, data: Any) -> Any:
+        """The value of an envelope; raises the error of an error envelope."""
+        if type(data) is not bytes:
+            data = memoryview(data)
+        value = decode(data, self)
+        if data[1] & _ERROR:
+            raise value
+        return value
+
+    def get(self, ref: ObjectRef, timeout_ms: int = -1) -> Any:
+        """The value of one ref."""
+        data = self.client.fetch(ref, timeout_ms, runs_task.get() is not None)
+        if data is None:
+            raise timed_out(ref)
+        return self.value_of(data)
+
+    def put(self, value: Any, flags: int = 0, name: str = "value") -> ObjectRef:
+        """Put a value."""
+        return self.put_encoded(encode(value, self, name), flags)
+
+    def put_encoded(self, encoded: Encoded, flags: int = 0) -> ObjectRef:
+        """Put an envelope; a big one is written straight into the store."""
+        if encoded.size <= COPY_BYTES:
+            return self.client.put(encoded.to_bytes(), flags)
+        buffer = self.client.put_begin(encoded.size, _PUT_WAIT_MS)
+        with memoryview(buffer) as view:
+            encoded.write_into(view)
+        return self.client.put_seal(buffer, flags)
+
+    def encode_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bytes:
+        """The envelope of a call's arguments."""
+        return encode_args(args, kwargs, self).to_bytes()
+
+    # -- the node service
+
+    def request(self, method: str, **fields: Any) -> dict[str, Any]:
+        """Ask the node service; raises the typed error of its answer."""
+        payload = msgpack.packb({"m": method, **fields}, use_bin_type=True)
+        answer = msgpack.unpackb(self.client.request(payload, _REQUEST_MS), raw=False, strict_map_key=False)
+        if answer.get("ok"):
+            return answer
+        code = answer.get("code")
+        raise error_of_code(code if code in _BY_NAME else "SYSTEM", str(answer.get("message", "")))
+
+    def namespace(self) -> str:
+        """The namespace of this job."""
+        return self.key_base.namespace
+
+
+class _NoTask:
+    """Stands in for a context variable until a worker needs one."""
+
+    def get(self) -> Any:
+        return None
+
+
+# What runs here now: filled by the worker with a context variable, so that drivers do not import contextvars' users.
+runs_task: Any = _NoTask()
+
+_current: Runtime | None = None
+_forked: Runtime | None = None
+_starter: Callable[[], Any] | None = None
+
+
+def timed_out(ref: ObjectRef) -> GetTimeoutError:
+    """The error of a get that took too long."""
+    error = make_error("GET_TIMEOUT", f"{ref.hex()} was not ready in time. Wait longer, or see what its task waits for.")
+    assert isinstance(error, GetTimeoutError)
+    return error
+
+
+def peek() -> Runtime | None:
+    """The runtime of this process if there is one now."""
+    if _current is not None and _current.client.is_attached:
+        return _current
+    return None
+
+
+def is_attached() -> bool:
+    """True when this process is attached (or, in a forked child, would attach on use)."""
+    return peek() is not None or _forked is not None
+
+
+def current() -> Runtime:
+    """The runtime of this process. Attaches again in a forked child; else calls init() with its defaults."""
+    global _current
+    if _current is not None:
+        return _current
+    if _forked is not None:
+        _attach_child()
+    elif _starter is not None:
+        _starter()
+    if _current is None:
+        raise make_error("NOT_INITIALIZED", "this process is not attached to a runtime. Call polyray.init()")
+    return _current
+
+
+def set_current(runtime: Runtime | None) -> None:
+    """Fill or clear the slot."""
+    global _current, _forked
+    _current = runtime
+    _forked = None
+
+
+def set_starter(start: Callable[[], Any]) -> None:
+    """What current() calls when there is no runtime."""
+    global _starter
+    _starter = start
+
+
+def _attach_child() -> None:
+    parent = _forked
+    assert parent is not None
+    place = parent.place
+    client = _native.attach(place.socket_name, place.token, CLIENT, 0, parent.job, False)
+    set_current(Runtime(client, place, replace(parent.key_base, job=parent.job)))
+
+
+def _after_fork() -> None:
+    global _current, _forked, runs_task
+    if _current is None:
+        return
+    if _current.embedded is not None:
+        _current.embedded.forget()
+    _forked, _current = _current, None
+    runs_task = _NoTask()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main program of a Python worker: attach, start the control thread, serve calls until the end.
+
+Runs in a child of the zygote. The variables that make this process a worker are taken out of the environment at once,
+so that a process below it (a Spark executor, a subprocess) joins as a driver and never takes itself for this worker.
+SIGTERM lets the running call finish; SIGINT interrupts it when it was cancelled; SIGUSR1 prints all stacks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from polyray import _native, output, runtime
+from polyray.exceptions import LocalRayletDiedError, NotInitializedError
+from polyray.executor import Executor
+from polyray.runtime import WORKER, Place, Runtime, key_base_of
+
+_OWN = ("POLYRAY_SOCKET", "POLYRAY_TOKEN", "POLYRAY_STARTUP_TOKEN", "POLYRAY_JOB_CONFIG")
+
+
+def main() -> int:
+    """Serve calls; gives the exit code."""
+    env = {name: os.environ.pop(name, "") for name in _OWN}
+    startup = int(env["POLYRAY_STARTUP_TOKEN"])
+    place = Place(
+        address=os.environ.get("POLYRAY_ADDRESS", ""),
+        socket_name=env["POLYRAY_SOCKET"],
+        token=env["POLYRAY_TOKEN"],
+        session_dir=os.environ.get("POLYRAY_SESSION_DIR", ""),
+        session_id=os.environ.get("POLYRAY_SESSION_ID", ""),
+        node_id=os.environ.get("POLYRAY_NODE_ID", ""),
+        namespace=os.environ.get("POLYRAY_NAMESPACE", ""),
+    )
+    client = _native.attach(place.socket_name, place.token, WORKER, startup, 0, False)
+    client.start_control_thread(place.socket_name, place.token, startup)
+    rt = Runtime(client, place, key_base_of(env["POLYRAY_JOB_CONFIG"] or "{}"), is_worker=True)
+    if rt.job == 0:
+        rt.job = client.job
+    runtime.set_current(rt)
+    output.install()
+    executor = Executor(rt)
+    _install_signals(executor, client)
+    client.worker_ready()
+    try:
+        executor.serve()
+        client.worker_exit()
+    except (LocalRayletDiedError, NotInitializedError):
+        return 0  # the runtime has ended
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    client.detach()
+    return 0
+
+
+def _install_signals(executor: Executor, client: Any) -> None:
+    import faulthandler
+
+    def interrupt(number: int, frame: Any) -> None:
+        task = executor.main_task
+        if task is not None and client.is_cancelled(task):
+            raise KeyboardInterrupt("the task was cancelled")
+
+    def terminate(number: int, frame: Any) -> None:
+        executor.leave()
+        if executor.main_task is None:
+            raise SystemExit(0)
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+    faulthandler.register(signal.SIGUSR1, all_threads=True, file=sys.__stderr__)
