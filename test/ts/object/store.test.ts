@@ -3,6 +3,8 @@
 // Method: a real node and a store in this process; the store's own counters and the kernel's list of mappings are the witnesses.
 
 import { readFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import t from "tap";
 import { loadNative } from "../../../ts/native/load.ts";
 import { ObjectRef, refScope } from "../../../ts/object/ref.ts";
@@ -33,10 +35,8 @@ function mappingOf(address: number): string {
 }
 
 const used = () => native.rayletStats().storeUsedBytes;
-const collect = () => {
-  if (globalThis.gc === undefined) throw new Error("run with --expose-gc");
-  globalThis.gc();
-};
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
 
 t.test("plain values come back equal, from every size class", (t) =>
   withStore(async (store) => {

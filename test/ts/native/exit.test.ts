@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a process that embeds a node ends however it wants, with its own exit code, and leaves nothing.
+// Method: fixtures/exits.ts ends in one of many ways; its socket and session folder are looked for afterwards.
+
+import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import { forkFixture, until } from "./harness.ts";
+
+const ways: Record<string, number | "SIGKILL" | "SIGTERM"> = {
+  detach: 0,
+  return: 0,
+  pendingGet: 13, // a top-level await on something that can never come, with the loop not held
+  exit: 7,
+  exitInSink: 5,
+  throws: 1,
+  thread: 0,
+  SIGTERM: "SIGTERM",
+  SIGKILL: "SIGKILL",
+};
+
+for (const [way, expected] of Object.entries(ways)) {
+  t.test(`ends by ${way}`, async (t) => {
+    const sessionDir = mkdtempSync(join(tmpdir(), "polyray-exit-"));
+    const child = forkFixture("exits.ts", [way, sessionDir]);
+    const told = once(child, "message");
+    const ended = once(child, "exit");
+    const [socketName] = (await told) as [string];
+    if (expected === "SIGTERM" || expected === "SIGKILL") child.kill(expected);
+    const [code, signal] = (await ended) as [number | null, string | null];
+    t.equal(code ?? signal, expected);
+    // The guardian ends after its runtime.
+    await until(() => !existsSync(sessionDir) && !readFileSync("/proc/net/unix", "utf8").includes(socketName));
+    t.pass("folder and socket are gone");
+  });
+}
