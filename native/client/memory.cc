@@ -50,11 +50,12 @@ void ClientCore::free_bytes(uint64_t offset, uint64_t capacity) {
 Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms) {
   const uint32_t request = ++next_request_;
   to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
-  flush();
   const uint64_t deadline_ms = os::now_ms() + wait_ms + kGrantGraceMs;
   size_t seen = inbox_.size();
   const size_t before = seen;
   for (;;) {
+    flush_overflow();  // the request may stand behind other records
+    flush();
     drain();
     for (; seen < inbox_.size(); ++seen) {
       RingSlot& slot = inbox_[seen].slot;

@@ -270,12 +270,12 @@ class TestWorker {
     if (verb == "flooded") {
       for (auto& [handle, ids] : floods_) {
         wait_all(*client_, ids, [this](Event& event) { handle_other(event); });
-        std::string last;
+        int most = 0;
         for (const ObjectId& id : ids) {
-          last = read_text(*client_, id);
+          most = std::max(most, std::stoi(read_text(*client_, id)));
           client_->release_ref(id);
         }
-        static_cast<void>(client_->return_small(handle, 0, value_of(last), {}, false));
+        static_cast<void>(client_->return_small(handle, 0, value_of(std::to_string(most)), {}, false));
         client_->reply(handle, ReplyStatus::kOk);
       }
       floods_.clear();
