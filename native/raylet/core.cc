@@ -262,6 +262,8 @@ void RayletCore::job_ended(uint32_t job) {
     else
       leases_.worker_gone(token, "the job has ended");
   }
+  leases_.end_job(job);
+  leases_changed_ = true;
   frees_.end_job(job);
 }
 

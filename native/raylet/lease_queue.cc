@@ -154,19 +154,28 @@ void LeaseQueue::start_failed(uint64_t token, const std::string& json) {
   fail_pool(pool, StatusCode::kOk, json);
 }
 
+void LeaseQueue::fail(Request& request, StatusCode code, const std::string& message) {
+  request.backlog = 0;
+  LeaseEffect effect;
+  effect.kind = LeaseEffect::Kind::kFail;
+  effect.client = request.id.first;
+  effect.request = request.id.second;
+  effect.spec = request.spec;
+  effect.code = code;
+  effect.message = message;
+  pending_.push_back(std::move(effect));
+}
+
 void LeaseQueue::fail_pool(const PoolKey& pool, StatusCode code, const std::string& message) {
-  for (auto& [id, request] : requests_) {
-    if (request.backlog == 0 || request.spec->pool != pool) continue;
-    request.backlog = 0;
-    LeaseEffect effect;
-    effect.kind = LeaseEffect::Kind::kFail;
-    effect.client = id.first;
-    effect.request = id.second;
-    effect.spec = request.spec;
-    effect.code = code;
-    effect.message = message;
-    pending_.push_back(std::move(effect));
-  }
+  for (auto& [id, request] : requests_)
+    if (request.backlog > 0 && request.spec->pool == pool) fail(request, code, message);
+}
+
+void LeaseQueue::end_job(uint32_t job) {
+  for (auto& [id, request] : requests_)
+    if (request.backlog > 0 && request.spec->pool.job == job) fail(request, StatusCode::kOwnerDied, "the job has ended");
+  std::erase_if(requests_, [job](const auto& item) { return item.second.spec->pool.job == job; });
+  std::erase_if(failed_starts_, [job](const auto& item) { return item.first.job == job; });
 }
 
 void LeaseQueue::client_gone(uint32_t client, const std::set<uint32_t>& busy_workers, uint64_t now_ms) {

@@ -76,6 +76,8 @@ class LeaseQueue {
   void worker_gone(uint64_t token, const std::string& message);
   // The node service could not start it: fails every request that waits for its pool, with its JSON {code,message}.
   void start_failed(uint64_t token, const std::string& json);
+  // Fails what waits for workers of this job.
+  void end_job(uint32_t job);
   // Leases whose worker still runs a call of the dead client stay until finish_adopted(worker).
   void client_gone(uint32_t client, const std::set<uint32_t>& busy_workers, uint64_t now_ms);
   void finish_adopted(uint32_t worker, uint64_t now_ms);
@@ -128,6 +130,7 @@ class LeaseQueue {
   void start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects);
   void set_yields(const std::vector<Request*>& waiting);
   void fail_pool(const PoolKey& pool, StatusCode code, const std::string& message);
+  void fail(Request& request, StatusCode code, const std::string& message);
 
   NodeResources resources_;
   WorkerTable& workers_;

@@ -82,6 +82,11 @@ void RayletCore::lease_request(Peer& from, const RingSlot& slot) {
     peers_.send_text(from, answer, json_error(StatusCode::kBadRecord, "the lease request is misshapen"));
     return;
   }
+  if (spec->pool.job != 0 && !peers_.job_alive(spec->pool.job)) {
+    const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
+    peers_.send_text(from, answer, json_error(StatusCode::kOwnerDied, "the job has ended"));
+    return;
+  }
   leases_.request(from.endpoint, slot.a, std::move(*spec), static_cast<uint32_t>(slot.d));
   leases_changed_ = true;
 }

@@ -283,6 +283,20 @@ TEST(LeaseQueue, ALeaseReturnOfAStrangerChangesNothing) {
   EXPECT_EQ(node.queue.validate(), "");
 }
 
+TEST(LeaseQueue, AnEndedJobWaitsForNothing) {
+  Node node(1);
+  node.queue.request(1, 1, Node::spec(7, 10000, 1), 3);
+  ASSERT_EQ(node.grants().size(), 1u);
+  node.queue.request(2, 1, Node::spec(8, 10000, 2), 1);
+  node.queue.end_job(1);
+  const auto effects = node.run();
+  ASSERT_EQ(effects.size(), 1u);
+  EXPECT_EQ(effects[0].kind, Kind::kFail);
+  EXPECT_EQ(effects[0].client, 1u);
+  EXPECT_FALSE(node.queue.set_backlog(1, 1, 5));
+  EXPECT_EQ(node.queue.waiting(), 1u) << "the other job still waits";
+}
+
 // --- simulation ----------------------------------------------------------------------------------------------------
 
 class LeaseSimulation : public ::testing::TestWithParam<uint32_t> {};
