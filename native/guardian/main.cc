@@ -25,6 +25,7 @@ namespace {
 
 constexpr size_t kMaxGroups = 8192;
 constexpr size_t kMaxKept = 8;
+constexpr long kMaxPid = 4194304;  // PID_MAX_LIMIT of Linux: nothing above it may become a pid by a cast
 constexpr int kMaxPasses = 200;
 constexpr size_t kLineBytes = PATH_MAX + 16;
 
@@ -62,7 +63,7 @@ void take_line() {
   line_size = 0;
   if (line[0] == '+' || line[0] == '-') {
     const long group = ::strtol(line + 1, nullptr, 10);
-    if (group <= 1 || group == ::getpgrp()) return;
+    if (group <= 1 || group > kMaxPid || group == ::getpgrp()) return;
     removes_group(static_cast<pid_t>(group));
     if (line[0] == '+' && group_count < kMaxGroups) groups[group_count++] = static_cast<pid_t>(group);
   } else if (::strncmp(line, "keep ", 5) == 0 && kept_count < kMaxKept &&
