@@ -66,7 +66,7 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     resources: Object.fromEntries(Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000])),
     labels: node.labels,
   };
-  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), { workerData: config, execArgv: [], stdout: false });
+  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), { workerData: config, execArgv: [], trackUnmanagedFds: false });
   const runtime: EmbeddedRuntime = {
     ...session,
     address: config.address,
