@@ -62,6 +62,7 @@ const Entry kEntries[] = {
     {"callPeer", call_peer},
     {"streamConsumed", stream_consumed},
     {"serviceRequest", service_request},
+    {"serviceCall", service_call},
     {"serviceReply", service_reply},
     {"servicePush", service_push},
     {"requestDedicated", request_dedicated},

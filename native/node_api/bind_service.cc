@@ -23,6 +23,17 @@ napi_value service_request(napi_env env, napi_callback_info info) {
   return client == nullptr ? nullptr : make_u32(env, client->service_request(payload));
 }
 
+napi_value service_call(napi_env env, napi_callback_info info) {
+  Arguments<2> a(env, info);
+  const auto payload = a.bytes(0);
+  const double timeout_ms = a.f64(1);
+  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
+  if (client == nullptr) return nullptr;
+  std::vector<uint8_t> answer;
+  if (!a.self().service_call(payload, timeout_ms, answer)) return make_null(env);
+  return copy_bytes(env, answer.data(), answer.size());
+}
+
 napi_value service_reply(napi_env env, napi_callback_info info) {
   Arguments<4> a(env, info);
   const uint64_t peer = peer_of(a, 0);

@@ -91,6 +91,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // --- pump (pump.cc)
   size_t drain();
+  // The answer of a service request made now, blocking at most timeout_ms. False: it did not come.
+  bool service_call(std::span<const uint8_t> payload, double timeout_ms, std::vector<uint8_t>& answer);
   uint32_t wait_sync(std::span<const uint32_t> handles, uint32_t needed, double timeout_ms, bool& failed);
   void wake_later() { uv_async_send(async_); }
 
@@ -139,7 +141,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   bool encode_call(Event& event, napi_value& extras, uint32_t& extra_count);
   bool encode_value(uint32_t* record, const ObjectId& id);
   uint32_t* begin_record(const Event& event, size_t bytes);
-  void add_extra(uint32_t* record, std::span<const uint8_t> payload, napi_value& extras, uint32_t& extra_count);
+  void add_extra(uint32_t* record, std::span<const uint8_t> payload, const ObjectId& object, napi_value& extras, uint32_t& extra_count);
   void deliver(napi_value extras);
   void close_handles();
   static void on_doorbell(uv_poll_t* poll, int status, int events);

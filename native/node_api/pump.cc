@@ -53,9 +53,19 @@ uint32_t* Environment::begin_record(const Event& event, size_t bytes) {
   return record;
 }
 
-void Environment::add_extra(uint32_t* record, std::span<const uint8_t> payload, napi_value& extras, uint32_t& extra_count) {
+// `object`: what the payload is the envelope of (nil: of nothing). Big ones are viewed in place, with a pin of their own.
+void Environment::add_extra(uint32_t* record, std::span<const uint8_t> payload, const ObjectId& object, napi_value& extras,
+                            uint32_t& extra_count) {
   if (extras == nullptr) napi_create_array(env_, &extras);
-  napi_value bytes = copy_bytes(env_, payload.data(), payload.size());
+  napi_value bytes = nullptr;
+  if (object.unique != 0 && payload.size() >= kZeroCopyBytes) {
+    auto pinned = client_->pin(object);
+    if (pinned.is_ok()) {
+      bytes = map_view(object, pinned.value());
+      if (bytes == nullptr && pinned.value().pinned) client_->unpin(object);
+    }
+  }
+  if (bytes == nullptr) bytes = copy_bytes(env_, payload.data(), payload.size());
   napi_set_element(env_, extras, extra_count, bytes);
   record[kExtra] = ++extra_count;
 }
@@ -108,7 +118,7 @@ bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_
   if (!call.method.empty()) std::memcpy(tail, call.method.data(), call.method.size());
   record[kPayloadBytes] = static_cast<uint32_t>(call.envelope.size());
   if (!inline_payload) {
-    add_extra(record, call.envelope, extras, extra_count);
+    add_extra(record, call.envelope, call.args, extras, extra_count);
   } else if (!call.envelope.empty()) {
     std::memcpy(tail + method, call.envelope.data(), call.envelope.size());
   }
@@ -143,12 +153,13 @@ bool Environment::encode(Event& event, napi_value& extras, uint32_t& extra_count
   record[kPayloadBytes] = static_cast<uint32_t>(event.payload.size());
   if (event.kind == EventKind::kStreamItem) record[kHandle2] = adopt(event.id2);
   if (event.kind == EventKind::kCancel || event.kind == EventKind::kStreamCredit) {
+    record[kB0] = record[kB1] = 0;
     calls.each([&](uint32_t number, OpenCall& call) {
       if (call.task == event.id) record[kB0] = number;
     });
   }
   if (!inline_payload) {
-    add_extra(record, event.payload, extras, extra_count);
+    add_extra(record, event.payload, ObjectId{}, extras, extra_count);
   } else if (!event.payload.empty()) {
     std::memcpy(record + kPayload, event.payload.data(), event.payload.size());
   }
@@ -267,6 +278,36 @@ uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t need
   // Back to the event loop's bell (invariant 3).
   if (!deferred_.empty() || !client->arm(kArmedEventFd)) wake_later();
   return settled;
+}
+
+bool Environment::service_call(std::span<const uint8_t> payload, double timeout_ms, std::vector<uint8_t>& answer) {
+  const std::shared_ptr<Client> client = client_;
+  const uint32_t request = client->service_request(payload);
+  client->flush();
+  const auto start = std::chrono::steady_clock::now();
+  bool found = false;
+  std::vector<Event> events;
+  while (!found) {
+    events.clear();
+    client->poll(events, kBatchEvents);
+    for (Event& event : events) {
+      if (!found && event.kind == EventKind::kServiceAnswer && event.a == request) {
+        answer = std::move(event.payload);
+        found = true;
+      } else {
+        deferred_.push_back(std::move(event));
+      }
+    }
+    if (found || client->is_detached()) break;
+    if (!events.empty()) continue;
+    const std::chrono::duration<double, std::milli> passed = std::chrono::steady_clock::now() - start;
+    const double left_ms = timeout_ms - passed.count();
+    if (left_ms <= 0) break;
+    if (client->arm(kArmedFutex)) client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
+  }
+  // Back to the event loop's bell (invariant 3).
+  if (!deferred_.empty() || !client->arm(kArmedEventFd)) wake_later();
+  return found;
 }
 
 void Environment::on_doorbell(uv_poll_t* poll, int, int) {

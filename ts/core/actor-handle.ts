@@ -8,9 +8,12 @@
 import { makeError } from "../base/errors.ts";
 import { ObjectRef } from "../object/ref.ts";
 import type { HandleForm } from "../object/values.ts";
-import { ActorPhase } from "../native/binding.ts";
+import { ActorPhase, CallFlag } from "../native/binding.ts";
 import { type CallSettings, defaultCall, submitActorCall } from "./call.ts";
 import type { Connection } from "./connection.ts";
+import { checkCallOptions } from "./options.ts";
+import { openStream } from "./streams.ts";
+import type { TaskOptions } from "./types.ts";
 
 /** What a handle carries besides the lifetime object. */
 export interface HandleMeta {
@@ -26,6 +29,7 @@ export interface HandleMeta {
 /** What a class says of one method. */
 export interface MethodDefaults {
   readonly numReturns?: number;
+  readonly maxTaskRetries?: number;
   readonly stream?: boolean;
 }
 
@@ -69,24 +73,20 @@ export class ActorMethod {
 
   remote(...args: unknown[]): unknown {
     const refs = this.#core.call(this.#name, args, this.#settings);
-    return wrapResult === null ? refs : wrapResult(this.#core.connection, refs, this.#settings);
+    return this.#settings.flags === 0 ? refs : openStream(this.#core.connection, refs as ObjectRef);
   }
 
-  options(options: Readonly<Record<string, unknown>>): ActorMethod {
-    return new ActorMethod(this.#core, this.#name, methodSettings === null ? this.#settings : methodSettings(options, this.#settings));
+  options(options: TaskOptions): ActorMethod {
+    const base = this.#settings;
+    checkCallOptions(options, `method ${this.#core.meta.className}.${this.#name}`);
+    return new ActorMethod(this.#core, this.#name, {
+      numReturns: options.numReturns ?? base.numReturns,
+      flags: base.flags,
+      maxRetries: options.maxTaskRetries ?? base.maxRetries,
+      timeoutMs: options.timeoutMs ?? base.timeoutMs,
+      signal: options.signal ?? base.signal,
+    });
   }
-}
-
-/** Set by the api: options checks, and streams out of refs. */
-let methodSettings: ((options: Readonly<Record<string, unknown>>, base: CallSettings) => CallSettings) | null = null;
-let wrapResult: ((connection: Connection, refs: ObjectRef | ObjectRef[], settings: CallSettings) => unknown) | null = null;
-
-export function onMethodOptions(run: NonNullable<typeof methodSettings>): void {
-  methodSettings = run;
-}
-
-export function onMethodResult(run: NonNullable<typeof wrapResult>): void {
-  wrapResult = run;
 }
 
 const cores = new WeakMap<object, ActorCore>();
@@ -94,11 +94,15 @@ const cores = new WeakMap<object, ActorCore>();
 /** Names that the language itself asks of any object: never a remote method. */
 const languageNames = new Set(["then", "toJSON", "constructor", "prototype", "$$typeof", "nodeType", "asymmetricMatch"]);
 
-/** Streaming needs CallFlag.streaming (1). */
 function settingsOf(meta: HandleMeta, name: string): CallSettings {
   const own = meta.methodOptions?.[name];
   if (own === undefined) return defaultCall;
-  return { ...defaultCall, numReturns: own.numReturns ?? 1, flags: own.stream === true ? 1 : 0 };
+  return {
+    ...defaultCall,
+    numReturns: own.numReturns ?? 1,
+    maxRetries: own.maxTaskRetries ?? defaultCall.maxRetries,
+    flags: own.stream === true ? CallFlag.streaming : 0,
+  };
 }
 
 /** A handle over a lifetime object (whose count the ref owns). */

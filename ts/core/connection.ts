@@ -26,6 +26,8 @@ export const Topic = { actorState: 1, lines: 2, warning: 3 } as const;
 /** Whoever runs calls in this process (ts/worker). */
 export interface Executor {
   onEvent(reader: EventReader): void;
+  /** The running task waits for objects (1) or goes on (-1). */
+  blocked(change: 1 | -1): void;
 }
 
 /** A stream that wants its records (api). */
@@ -50,6 +52,14 @@ export interface Place {
 
 const smallArgsBytes = 16 * 1024;
 const putWaitMs = 2000;
+const serviceCallMs = 30_000;
+
+/** The fields of an answer. Throws the service's typed error. */
+function answerOf(bytes: Uint8Array): Record<string, unknown> {
+  const answer = unpack(bytes) as Record<string, unknown>;
+  if (answer.ok === true) return answer;
+  throw errorOfCode(answer.code as ErrorCode, String(answer.message));
+}
 
 export class Connection {
   readonly store: ObjectStore;
@@ -106,6 +116,14 @@ export class Connection {
     });
   }
 
+  /** As `request`, blocking the thread until the answer is there: for what must be known before a call returns. */
+  requestNow(method: string, fields: Record<string, unknown> = {}): Record<string, unknown> {
+    const payload = pack({ m: method, ...fields }, { ignoreUndefined: true });
+    const bytes = this.native.serviceCall(payload, serviceCallMs);
+    if (bytes === null) throw makeError("GET_TIMEOUT", `the control service did not answer ${method} within ${serviceCallMs} ms`);
+    return answerOf(bytes);
+  }
+
   /** Makes sure that calls to an actor will learn where it is. */
   watch(actor: ObjectRef<unknown>): void {
     const id = actor.id;
@@ -117,16 +135,30 @@ export class Connection {
     );
   }
 
-  /** Creates an actor at the control service. `args`: staged envelope bytes. */
+  /** Creates an actor at the control service. `args`: the envelope of its constructor's arguments. */
   async createActor(actor: ObjectRef<unknown>, fields: Record<string, unknown>, args: Uint8Array): Promise<Record<string, unknown>> {
-    if (args.length <= smallArgsBytes) return this.request("actor.create", { ...fields, actor: idToBytes(actor.id), args });
-    const handle = this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs);
-    const stored = this.store.refOf(handle);
+    const { given, stored } = this.#actorArgs(args);
     try {
-      return await this.request("actor.create", { ...fields, actor: idToBytes(actor.id), args: idToBytes(stored.id), argsInStore: true });
+      return await this.request("actor.create", { ...fields, actor: idToBytes(actor.id), ...given });
     } finally {
-      stored[Symbol.dispose]();
+      stored?.[Symbol.dispose]();
     }
+  }
+
+  /** As createActor, blocking: throws ActorAlreadyExistsError. */
+  createActorNow(actor: ObjectRef<unknown>, fields: Record<string, unknown>, args: Uint8Array): Record<string, unknown> {
+    const { given, stored } = this.#actorArgs(args);
+    try {
+      return this.requestNow("actor.create", { ...fields, actor: idToBytes(actor.id), ...given });
+    } finally {
+      stored?.[Symbol.dispose]();
+    }
+  }
+
+  #actorArgs(args: Uint8Array): { given: Record<string, unknown>; stored: ObjectRef | null } {
+    if (args.length <= smallArgsBytes) return { given: { args }, stored: null };
+    const stored = this.store.refOf(this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs));
+    return { given: { args: idToBytes(stored.id), argsInStore: true }, stored };
   }
 
   #importHandle(meta: unknown, ref: string | null): unknown {
@@ -174,9 +206,11 @@ export class Connection {
     if (waiter === undefined) return;
     this.#requests.delete(request);
     this.store.unhold();
-    const answer = unpack(payload.slice()) as Record<string, unknown>;
-    if (answer.ok === true) waiter.resolve(answer);
-    else waiter.reject(errorOfCode(answer.code as ErrorCode, String(answer.message)));
+    try {
+      waiter.resolve(answerOf(payload.slice()));
+    } catch (error) {
+      waiter.reject(error as Error);
+    }
   }
 
   #actorState(state: Record<string, unknown>): void {

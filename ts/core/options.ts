@@ -44,6 +44,18 @@ const taskChecks: Readonly<Record<string, Check>> = {
   retryErrors: retry,
   signal,
   timeoutMs: finite,
+  stream: (v) => (isRecord(v) && (v.highWaterMark === undefined || whole(0)(v.highWaterMark) === null) ? null : "an object such as { highWaterMark: 16 }"),
+};
+
+/** Options of one call of an actor's method. */
+const callChecks: Readonly<Record<string, Check>> = {
+  name: text,
+  numReturns: whole(1),
+  maxTaskRetries: whole(-1),
+  retryExceptions: retry,
+  retryErrors: retry,
+  signal,
+  timeoutMs: finite,
 };
 
 const actorChecks: Readonly<Record<string, Check>> = {
@@ -87,6 +99,10 @@ export function checkTaskOptions(options: TaskOptions, where: string): void {
   checkOptions(options, taskChecks, where);
 }
 
+export function checkCallOptions(options: TaskOptions, where: string): void {
+  checkOptions(options, callChecks, where);
+}
+
 export function checkActorOptions(options: ActorOptions, where: string): void {
   checkOptions(options, actorChecks, where);
 }
@@ -121,3 +137,6 @@ export function resourceAmounts(options: SharedOptions, defaultCpus: number): Re
   }
   return found;
 }
+
+/** Checks that other option tables use. */
+export const checks = { finite, text, bool, amounts, runtimeEnv, bytes } as const;

@@ -35,8 +35,15 @@ export interface RemoteFunction<A extends unknown[], R> {
   /** Submits a call; returns at once. */
   remote(...args: Args<A>): Result<R>;
   /** The same function with other options. `numReturns` above 1 splits a returned tuple. */
-  options<O extends TaskOptions>(options: O): O extends { numReturns: number } ? RemoteTupleFunction<A, R> : RemoteFunction<A, R>;
+  options<O extends TaskOptions>(options: O): WithOptions<A, R, O>;
 }
+
+/** What a remote function becomes under options: `numReturns` above 1 splits the returned tuple. */
+export type WithOptions<A extends unknown[], R, O> = O extends { readonly numReturns: 1 }
+  ? RemoteFunction<A, R>
+  : O extends { readonly numReturns: number }
+    ? RemoteTupleFunction<A, R>
+    : RemoteFunction<A, R>;
 
 /** A remote function whose tuple result comes as one ref per element. */
 export interface RemoteTupleFunction<A extends unknown[], R> {
@@ -93,6 +100,8 @@ export interface TaskOptions extends SharedOptions {
   readonly signal?: AbortSignal;
   /** Time limit of the run, in milliseconds: TaskTimeoutError. */
   readonly timeoutMs?: number;
+  /** Generators: how many items may wait before `yield` waits. Default 16; 0 is no limit. */
+  readonly stream?: { readonly highWaterMark?: number };
   /** Method calls only: how often a call is sent again over restarts of the actor. */
   readonly maxTaskRetries?: number;
 }
@@ -111,6 +120,14 @@ export interface ActorOptions extends SharedOptions {
   readonly maxConcurrency?: number;
   /** Calls that may wait; more throw PendingCallsLimitError. Default -1: no limit. */
   readonly maxPendingCalls?: number;
+}
+
+/** What a method may ask for itself (`@method({...})`). */
+export interface MethodOptions {
+  /** How many refs a call gives; the method returns a tuple of that length. */
+  readonly numReturns?: number;
+  /** How often a call is sent again over restarts of the actor. */
+  readonly maxTaskRetries?: number;
 }
 
 /** Options of get and wait. */

@@ -339,6 +339,8 @@ export interface NativeBinding {
 
   // --- service
   serviceRequest(payload: Uint8Array): number;
+  /** The answer to a request made now, blocking this thread; null when it did not come in time. Other events are delivered later. */
+  serviceCall(payload: Uint8Array, timeoutMs: number): Uint8Array | null;
   serviceReply(peerEndpoint: number, peerSerial: number, request: number, payload: Uint8Array): void;
   /** Both 0xffffffff: to all endpoints. */
   servicePush(peerEndpoint: number, peerSerial: number, topic: number, payload: Uint8Array): void;

@@ -10,8 +10,9 @@ import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeError, PolyrayError } from "../base/errors.ts";
 import { reviveValue } from "../core/function-values.ts";
+import { rememberSpec } from "../core/remote-codec.ts";
+import { ObjectRef } from "../object/ref.ts";
 import type { ObjectStore } from "../object/store.ts";
-import { decode } from "../object/serialize.ts";
 import { decodeTaskSpec, type TaskSpecFields } from "../wire/task-spec.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: user code of any signature
@@ -45,13 +46,35 @@ export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec
 }
 
 async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
-  const bytes = store.native.read(handle, false);
-  if (bytes === null) throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
-  const [spec, payload] = decode(bytes, store.context) as [Uint8Array, unknown];
-  const fields = decodeTaskSpec(spec);
+  store.native.retainHandle(handle);
+  const ref = store.refOf(handle);
+  const { fields, payload } = readSpec(store, ref);
   if (fields.language !== "ts") throw makeError("BROKEN_INVARIANT", `a ${fields.language} function came to a TypeScript worker`);
-  const fn = fields.form === "value" ? await revive(fields, payload) : await importExport(fields);
+  const base = (payload as { base?: unknown } | null)?.base;
+  const code = base instanceof ObjectRef ? readSpec(store, base) : { fields, payload };
+  const key = (code.payload as { key?: unknown } | null)?.key;
+  if (typeof key === "string") remember(key, ref, fields);
+  const fn = code.fields.form === "value" ? await revive(fields, code.payload) : await importExport(code.fields);
   return { fields, fn };
+}
+
+interface ReadSpec {
+  readonly fields: TaskSpecFields;
+  readonly payload: unknown;
+}
+
+function readSpec(store: ObjectStore, ref: ObjectRef): ReadSpec {
+  const found = store.peek(ref);
+  if (found === undefined) throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
+  const [spec, payload] = found.value as [Uint8Array, unknown];
+  return { fields: decodeTaskSpec(spec), payload };
+}
+
+/** A function that calls itself remotely finds its own spec. */
+function remember(key: string, ref: ObjectRef, fields: TaskSpecFields): void {
+  rememberSpec(key, fields.name, {
+    kind: "spec", ref, id: "", language: "ts", isGenerator: fields.isGenerator, methods: fields.methods.map((one) => one.name), methodOptions: {},
+  });
 }
 
 async function revive(fields: TaskSpecFields, payload: unknown): Promise<UserFunction> {

@@ -33,6 +33,7 @@ const calls: Record<string, (native: NativeBinding) => unknown> = {
   submitTask: (n) => n.submitTask(1, bytes, 8, null, 0, 1, 0, -2, 0),
   submitActorCall: (n) => n.submitActorCall(1, "m", bytes, 8, null, 0, 1, 0, -2, 0),
   serviceRequest: (n) => n.serviceRequest(bytes),
+  serviceCall: (n) => n.serviceCall(bytes, 0),
   returnSmall: (n) => n.returnSmall(1, 0, bytes, 8, null, false),
   reply: (n) => n.reply(1, 0),
   workerReady: (n) => n.workerReady(),

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the cluster has: nodes, resources, the object store.
+
+import { connection } from "../core/context.ts";
+
+/** One node. */
+export interface NodeInfo {
+  readonly nodeId: string;
+  readonly alive: boolean;
+  readonly address: string;
+  readonly hostname: string;
+  readonly resources: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly objectStore: { readonly usedBytes: number; readonly capacityBytes: number; readonly spilledBytes: number };
+}
+
+/** Counters of the object store. */
+export interface StoreStats {
+  readonly usedBytes: number;
+  readonly capacityBytes: number;
+  readonly objects: number;
+  readonly workers: number;
+  readonly idleWorkers: number;
+}
+
+async function stats(): Promise<Record<string, number>> {
+  return (await connection().request("store.stats")).stats as Record<string, number>;
+}
+
+/** The nodes of the cluster. */
+export async function nodes(): Promise<NodeInfo[]> {
+  const [answer, store] = await Promise.all([connection().request("nodes"), stats()]);
+  const objectStore = { usedBytes: store.storeUsedBytes ?? 0, capacityBytes: store.storeCapacityBytes ?? 0, spilledBytes: 0 };
+  return (answer.nodes as Omit<NodeInfo, "objectStore">[]).map((node) => ({ ...node, objectStore }));
+}
+
+/** All resources: `CPU`, `GPU`, `memory`, `object_store_memory` and custom names. */
+export async function clusterResources(): Promise<Record<string, number>> {
+  return (await connection().request("resources.total")).resources as Record<string, number>;
+}
+
+/** Resources that are free now. */
+export async function availableResources(): Promise<Record<string, number>> {
+  return (await connection().request("resources.available")).resources as Record<string, number>;
+}
+
+/** Use of this node's object store. */
+export async function storeStats(): Promise<StoreStats> {
+  const found = await stats();
+  return {
+    usedBytes: found.storeUsedBytes ?? 0,
+    capacityBytes: found.storeCapacityBytes ?? 0,
+    objects: found.objects ?? 0,
+    workers: found.workers ?? 0,
+    idleWorkers: found.idleWorkers ?? 0,
+  };
+}

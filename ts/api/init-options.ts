@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of init: what they are, and their checks. Pure. Sizes and amounts are checked again against the machine by
+// the runtime (ts/runtime/config.ts).
+
+import { InvalidOptionError } from "../base/errors.ts";
+import { checkOptions, checks, parseBytes } from "../core/options.ts";
+import type { Bytes, RuntimeEnvOptions } from "../core/types.ts";
+import type { NodeOptions } from "../runtime/config.ts";
+
+/** Options of `init`. Without an address a runtime is started inside this process. */
+export interface InitOptions {
+  /** `auto` (the newest runtime of this user here), `host:port`, `session:<id>`, or `local` (start one even if POLYRAY_ADDRESS is set). */
+  readonly address?: string;
+  /** Logical CPUs of this node. Default: those of the machine. */
+  readonly numCpus?: number;
+  readonly numGpus?: number;
+  /** Logical memory for tasks. Default: 70 % of the machine's. */
+  readonly memory?: Bytes;
+  /** Custom resources of this node by name. */
+  readonly resources?: Readonly<Record<string, number>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Size of the shared-memory object store. Default: 30 % of memory. It is a limit: memory is taken as it is used. */
+  readonly objectStoreMemory?: Bytes;
+  /** A folder on a memory file system for the store; default: anonymous memory. */
+  readonly plasmaDirectory?: string;
+  /** Named actors are found within one namespace. */
+  readonly namespace?: string;
+  /** Environment of all workers of this driver. */
+  readonly runtimeEnv?: RuntimeEnvOptions;
+  /** Workers' output appears in this terminal. Default true. */
+  readonly logToDriver?: boolean;
+  /** A second init gives the runtime that is there instead of an error. */
+  readonly ignoreReinitError?: boolean;
+  /** Accepted; the dashboard is not built yet. */
+  readonly includeDashboard?: boolean;
+}
+
+const texts = (value: unknown): string | null =>
+  typeof value === "object" && value !== null && Object.values(value).every((one) => typeof one === "string") ? null : "an object of strings";
+
+const initChecks = {
+  address: checks.text,
+  numCpus: checks.finite,
+  numGpus: checks.finite,
+  memory: checks.bytes,
+  resources: checks.amounts,
+  labels: texts,
+  objectStoreMemory: checks.bytes,
+  plasmaDirectory: checks.text,
+  namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
+  runtimeEnv: checks.runtimeEnv,
+  logToDriver: checks.bool,
+  ignoreReinitError: checks.bool,
+  includeDashboard: checks.bool,
+};
+
+/** Throws InvalidOptionError naming the option; an unknown name lists the valid ones. */
+export function checkInitOptions(options: InitOptions): void {
+  checkOptions(options, initChecks, "init");
+  if (options.includeDashboard === true) {
+    throw new InvalidOptionError("[invalid option] includeDashboard: the dashboard is not built yet. Leave it out.");
+  }
+}
+
+/** The part of the options that describes the node. */
+export function nodeOptions(options: InitOptions): NodeOptions {
+  return {
+    numCpus: options.numCpus,
+    numGpus: options.numGpus,
+    memory: options.memory === undefined ? undefined : parseBytes(options.memory),
+    resources: options.resources,
+    labels: options.labels,
+    objectStoreMemory: options.objectStoreMemory === undefined ? undefined : parseBytes(options.objectStoreMemory),
+    plasmaDirectory: options.plasmaDirectory,
+    namespace: options.namespace,
+  };
+}

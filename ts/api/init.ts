@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// init and shutdown: starts the runtime inside this process, or joins a running one, and makes it this process's own.
+//
+// Owns the current runtime of this environment. Starting is synchronous (native thread, service thread); what takes time
+// is that the service answers, which `init` awaits. Functions that need a runtime start one at their first use.
+// Invariants: (1) at most one runtime an environment; (2) a worker never starts one; (3) after shutdown nothing of it
+// keeps the process alive.
+
+import { isMainThread } from "node:worker_threads";
+import { InvalidOptionError, makeError, PolyrayError } from "../base/errors.ts";
+import { Connection } from "../core/connection.ts";
+import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
+import { driverKeyBase } from "../core/worker-key.ts";
+import { EndpointKind } from "../native/binding.ts";
+import { loadNative } from "../native/load.ts";
+import { findSession } from "../node/session.ts";
+import { type EmbeddedRuntime, startEmbedded } from "../runtime/embedded.ts";
+import { checkInitOptions, type InitOptions, nodeOptions } from "./init-options.ts";
+
+/** What `init` gives. `await using rt = await init()` shuts it down at the end of the block. */
+export interface Runtime extends AsyncDisposable {
+  /** By which other programs of this user join: `init({ address })`, `polyray.init(address=...)`. */
+  readonly address: string;
+  readonly nodeId: string;
+  readonly namespace: string;
+  /** The dashboard is not built yet. */
+  readonly dashboardUrl: string | null;
+  /** Folder of the session: logs lie in it. */
+  readonly sessionDir: string;
+}
+
+interface Place {
+  readonly socketName: string;
+  readonly token: string;
+  readonly address: string;
+  readonly nodeId: string;
+  readonly sessionDir: string;
+  readonly sessionId: string;
+  readonly namespace: string;
+}
+
+interface Current {
+  readonly connection: Connection;
+  readonly runtime: Runtime;
+  readonly embedded: EmbeddedRuntime | null;
+  /** Settles when the service knows this driver. */
+  readonly ready: Promise<void>;
+}
+
+let current: Current | null = null;
+let stopping: Promise<void> | null = null;
+
+/**
+ * Starts a runtime in this process, or joins one: `init({ address: "auto" })`.
+ * Throws InvalidOptionError, SystemError (nothing at that address; no shared memory), ObjectStoreFullError.
+ */
+export async function init(options: InitOptions = {}): Promise<Runtime> {
+  checkInitOptions(options);
+  if (connectionOrNull()?.executor != null) return workerRuntime();
+  if (stopping !== null) await stopping;
+  if (current !== null) {
+    if (options.ignoreReinitError !== true) {
+      throw makeError("INVALID_OPTION", "init() was called twice: a runtime runs in this process. Call shutdown() first, or pass ignoreReinitError: true");
+    }
+    await current.ready;
+    return current.runtime;
+  }
+  const started = start(options);
+  try {
+    await started.ready;
+  } catch (error) {
+    await shutdown().catch(() => undefined);
+    throw error;
+  }
+  return started.runtime;
+}
+
+/** Ends this process's part of the runtime: an embedded one with all its workers; one that was joined goes on. */
+export async function shutdown(): Promise<void> {
+  if (stopping !== null) return stopping;
+  const ending = current;
+  if (ending === null) return;
+  current = null;
+  setConnection(null);
+  stopping = stop(ending).finally(() => {
+    stopping = null;
+  });
+  await stopping;
+}
+
+/** True between init (or the first use) and shutdown. */
+export function isInitialized(): boolean {
+  return connectionOrNull() !== null;
+}
+
+async function stop(ending: Current): Promise<void> {
+  await ending.ready.catch(() => undefined);
+  ending.connection.close(makeError("CLOSED", "the runtime was shut down"));
+  if (ending.embedded === null) return;
+  noteSession(null);
+  await ending.embedded.stop();
+}
+
+function start(options: InitOptions): Current {
+  const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
+  if (!isMainThread && (address === undefined || address === "")) {
+    const shared = sharedSession();
+    if (shared !== null) return attach(shared, options, null);
+  }
+  if (address === undefined || address === "" || address === "local") {
+    const embedded = startEmbedded(nodeOptions(options));
+    const opened = attach(embedded, options, embedded);
+    noteSession(embedded);
+    return opened;
+  }
+  for (const name of ["numCpus", "numGpus", "resources", "labels", "objectStoreMemory", "memory"] as const) {
+    if (options[name] !== undefined) {
+      throw new InvalidOptionError(`[invalid option] ${name} belongs to the node that is started; a runtime that is joined (${address}) has its own. Leave it out.`);
+    }
+  }
+  return attach(findSession(address), options, null);
+}
+
+function attach(place: Place, options: InitOptions, embedded: EmbeddedRuntime | null): Current {
+  const namespace = options.namespace ?? place.namespace;
+  const logToDriver = options.logToDriver ?? true;
+  const opened = open(place, namespace, options, logToDriver);
+  const runtime: Runtime = {
+    address: place.address,
+    nodeId: place.nodeId,
+    namespace,
+    dashboardUrl: null,
+    sessionDir: place.sessionDir,
+    [Symbol.asyncDispose]: () => (current?.runtime === runtime ? shutdown() : Promise.resolve()),
+  };
+  const ready = introduce(opened, embedded, namespace, logToDriver);
+  ready.catch(() => undefined); // init awaits it; at first use its failure shows as that of the calls
+  current = { connection: opened, runtime, embedded, ready };
+  setConnection(opened);
+  opened.onShutdown = () => lost(opened);
+  return current;
+}
+
+function open(place: Place, namespace: string, options: InitOptions, logToDriver: boolean): Connection {
+  const native = loadNative();
+  return new Connection(
+    native,
+    {
+      socketName: place.socketName,
+      token: place.token,
+      kind: EndpointKind.driver,
+      startupToken: "0",
+      job: 0,
+      sendStdio: logToDriver && isMainThread,
+    },
+    driverKeyBase(0, namespace, options.runtimeEnv?.envVars ?? {}),
+    { address: place.address, nodeId: place.nodeId, sessionDir: place.sessionDir, sessionId: place.sessionId, namespace },
+  );
+}
+
+async function introduce(opened: Connection, embedded: EmbeddedRuntime | null, namespace: string, logToDriver: boolean): Promise<void> {
+  if (embedded !== null) await embedded.ready;
+  await opened.request("job.info", {
+    job: opened.keyBase.job,
+    namespace,
+    entrypoint: process.argv[1] ?? "",
+    cwd: process.cwd(),
+    language: "ts",
+    pid: process.pid,
+    logToDriver,
+  });
+}
+
+/** The runtime ended without our doing (its process died, or `polyray stop`). */
+function lost(opened: Connection): void {
+  if (current?.connection !== opened) return;
+  current = null;
+  setConnection(null);
+  opened.close(makeError("LOCAL_RAYLET_DIED", `the runtime at ${opened.place.address} ended`));
+}
+
+/** In a worker the runtime is there already. */
+function workerRuntime(): Runtime {
+  const opened = connectionOrNull();
+  if (opened === null) throw new PolyrayError("no runtime");
+  const { address, nodeId, namespace, sessionDir } = opened.place;
+  return { address, nodeId, namespace, sessionDir, dashboardUrl: null, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+// worker_threads of this process join the runtime that the process has: they find it by the process's note.
+
+function noteSession(place: Place | null): void {
+  if (place === null) return loadNative().setRuntimeNote(null);
+  const { socketName, token, address, nodeId, sessionDir, sessionId, namespace } = place;
+  loadNative().setRuntimeNote(JSON.stringify({ socketName, token, address, nodeId, sessionDir, sessionId, namespace } satisfies Place));
+}
+
+function sharedSession(): Place | null {
+  const note = loadNative().runtimeNote();
+  return note === null ? null : (JSON.parse(note) as Place);
+}
+
+onFirstUse(() => start({}).connection);

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects: get, put, wait, release, cancel and what else works on refs. Thin over the store; in a worker a get that has to
+// wait gives the task's resources back meanwhile.
+
+import { InvalidOptionError, makeError } from "../base/errors.ts";
+import { cancelCall } from "../core/call.ts";
+import type { Connection } from "../core/connection.ts";
+import { connection } from "../core/context.ts";
+import { RefStream } from "../core/streams.ts";
+import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
+import { ObjectStatus } from "../native/binding.ts";
+import { ObjectRef } from "../object/ref.ts";
+import { checkWaitOptions } from "./wait-options.ts";
+
+type AnyRef = ObjectRef<unknown>;
+/** The value of a ref. */
+export type ValueOf<R> = R extends ObjectRef<infer V> ? V : never;
+
+/**
+ * The value of a ref, or the values of a tuple, an array or a record of refs. Rejects with the task's error (TaskError),
+ * GetTimeoutError, or the signal's reason; time limit and signal end only the wait.
+ */
+export function get<T>(ref: ObjectRef<T>, options?: WaitOptions): Promise<T>;
+export function get<const T extends readonly AnyRef[]>(refs: T, options?: WaitOptions): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
+export function get<T extends Readonly<Record<string, AnyRef>>>(refs: T, options?: WaitOptions): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
+export function get(what: unknown, options?: WaitOptions): Promise<unknown> {
+  try {
+    const limits = options === undefined ? null : checkWaitOptions(options, "get");
+    const current = connection();
+    const { store } = current;
+    if (what instanceof ObjectRef) {
+      if (current.executor === null) return store.get(what, limits);
+      const waits = store.status(what) === ObjectStatus.pending;
+      return waits ? blocking(current, store.get(what, limits)) : store.get(what, limits);
+    }
+    if (Array.isArray(what)) {
+      what.forEach((ref, index) => checkRef(ref, `get: element ${index}`));
+      const promise = store.getAll(what as AnyRef[], limits);
+      return current.executor === null || allSettled(current, what as AnyRef[]) ? promise : blocking(current, promise);
+    }
+    if (typeof what === "object" && what !== null && isRecord(what)) return getRecord(what, options);
+    throw notRef(what, "get");
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function getRecord(refs: Record<string, unknown>, options: WaitOptions | undefined): Promise<Record<string, unknown>> {
+  const names = Object.keys(refs);
+  for (const name of names) checkRef(refs[name], `get: "${name}"`);
+  const values = (await get(Object.values(refs) as AnyRef[], options)) as unknown[];
+  return Object.fromEntries(names.map((name, index) => [name, values[index]]));
+}
+
+function isRecord(value: object): value is Record<string, unknown> {
+  const proto: unknown = Object.getPrototypeOf(value);
+  return proto === Object.prototype || proto === null;
+}
+
+function notRef(value: unknown, where: string): Error {
+  const isThenable = typeof (value as { then?: unknown } | null)?.then === "function";
+  const what = isThenable ? "a promise (await it first)" : value === null ? "null" : typeof value === "object" ? "an object that is no ref" : typeof value;
+  return makeError("INVALID_ARGUMENT", `${where} takes an ObjectRef, an array or a record of them, not ${what}`);
+}
+
+function checkRef(value: unknown, where: string): asserts value is AnyRef {
+  if (!(value instanceof ObjectRef)) throw notRef(value, where);
+}
+
+function allSettled(current: Connection, refs: readonly AnyRef[]): boolean {
+  return refs.every((ref) => current.store.status(ref) !== ObjectStatus.pending);
+}
+
+/** In a worker: the running task waits. */
+async function blocking<T>(current: Connection, promise: Promise<T>): Promise<T> {
+  const { executor } = current;
+  executor?.blocked(1);
+  try {
+    return await promise;
+  } finally {
+    if (current.isOpen) executor?.blocked(-1);
+  }
+}
+
+/** The value, blocking this thread until it is there. For scripts, worker threads and workers. */
+export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: number } = {}): T {
+  checkRef(ref, "getSync");
+  const { timeoutMs } = checkWaitOptions(options, "getSync");
+  const current = connection();
+  const { executor, store } = current;
+  const waits = executor !== null && store.status(ref) === ObjectStatus.pending;
+  if (waits) executor.blocked(1);
+  try {
+    return store.getSync(ref, timeoutMs ?? -1);
+  } finally {
+    if (waits && current.isOpen) executor.blocked(-1);
+  }
+}
+
+/** Stores a value; its ref can be given to tasks and actors. Throws UnserializableError (by path), ObjectStoreFullError. */
+export function put<T>(value: T): ObjectRef<T> {
+  if (value instanceof ObjectRef) throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
+  return connection().store.put(value);
+}
+
+/** As put, waiting for room without blocking. */
+export function putAsync<T>(value: T, options: { readonly timeoutMs?: number } = {}): Promise<ObjectRef<T>> {
+  try {
+    if (value instanceof ObjectRef) throw makeError("INVALID_ARGUMENT", "putAsync takes a value, not a ref: it is in the store already");
+    const { timeoutMs } = checkWaitOptions(options, "putAsync");
+    return connection().store.putAsync(value, timeoutMs ?? 60_000);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Waits until `numReturns` (default 1) of the refs are done, failed ones included, or the time is over. Order is kept. */
+export async function wait<R extends AnyRef>(
+  refs: readonly R[],
+  options: WaitOptions & { readonly numReturns?: number; readonly fetchLocal?: boolean } = {},
+): Promise<{ ready: R[]; notReady: R[] }> {
+  if (!Array.isArray(refs)) throw notRef(refs, "wait");
+  refs.forEach((ref, index) => checkRef(ref, `wait: element ${index}`));
+  const { numReturns = 1, fetchLocal: _fetchLocal, ...rest } = options;
+  const limits = checkWaitOptions(rest, "wait");
+  if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > Math.max(1, refs.length)) {
+    throw new InvalidOptionError(`[invalid option] wait: numReturns must be 1 to ${refs.length} (the number of refs), not ${String(numReturns)}.`);
+  }
+  if (refs.length === 0) return { ready: [], notReady: [] };
+  if (new Set(refs.map((ref) => ref.id)).size < refs.length) throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
+  const current = connection();
+  const promise = current.store.wait(refs, numReturns, limits);
+  return current.executor === null ? promise : blocking(current, promise);
+}
+
+/**
+ * Ends the use of a zero-copy value now: its buffers become empty and the store can take the memory back. A ref is dropped,
+ * as by `ref[Symbol.dispose]()`. False when there was nothing to end.
+ */
+export function release(value: object): boolean {
+  if (value instanceof ObjectRef) {
+    value[Symbol.dispose]();
+    return true;
+  }
+  return connection().store.release(value);
+}
+
+/** Drops these refs. Values go when no other process holds them. */
+export function free(refs: AnyRef | readonly AnyRef[]): void {
+  for (const ref of Array.isArray(refs) ? (refs as AnyRef[]) : [refs as AnyRef]) {
+    checkRef(ref, "free");
+    ref[Symbol.dispose]();
+  }
+}
+
+/** Cancels the task that makes a value: queued ones at once; a running one's currentSignal() fires. `force` ends its process. */
+export async function cancel(ref: AnyRef | ObjectRefStream<unknown>, options: { readonly force?: boolean } = {}): Promise<void> {
+  const task = ref instanceof RefStream ? ref.completed() : ref;
+  checkRef(task, "cancel");
+  cancelCall(connection(), task, options.force ?? false);
+}
+
+/** What is known of an object. */
+export interface ObjectInfo {
+  readonly id: string;
+  readonly state: "pending" | "ready" | "failed" | "gone";
+  /** Bytes in the store; 0 while it is pending. */
+  readonly sizeBytes: number;
+  /** Nodes that have it. */
+  readonly nodes: readonly string[];
+}
+
+const stateNames = ["pending", "ready", "failed", "gone", "ready"] as const;
+
+/** Size, state and place of an object. */
+export async function objectInfo(ref: AnyRef): Promise<ObjectInfo> {
+  checkRef(ref, "objectInfo");
+  const current = connection();
+  const status = current.store.status(ref);
+  const sizeBytes = current.store.sizeOf(ref);
+  return { id: ref.id, state: stateNames[status] ?? "gone", sizeBytes, nodes: sizeBytes > 0 ? [current.place.nodeId] : [] };
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Remote classes: what `remote(Class)` and `pyActor()` give. Creating an actor returns its handle at once; the control
+// service places it and runs the constructor. Calls wait in the native client until it is alive.
+//
+// A named actor is created in one blocking exchange with the control service (a fraction of a millisecond): that its name
+// is taken is an error of `remote()` itself, and getIfExists gives a handle of the one that exists.
+
+import { makeError, type PolyrayError } from "../base/errors.ts";
+import { idFromBytes, idToBytes } from "../base/ids.ts";
+import { ActorPhase } from "../native/binding.ts";
+import { ObjectRef } from "../object/ref.ts";
+import { encodeError, plainContext } from "../object/serialize.ts";
+import { ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
+import { encodeCallArgs } from "./call.ts";
+import type { Connection } from "./connection.ts";
+import { connection } from "./context.ts";
+import { methodsOf } from "./methods.ts";
+import { checkActorOptions, resourceAmounts } from "./options.ts";
+import { wholeUnits } from "./remote-function.ts";
+import type { RemoteSource } from "./remote-source.ts";
+import { languageOf, type StoredSpec } from "./specs.ts";
+import type { ActorOptions } from "./types.ts";
+import { workerKey } from "./worker-key.ts";
+import type { TaskSpecInit } from "../wire/task-spec.ts";
+
+export class RemoteClassCore {
+  /** @internal */
+  readonly source: RemoteSource;
+  /** @internal */
+  readonly actorOptions: ActorOptions;
+
+  constructor(source: RemoteSource, options: ActorOptions) {
+    checkActorOptions(options, `remote class ${source.name}`);
+    this.source = source;
+    this.actorOptions = options;
+  }
+
+  /** Creates an actor. */
+  remote(...args: unknown[]): object {
+    return createActor(connection(), this, args);
+  }
+
+  /** The same class with other options on top of these. */
+  options(options: ActorOptions): RemoteClassCore {
+    return new RemoteClassCore(this.source, { ...this.actorOptions, ...options });
+  }
+
+  /** @internal The spec of these options. */
+  spec(current: Connection): StoredSpec {
+    const init = this.init();
+    return this.source.specOf(current, JSON.stringify(init), "", init, (ref, id) => ({ ref, id, number: 0 }));
+  }
+
+  /** @internal */
+  init(): TaskSpecInit {
+    const { source, actorOptions: options } = this;
+    return {
+      kind: "actor_class",
+      language: languageOf(source.target),
+      name: source.name,
+      resources: wholeUnits(resourceAmounts(options, 0)),
+      envVars: options.runtimeEnv?.envVars ?? {},
+      maxConcurrency: options.maxConcurrency ?? 0,
+      maxRestarts: options.maxRestarts ?? 0,
+      maxTaskRetries: options.maxTaskRetries ?? 0,
+      maxRetries: 0,
+      actorName: options.name ?? null,
+      namespace: options.namespace ?? null,
+      lifetime: options.lifetime ?? null,
+      maxPendingCalls: options.maxPendingCalls ?? -1,
+    };
+  }
+
+  /** @internal What handles of its actors carry. */
+  meta(): HandleMeta {
+    const { source, actorOptions: options } = this;
+    const { target } = source;
+    const base = {
+      language: languageOf(target),
+      className: source.name,
+      maxTaskRetries: options.maxTaskRetries ?? 0,
+      name: options.name ?? null,
+    };
+    if (target.kind === "module") return { ...base, methods: [] };
+    const { names, own } = target.kind === "value" ? methodsOf(target.fn) : { names: target.methods, own: target.methodOptions };
+    return { ...base, methods: names, methodOptions: own };
+  }
+
+  get [Symbol.toStringTag](): string {
+    return `RemoteClass(${this.source.name})`;
+  }
+}
+
+function createActor(current: Connection, remote: RemoteClassCore, args: readonly unknown[]): object {
+  const { source, actorOptions: options } = remote;
+  const meta = remote.meta();
+  const spec = remote.spec(current);
+  const encoded = encodeCallArgs(current, args);
+  const namespace = options.namespace ?? current.place.namespace;
+  const fields = {
+    spec: idToBytes(spec.ref.id),
+    language: meta.language,
+    className: source.name,
+    handle: meta,
+    methods: meta.methods,
+    name: meta.name ?? "",
+    namespace,
+    lifetime: options.lifetime,
+    getIfExists: options.getIfExists ?? false,
+    maxRestarts: options.maxRestarts ?? 0,
+    maxTaskRetries: options.maxTaskRetries ?? 0,
+    maxConcurrency: options.maxConcurrency ?? 1,
+    isAsync: false,
+    resources: resourceAmounts(options, 0),
+    workerKey: workerKey(current.keyBase, meta.language, options.runtimeEnv?.envVars),
+    job: current.keyBase.job,
+    refs: encoded.refs.map((id) => idToBytes(id)),
+    topRefs: encoded.argRefCount,
+  };
+  const bytes = encoded.toBytes();
+  const ref = current.store.refOf(current.native.createActorObject());
+  if (meta.name !== null) return createNamed(current, ref, meta, fields, bytes, options);
+  const handle = makeHandle(current, ref, meta, options);
+  // `args` and `spec` stay alive until the control service holds what is in them.
+  current.createActor(ref, fields, bytes).then(
+    () => void [args, spec],
+    (error: PolyrayError) => failActor(current, coreOf(handle), error),
+  );
+  return handle;
+}
+
+function createNamed(
+  current: Connection,
+  ref: ObjectRef,
+  meta: HandleMeta,
+  fields: Record<string, unknown>,
+  bytes: Uint8Array,
+  options: ActorOptions,
+): object {
+  const answer = current.createActorNow(ref, fields, bytes);
+  const id = idFromBytes(answer.actor as Uint8Array);
+  if (id === ref.id) return makeHandle(current, ref, meta, options);
+  ref[Symbol.dispose]();
+  return makeHandle(current, current.store.refOfId(id), answer.handle as HandleMeta, options);
+}
+
+function makeHandle(current: Connection, ref: ObjectRef, meta: HandleMeta, options: ActorOptions): object {
+  const handle = makeActorHandle(current, ref, meta);
+  coreOf(handle).maxPendingCalls = options.maxPendingCalls ?? -1;
+  return handle;
+}
+
+/** Calls of an actor that was never made fail with the reason. */
+function failActor(current: Connection, core: ActorCore, error: PolyrayError): void {
+  if (!current.isOpen) return;
+  const died = makeError("ACTOR_DIED", `${core.meta.className} could not be created: ${error.message}`, { actorId: core.ref.id, cause: error });
+  const envelope = encodeError(died, plainContext).toBytes();
+  current.native.setActorState(ObjectRef.handleOf(core.ref), ActorPhase.dead, 0, 0, 0, 0, envelope);
+  current.store.flushSoon();
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The package's public names, and nothing else. docs/api-typescript.md describes them.
+
+import "./core/remote-codec.ts";
+
+export {
+  currentSignal,
+  exitActor,
+  getActor,
+  kill,
+  listNamedActors,
+  type RuntimeContext,
+  runtimeContext,
+} from "./api/actors.ts";
+export {
+  availableResources,
+  clusterResources,
+  type NodeInfo,
+  nodes,
+  type StoreStats,
+  storeStats,
+} from "./api/cluster.ts";
+export { init, isInitialized, type Runtime, shutdown } from "./api/init.ts";
+export type { InitOptions } from "./api/init-options.ts";
+export {
+  cancel,
+  free,
+  get,
+  getSync,
+  type ObjectInfo,
+  objectInfo,
+  put,
+  putAsync,
+  release,
+  type ValueOf,
+  wait,
+} from "./api/objects.ts";
+export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
+export type { ErrorCode } from "./base/error-codes.ts";
+export * from "./base/errors.ts";
+export { version } from "./base/version.ts";
+export { Kwargs, kwargs } from "./core/kwargs.ts";
+export type {
+  ActorHandle,
+  ActorOptions,
+  Arg,
+  Args,
+  Bytes,
+  MethodOptions,
+  ObjectRefStream,
+  RemoteClass,
+  RemoteFunction,
+  RemoteTupleFunction,
+  Result,
+  RuntimeEnvOptions,
+  TaskOptions,
+  TupleResult,
+  WaitOptions,
+  WithOptions,
+} from "./core/types.ts";
+export { ObjectRef, RefScope, refScope } from "./object/ref.ts";
+export {
+  ArrowValue,
+  type Codec,
+  CodecValue,
+  Complex,
+  encodeSymbol,
+  NdArray,
+  PyObject,
+  registerCodec,
+} from "./object/serialize.ts";
