@@ -90,38 +90,53 @@ export class OneGet<T> implements Waiter {
 export class ManyGet implements Waiter {
   readonly promise: Promise<unknown[]>;
   readonly #store: ObjectStore;
+  readonly #refs: readonly ObjectRef<unknown>[];
   readonly #values: unknown[];
-  /** Positions that wait for a handle, with their ref. */
-  readonly #places = new Map<number, { ref: ObjectRef<unknown>; at: number[] }>();
+  /** Positions that wait for a handle; one number in the usual case. */
+  readonly #places = new Map<number, number | number[]>();
   readonly #limits: Limits | null = null;
   #done = false;
-  #left: number;
   #resolve!: (values: unknown[]) => void;
   #reject!: (error: unknown) => void;
 
   constructor(store: ObjectStore, refs: readonly ObjectRef<unknown>[], options: WaitOptions | null) {
     this.#store = store;
+    this.#refs = refs;
     this.#values = new Array(refs.length);
     this.promise = new Promise<unknown[]>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    for (let i = 0; i < refs.length; i++) {
-      const ref = refs[i] as ObjectRef<unknown>;
-      const handle = ObjectRef.handleOf(ref);
-      const place = this.#places.get(handle);
-      if (place === undefined) this.#places.set(handle, { ref, at: [i] });
-      else place.at.push(i);
+    try {
+      for (let i = 0; i < refs.length; i++) this.#start(i, ObjectRef.handleOf(refs[i] as ObjectRef<unknown>));
+    } catch (error) {
+      this.#fail(error);
+      return;
     }
-    this.#left = this.#places.size;
-    if (this.#left === 0) this.#resolve(this.#values);
-    for (const place of [...this.#places.values()]) {
-      if (this.#done) break;
-      store.readOrWait(place.ref, this);
-    }
-    if (options !== null && !this.#done && this.#left > 0) {
+    if (this.#places.size === 0) {
+      this.#done = true;
+      this.#resolve(this.#values);
+    } else if (options !== null) {
       const stop = (error: unknown) => this.#fail(error);
-      this.#limits = new Limits(options, () => stop(timeoutError(`${this.#left} of ${refs.length} values`, options)), stop);
+      const late = () => stop(timeoutError(`${this.#places.size} of ${refs.length} values`, options));
+      this.#limits = new Limits(options, late, stop);
+    }
+  }
+
+  #start(i: number, handle: number): void {
+    const place = this.#places.get(handle);
+    if (place !== undefined) {
+      if (typeof place === "number") this.#places.set(handle, [place, i]);
+      else place.push(i);
+      return;
+    }
+    const bytes = this.#store.readNow(handle);
+    const status = this.#store.lastStatus;
+    if (bytes === null && status === ObjectStatus.pending) {
+      this.#places.set(handle, i);
+      this.#store.addWaiter(handle, this);
+    } else {
+      this.#values[i] = this.#store.valueOf(handle, status, bytes, this.#refs[i] as ObjectRef<unknown>);
     }
   }
 
@@ -130,13 +145,15 @@ export class ManyGet implements Waiter {
     if (place === undefined || this.#done) return;
     this.#places.delete(handle);
     try {
-      const value = this.#store.valueOf(handle, status, bytes, place.ref);
-      for (const at of place.at) this.#values[at] = value;
+      const first = typeof place === "number" ? place : (place[0] as number);
+      const value = this.#store.valueOf(handle, status, bytes, this.#refs[first] as ObjectRef<unknown>);
+      if (typeof place === "number") this.#values[place] = value;
+      else for (const at of place) this.#values[at] = value;
     } catch (error) {
       this.#fail(error);
       return;
     }
-    if (--this.#left > 0) return;
+    if (this.#places.size > 0) return;
     this.#done = true;
     this.#limits?.end();
     this.#resolve(this.#values);

@@ -333,14 +333,14 @@ export class ObjectStore implements RefHome {
 
   // --- for gets.ts
 
-  /** Reads and decodes when the object is settled; else subscribes and registers the waiter. */
-  readOrWait(ref: ObjectRef<unknown>, waiter: Waiter): void {
-    const handle = ObjectRef.handleOf(ref);
-    const bytes = this.#read(handle, true);
-    const status = this.#out[0] as number;
-    if (bytes !== null) waiter.settle(handle, status, bytes);
-    else if (status === ObjectStatus.pending) this.addWaiter(handle, waiter);
-    else waiter.settle(handle, status, null);
+  /** The envelope of a settled object; else null, and subscribed when it is pending. `lastStatus` says which. */
+  readNow(handle: number): Uint8Array | null {
+    return this.#read(handle, true);
+  }
+
+  /** ObjectStatus that the last read found. */
+  get lastStatus(): number {
+    return this.#out[0] as number;
   }
 
   addWaiter(handle: number, waiter: Waiter): void {

@@ -109,6 +109,13 @@ t.test("a big result is written into the store and read in place", async (t) => 
   t.equal(native.counters().liveViews, 1);
 });
 
+t.test("big arguments are read in place and outlive their call", async (t) => {
+  const args = new Uint8Array(400_000).fill(6);
+  await settled(call("keep", args));
+  for (let i = 0; i < 10; i++) await settled(call("echo", new Uint8Array(400_000).fill(1)));
+  t.same(new Set((await settled(call("kept", new Uint8Array(0)))).bytes), new Set([6]));
+});
+
 t.test("where a call is can be asked while it runs", async (t) => {
   const handle = call("late", new Uint8Array(0));
   native.flush();
