@@ -320,6 +320,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   bool raylet_bell_due_ = false;
   InboundRings inbound_;
   uint64_t raylet_belled_ns_ = 0;
+  uint32_t raylet_pushes_ = 0;
   bool raylet_waiting_ = false;  // records pushed without a bell
   std::vector<std::unique_ptr<Peer>> peers_;
   FlatMap<uint32_t> peer_by_key_;

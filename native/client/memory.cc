@@ -54,9 +54,9 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
   size_t seen = inbox_.size();
   const size_t before = seen;
   for (;;) {
+    drain();
     flush_overflow();  // the request may stand behind other records
     flush();
-    drain();
     for (; seen < inbox_.size(); ++seen) {
       RingSlot& slot = inbox_[seen].slot;
       if (slot.kind != static_cast<uint32_t>(Rec::kExtentGrant) || slot.a != request) continue;

@@ -40,8 +40,8 @@ size_t ClientCore::poll(std::vector<Event>& events, size_t limit) {
   }
   sink_ = &events;
   sink_limit_ = most;
-  flush_overflow();
   drain();
+  flush_overflow();
   while (inbox_at_ < inbox_.size() && events.size() < most) {
     const Inbox item = inbox_[inbox_at_++];
     handle(item);
@@ -170,7 +170,8 @@ void ClientCore::flush() {
   ++counters_.bells_rung;
 }
 
-// What did not fit goes out as the other side makes room.
+// What did not fit goes out as the other side makes room. Always after a drain, never only before: the other side's kick
+// ("there is room") is a ready bit of ours, which the drain takes.
 void ClientCore::flush_overflow() {
   if (raylet_.has_overflow()) {
     raylet_.flush();

@@ -8,12 +8,19 @@ namespace polyray {
 
 namespace {
 constexpr uint32_t kDedicatedClass = 0xfffffffe;
+constexpr uint32_t kRayletBatch = 64;
 }  // namespace
 
 void ClientCore::to_raylet(const RingSlot& slot, bool bell) {
   raylet_.push(slot);
   raylet_waiting_ = true;
   raylet_bell_due_ |= bell;
+  // A program that only puts and releases never polls: the raylet must hear of it all the same.
+  if (++raylet_pushes_ % kRayletBatch != 0) return;
+  if (raylet_.has_overflow()) raylet_.flush();
+  raylet_.bell();
+  raylet_belled_ns_ = os::now_ns();
+  raylet_bell_due_ = raylet_waiting_ = false;
 }
 
 // --- payloads ----------------------------------------------------------------------------------------------------

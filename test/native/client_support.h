@@ -14,6 +14,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -371,6 +372,15 @@ class TestRuntime {
     return actor;
   }
 
+  // SIGKILL for one of the worker processes. False: there is none.
+  bool kill_worker(uint32_t which) {
+    std::lock_guard lock(pids_mutex_);
+    if (pids_.empty()) return false;
+    auto it = pids_.begin();
+    std::advance(it, which % pids_.size());
+    return kill(static_cast<pid_t>(it->second), SIGKILL) == 0;
+  }
+
   std::unique_ptr<Raylet> raylet;
   std::unique_ptr<Client> service;
   std::atomic<uint32_t> started_workers{0};
@@ -429,10 +439,12 @@ class TestRuntime {
         return;
       }
       ++started_workers;
+      std::lock_guard lock(pids_mutex_);
       pids_[token] = pid.value();
       service->raylet_command(RayletOp::kWorkerStarted, token, pid.value(), 0, {});
     } else if (json.find("worker_gone") != std::string::npos) {
       const uint64_t token = number_in(json, "startupToken");
+      std::lock_guard lock(pids_mutex_);
       if (const auto it = pids_.find(token); it != pids_.end()) {
         waitpid(static_cast<pid_t>(it->second), nullptr, WNOHANG);
         pids_.erase(it);
@@ -443,6 +455,7 @@ class TestRuntime {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::atomic<ActorProcess*> request_{nullptr};
+  std::mutex pids_mutex_;
   std::map<uint64_t, uint32_t> pids_;
 };
 

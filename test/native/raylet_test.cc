@@ -251,15 +251,15 @@ TEST(Service, ManyMessagesBothWaysKeepTheirOrderAndLeakNoRecords) {
   auto driver = std::move(Client::attach(options_for(*raylet)).value());
   auto service = std::move(Client::attach(options_for(*raylet, EndpointKind::kService)).value());
   constexpr uint32_t kCount = 5000;
-  uint32_t calls = 0, answers = 0;
+  uint32_t calls = 0;
+  std::atomic<uint32_t> answers{0};
   std::thread serving([&] {
-    run_until(*service, [&] { return calls == kCount; }, [&](Event& event) {
+    run_until(*service, [&] { return answers == kCount; }, [&](Event& event) {
       if (event.kind != EventKind::kServiceCall) return;
       EXPECT_EQ(text_of(event.payload), std::to_string(calls));
       ++calls;
       service->service_reply(event.peer, event.a, event.payload);
     });
-    service->flush();
   });
   for (uint32_t i = 0; i < kCount; ++i) driver->service_request(bytes_of(std::to_string(i)));
   EXPECT_TRUE(run_until(*driver, [&] { return answers == kCount; }, [&](Event& event) {
