@@ -59,7 +59,8 @@ def run_partition(job: Job, index: int, rows: Iterable[Any]) -> Iterator[dict[st
     for config in CONFIGS:
         result = _result(job.dataset, config, index, data, fits[config.number])
         predictions = _predictions(data, fits[config.number])
-        result["macro_f1"] = ray.get(macro_f1.remote(data.labels, predictions))
+        # A whole number of JavaScript arrives as int; Spark wants the column to hold floats only.
+        result["macro_f1"] = float(ray.get(macro_f1.remote(data.labels, predictions)))
         _compare_with_sklearn(result, data.labels, predictions)
         leaderboard.add.remote(
             {key: result[key] for key in ("dataset", "model", "correct", "total")}
