@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entry of polyray.node: makes the environment's state and registers the functions, in the order of ts/native/binding.ts (a test
+// Entry of polyray.node: makes the environment's state and registers the functions, in the order of
+// ts/native/binding.ts (a test
 // compares). Loads in any number of environments at once; nothing static belongs to one of them.
 
 #include <iterator>
@@ -83,7 +84,9 @@ const Entry kEntries[] = {
     {"gcDone", gc_done},
 };
 
-void drop_environment(napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Environment>*>(data); }
+void drop_environment(napi_env, void* data, void*) {
+  delete static_cast<std::shared_ptr<Environment>*>(data);
+}
 
 napi_value init(napi_env env, napi_value exports) {
   auto* state = new std::shared_ptr<Environment>(Environment::create(env));
@@ -91,7 +94,8 @@ napi_value init(napi_env env, napi_value exports) {
   set_property(env, exports, "version", make_string(env, POLYRAY_VERSION));
   for (const Entry& entry : kEntries) {
     napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, state->get(), &function);
+    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, state->get(),
+                         &function);
     set_property(env, exports, entry.name, function);
   }
   return exports;
@@ -100,4 +104,6 @@ napi_value init(napi_env env, napi_value exports) {
 }  // namespace
 }  // namespace polyray::node_api
 
-NAPI_MODULE_INIT() { return polyray::node_api::init(env, exports); }
+NAPI_MODULE_INIT() {
+  return polyray::node_api::init(env, exports);
+}

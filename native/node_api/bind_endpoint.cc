@@ -13,9 +13,12 @@ napi_value attach(napi_env env, napi_callback_info info) {
   uint32_t kind = 0;
   std::string startup_token;
   napi_value from = a.raw(0);
-  if (!a.ok() || !read_property(env, from, "socketName", options.socket_name) || !read_property(env, from, "token", options.token) ||
-      !read_property(env, from, "kind", kind) || !read_property(env, from, "startupToken", startup_token) ||
-      !read_property(env, from, "job", options.job) || !read_property(env, from, "sendStdio", options.send_stdio)) {
+  if (!a.ok() || !read_property(env, from, "socketName", options.socket_name) ||
+      !read_property(env, from, "token", options.token) ||
+      !read_property(env, from, "kind", kind) ||
+      !read_property(env, from, "startupToken", startup_token) ||
+      !read_property(env, from, "job", options.job) ||
+      !read_property(env, from, "sendStdio", options.send_stdio)) {
     return nullptr;
   }
   napi_valuetype type = napi_undefined;
@@ -32,7 +35,8 @@ napi_value attach(napi_env env, napi_callback_info info) {
 
 napi_value detach(napi_env env, napi_callback_info info) {
   Arguments<0> a(env, info);
-  if (a.self().client() == nullptr) return throw_code(env, StatusCode::kClosed, "[closed] This environment is not attached.");
+  if (a.self().client() == nullptr)
+    return throw_code(env, StatusCode::kClosed, "[closed] This environment is not attached.");
   a.self().detach();
   return nullptr;
 }
@@ -82,16 +86,26 @@ napi_value counters(napi_env env, napi_callback_info info) {
     ++live_views;
     view_bytes += view->size;
   }
-  const std::pair<const char*, uint64_t> numbers[] = {
-      {"callsSubmitted", c.calls_submitted}, {"callsExecuted", c.calls_executed}, {"bellsRung", c.bells_rung},
-      {"bellsSaved", c.bells_saved},         {"puts", c.puts},                    {"putBytes", c.put_bytes},
-      {"zeroCopyBytes", c.zero_copy_bytes},  {"retries", c.retries},              {"retracted", c.retracted},
-      {"liveHandles", self.handles.live()},  {"liveViews", live_views},           {"liveViewBytes", view_bytes},
-      {"openPuts", self.puts.live()},        {"openCalls", self.calls.live()},    {"eventBatches", self.event_batches},
-      {"eventRecords", self.event_records}};
+  const std::pair<const char*, uint64_t> numbers[] = {{"callsSubmitted", c.calls_submitted},
+                                                      {"callsExecuted", c.calls_executed},
+                                                      {"bellsRung", c.bells_rung},
+                                                      {"bellsSaved", c.bells_saved},
+                                                      {"puts", c.puts},
+                                                      {"putBytes", c.put_bytes},
+                                                      {"zeroCopyBytes", c.zero_copy_bytes},
+                                                      {"retries", c.retries},
+                                                      {"retracted", c.retracted},
+                                                      {"liveHandles", self.handles.live()},
+                                                      {"liveViews", live_views},
+                                                      {"liveViewBytes", view_bytes},
+                                                      {"openPuts", self.puts.live()},
+                                                      {"openCalls", self.calls.live()},
+                                                      {"eventBatches", self.event_batches},
+                                                      {"eventRecords", self.event_records}};
   napi_value result = nullptr;
   napi_create_object(env, &result);
-  for (const auto& [name, value] : numbers) set_number(env, result, name, static_cast<double>(value));
+  for (const auto& [name, value] : numbers)
+    set_number(env, result, name, static_cast<double>(value));
   return result;
 }
 

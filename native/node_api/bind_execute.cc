@@ -12,7 +12,9 @@ namespace {
 
 OpenCall* call_or_throw(Environment& self, uint32_t number) {
   OpenCall* call = self.calls.find(number);
-  if (call == nullptr) throw_code(self.env(), StatusCode::kClosed, "[closed] This call was replied to, or is not of this worker.");
+  if (call == nullptr)
+    throw_code(self.env(), StatusCode::kClosed,
+               "[closed] This call was replied to, or is not of this worker.");
   return call;
 }
 
@@ -54,10 +56,12 @@ napi_value return_small(napi_env env, napi_callback_info info) {
   const bool is_error = a.boolean(5);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   uint32_t top = 0;
-  if (client == nullptr || !a.self().read_refs(a.raw(4), bytes, a.self().scratch_refs, top)) return nullptr;
+  if (client == nullptr || !a.self().read_refs(a.raw(4), bytes, a.self().scratch_refs, top))
+    return nullptr;
   OpenCall* call = return_or_throw(a, number, index);
   if (call == nullptr) return nullptr;
-  return sealed_first(env, client->return_small(call->handle, index, bytes, a.self().scratch_refs, is_error));
+  return sealed_first(
+      env, client->return_small(call->handle, index, bytes, a.self().scratch_refs, is_error));
 }
 
 napi_value return_parts(napi_env env, napi_callback_info info) {
@@ -79,7 +83,8 @@ napi_value return_parts(napi_env env, napi_callback_info info) {
     client->put_abort(put.value());
     return nullptr;
   }
-  return sealed_first(env, client->return_seal(call->handle, index, put.value(), a.self().scratch_refs, is_error));
+  return sealed_first(
+      env, client->return_seal(call->handle, index, put.value(), a.self().scratch_refs, is_error));
 }
 
 napi_value return_begin(napi_env env, napi_callback_info info) {
@@ -107,17 +112,20 @@ napi_value return_seal(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client == nullptr) return nullptr;
   OpenPut* open = a.self().puts.find(number);
-  if (open == nullptr || !open->is_return) return throw_code(env, StatusCode::kClosed, "[closed] This return is sealed already.");
+  if (open == nullptr || !open->is_return)
+    return throw_code(env, StatusCode::kClosed, "[closed] This return is sealed already.");
   a.self().close_put_view(*open);
   OpenPut put = *open;
   a.self().puts.remove(number);
   OpenCall* call = call_or_throw(a.self(), static_cast<uint32_t>(put.call));
   uint32_t top = 0;
-  if (call == nullptr || !a.self().read_refs(a.raw(1), {put.put.data, put.put.size}, a.self().scratch_refs, top)) {
+  if (call == nullptr ||
+      !a.self().read_refs(a.raw(1), {put.put.data, put.put.size}, a.self().scratch_refs, top)) {
     client->put_abort(put.put);
     return nullptr;
   }
-  return sealed_first(env, client->return_seal(call->handle, put.index, put.put, a.self().scratch_refs, is_error));
+  return sealed_first(
+      env, client->return_seal(call->handle, put.index, put.put, a.self().scratch_refs, is_error));
 }
 
 napi_value reply(napi_env env, napi_callback_info info) {
@@ -142,12 +150,14 @@ napi_value return_and_reply(napi_env env, napi_callback_info info) {
   if (a.ok() && (status > 4 || status == 2 || status == 3)) a.wrong(4, "a ReplyStatus that seals");
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   uint32_t top = 0;
-  if (client == nullptr || !a.self().read_refs(a.raw(3), bytes, a.self().scratch_refs, top)) return nullptr;
+  if (client == nullptr || !a.self().read_refs(a.raw(3), bytes, a.self().scratch_refs, top))
+    return nullptr;
   OpenCall* call = call_or_throw(a.self(), number);
   if (call == nullptr) return nullptr;
   const uint64_t handle = call->handle;
   const Status sealed = client->return_small(handle, 0, bytes, a.self().scratch_refs, status != 0);
-  if (!sealed.is_ok() && sealed.code != StatusCode::kAlreadyExists) return throw_status(env, sealed);
+  if (!sealed.is_ok() && sealed.code != StatusCode::kAlreadyExists)
+    return throw_status(env, sealed);
   a.self().calls.remove(number);
   client->reply(handle, static_cast<ReplyStatus>(status));
   return make_bool(env, sealed.is_ok());

@@ -23,7 +23,8 @@ napi_value release_handle(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   const uint32_t handle = a.u32(0);
   if (!a.ok()) return nullptr;
-  if (HandleSlot* slot = a.self().handle_or_throw(handle); slot != nullptr) a.self().release(handle, *slot);
+  if (HandleSlot* slot = a.self().handle_or_throw(handle); slot != nullptr)
+    a.self().release(handle, *slot);
   return nullptr;
 }
 
@@ -57,7 +58,8 @@ napi_value write_ids(napi_env env, napi_callback_info info) {
   const auto handles = a.words(0);
   const auto target = a.bytes(1);
   const uint64_t offset = a.size(2);
-  if (a.ok() && (offset > target.size() || (target.size() - offset) / 16 < handles.size())) a.wrong(1, "large enough");
+  if (a.ok() && (offset > target.size() || (target.size() - offset) / 16 < handles.size()))
+    a.wrong(1, "large enough");
   if (!a.ok()) return nullptr;
   uint8_t* at = target.data() + offset;
   for (uint32_t handle : handles) {
@@ -73,7 +75,8 @@ napi_value handle_of_id(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   char text[34] = {};
   size_t length = 0;
-  if (a.ok() && napi_get_value_string_latin1(env, a.raw(0), text, sizeof text, &length) != napi_ok) a.wrong(0, "a string");
+  if (a.ok() && napi_get_value_string_latin1(env, a.raw(0), text, sizeof text, &length) != napi_ok)
+    a.wrong(0, "a string");
   ObjectId id;
   auto* bytes = reinterpret_cast<uint8_t*>(&id);
   bool good = length == 32;
@@ -93,7 +96,9 @@ napi_value import_ids(napi_env env, napi_callback_info info) {
   const auto bytes = a.bytes(0);
   const uint64_t offset = a.size(1);
   const uint32_t count = a.u32(2);
-  if (a.ok() && (count > kOutWords || offset > bytes.size() || (bytes.size() - offset) / 16 < count)) a.wrong(2, "at most 64 ids in the bytes");
+  if (a.ok() &&
+      (count > kOutWords || offset > bytes.size() || (bytes.size() - offset) / 16 < count))
+    a.wrong(2, "at most 64 ids in the bytes");
   if (!a.ok() || a.self().client_or_throw() == nullptr) return nullptr;
   for (uint32_t i = 0; i < count; ++i) {
     ObjectId id;

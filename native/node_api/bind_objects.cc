@@ -24,7 +24,8 @@ napi_value put_small(napi_env env, napi_callback_info info) {
   const uint32_t flags = a.u32(3);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   uint32_t top = 0;
-  if (client == nullptr || !a.self().read_refs(a.raw(2), bytes, a.self().scratch_refs, top)) return nullptr;
+  if (client == nullptr || !a.self().read_refs(a.raw(2), bytes, a.self().scratch_refs, top))
+    return nullptr;
   return handle_of(env, a.self(), client->put(bytes, a.self().scratch_refs, flags));
 }
 
@@ -72,7 +73,8 @@ napi_value put_seal(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client == nullptr) return nullptr;
   OpenPut* open = a.self().puts.find(number);
-  if (open == nullptr || open->is_return) return throw_code(env, StatusCode::kClosed, "[closed] This put is sealed or given up already.");
+  if (open == nullptr || open->is_return)
+    return throw_code(env, StatusCode::kClosed, "[closed] This put is sealed or given up already.");
   a.self().close_put_view(*open);
   OpenPut put = *open;
   uint32_t top = 0;
@@ -95,7 +97,8 @@ napi_value put_abort(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client == nullptr) return nullptr;
   OpenPut* open = a.self().puts.find(number);
-  if (open == nullptr) return throw_code(env, StatusCode::kClosed, "[closed] This put is sealed or given up already.");
+  if (open == nullptr)
+    return throw_code(env, StatusCode::kClosed, "[closed] This put is sealed or given up already.");
   open->copies = false;
   a.self().close_put_view(*open);
   client->put_abort(open->put);
@@ -134,14 +137,17 @@ napi_value subscribe(napi_env env, napi_callback_info info) {
   const bool with_value = a.boolean(1);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
-  return slot == nullptr ? nullptr : make_u32(env, static_cast<uint32_t>(subscribe_slot(*client, *slot, with_value)));
+  return slot == nullptr
+             ? nullptr
+             : make_u32(env, static_cast<uint32_t>(subscribe_slot(*client, *slot, with_value)));
 }
 
 napi_value unsubscribe(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   const uint32_t handle = a.u32(0);
   if (!a.ok()) return nullptr;
-  if (HandleSlot* slot = a.self().handles.find(handle); slot != nullptr) slot->wanted = slot->with_value = false;
+  if (HandleSlot* slot = a.self().handles.find(handle); slot != nullptr)
+    slot->wanted = slot->with_value = false;
   return nullptr;
 }
 
@@ -174,7 +180,8 @@ napi_value read_into(napi_env env, napi_callback_info info) {
   uint32_t* out = a.self().out;
   const ObjectStatus status = client->status(slot->id);
   out[0] = static_cast<uint32_t>(status);
-  if (status != ObjectStatus::kSealed && status != ObjectStatus::kError) return make_number(env, -1);
+  if (status != ObjectStatus::kSealed && status != ObjectStatus::kError)
+    return make_number(env, -1);
   auto pinned = client->pin(slot->id);
   if (!pinned.is_ok()) return throw_status(env, pinned.status());
   const ObjectView& object = pinned.value();
@@ -196,10 +203,12 @@ napi_value release_view(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   void* data = nullptr;
   size_t size = 0;
-  if (a.ok() && napi_get_arraybuffer_info(env, a.raw(0), &data, &size) != napi_ok) a.wrong(0, "an ArrayBuffer");
+  if (a.ok() && napi_get_arraybuffer_info(env, a.raw(0), &data, &size) != napi_ok)
+    a.wrong(0, "an ArrayBuffer");
   if (!a.ok()) return nullptr;
   const auto found = a.self().views.find(data);
-  if (data == nullptr || found == a.self().views.end() || !found->second->pinned) return make_bool(env, false);
+  if (data == nullptr || found == a.self().views.end() || !found->second->pinned)
+    return make_bool(env, false);
   if (napi_detach_arraybuffer(env, a.raw(0)) != napi_ok) return make_bool(env, false);
   a.self().release_view(data);
   return make_bool(env, true);
@@ -210,7 +219,8 @@ napi_value object_size(napi_env env, napi_callback_info info) {
   const uint32_t handle = a.u32(0);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
-  return slot == nullptr ? nullptr : make_number(env, static_cast<double>(client->object_size(slot->id)));
+  return slot == nullptr ? nullptr
+                         : make_number(env, static_cast<double>(client->object_size(slot->id)));
 }
 
 napi_value wait_sync(napi_env env, napi_callback_info info) {
@@ -233,7 +243,8 @@ napi_value wait_sync(napi_env env, napi_callback_info info) {
 napi_value address_of(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   const auto bytes = a.bytes(0);
-  return a.ok() ? make_number(env, static_cast<double>(reinterpret_cast<uintptr_t>(bytes.data()))) : nullptr;
+  return a.ok() ? make_number(env, static_cast<double>(reinterpret_cast<uintptr_t>(bytes.data())))
+                : nullptr;
 }
 
 }  // namespace polyray::node_api

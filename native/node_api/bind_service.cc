@@ -83,7 +83,9 @@ napi_value submit_actor_create(napi_env env, napi_callback_info info) {
   call.envelope = a.prefix(5);
   call.top_refs = a.u32(8);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  if (client == nullptr || !a.self().read_refs(a.raw(7), call.envelope, a.self().scratch_refs, call.top_refs)) return nullptr;
+  if (client == nullptr ||
+      !a.self().read_refs(a.raw(7), call.envelope, a.self().scratch_refs, call.top_refs))
+    return nullptr;
   call.refs = a.self().scratch_refs;
   HandleSlot* slot = a.self().handle_or_throw(actor);
   if (slot == nullptr) return nullptr;
@@ -91,7 +93,8 @@ napi_value submit_actor_create(napi_env env, napi_callback_info info) {
     return throw_code(env, StatusCode::kInvalidArgument, "[invalid argument] no such spec number");
   }
   ObjectId result;
-  const Status status = client->submit_actor_create(peer, slot->id, incarnation, spec, call, &result);
+  const Status status =
+      client->submit_actor_create(peer, slot->id, incarnation, spec, call, &result);
   if (!status.is_ok()) return throw_status(env, status);
   const uint32_t handle = a.self().adopt(result);
   return handle == 0 ? nullptr : make_u32(env, handle);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// registerSpec to streamConsumed: calls from here. The hot path of the product: one crossing per submission.
+// registerSpec to streamConsumed: calls from here. The hot path of the product: one crossing per
+// submission.
 
 #include "node_api/bind.h"
 #include "node_api/convert.h"
@@ -15,7 +16,8 @@ constexpr uint32_t kMaxReturns = 1000;
 uint64_t class_hash(const SpecInfo& spec) {
   uint64_t hash = 0xcbf29ce484222325ULL;
   const auto mix = [&hash](const void* data, size_t size) {
-    for (size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3ULL;
+    for (size_t i = 0; i < size; ++i)
+      hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3ULL;
   };
   mix(&spec.lease.language, sizeof spec.lease.language);
   mix(&spec.lease.job, sizeof spec.lease.job);
@@ -33,11 +35,13 @@ napi_value make_handles(napi_env env, Environment& self, const ObjectId* returns
   }
   napi_value array = nullptr;
   napi_create_array_with_length(env, count, &array);
-  for (uint32_t i = 0; i < count; ++i) napi_set_element(env, array, i, make_u32(env, self.adopt(returns[i])));
+  for (uint32_t i = 0; i < count; ++i)
+    napi_set_element(env, array, i, make_u32(env, self.adopt(returns[i])));
   return array;
 }
 
-// Arguments from `at` on: args, argsLength, refs, topRefs, returnCount, flags, maxRetries, deadlineMs.
+// Arguments from `at` on: args, argsLength, refs, topRefs, returnCount, flags, maxRetries,
+// deadlineMs.
 template <size_t N>
 bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
   call.envelope = a.prefix(at);
@@ -46,8 +50,11 @@ bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
   call.flags = static_cast<uint16_t>(a.u32(at + 5));
   call.max_retries = a.i32(at + 6);
   call.deadline_ms = a.size(at + 7);
-  if (a.ok() && (call.return_count < 1 || call.return_count > kMaxReturns)) a.wrong(at + 4, "from 1 to 1000");
-  if (!a.ok() || !a.self().read_refs(a.raw(at + 2), call.envelope, a.self().scratch_refs, call.top_refs)) return false;
+  if (a.ok() && (call.return_count < 1 || call.return_count > kMaxReturns))
+    a.wrong(at + 4, "from 1 to 1000");
+  if (!a.ok() ||
+      !a.self().read_refs(a.raw(at + 2), call.envelope, a.self().scratch_refs, call.top_refs))
+    return false;
   call.refs = a.self().scratch_refs;
   return true;
 }
@@ -63,9 +70,12 @@ napi_value register_spec(napi_env env, napi_callback_info info) {
   std::vector<std::pair<std::string, uint64_t>> resources;
   napi_value from = a.raw(0);
   spec.lease = LeaseSpec{};
-  if (!read_property(env, from, "spec", handle) || !read_property(env, from, "language", spec.lease.language) ||
-      !read_property(env, from, "leaseFlags", spec.lease.flags) || !read_property(env, from, "priority", spec.lease.priority) ||
-      !read_amounts(env, from, "resources", resources) || !read_property(env, from, "workerKey", spec.worker_key) ||
+  if (!read_property(env, from, "spec", handle) ||
+      !read_property(env, from, "language", spec.lease.language) ||
+      !read_property(env, from, "leaseFlags", spec.lease.flags) ||
+      !read_property(env, from, "priority", spec.lease.priority) ||
+      !read_amounts(env, from, "resources", resources) ||
+      !read_property(env, from, "workerKey", spec.worker_key) ||
       !read_property(env, from, "maxRetries", spec.max_retries)) {
     return nullptr;
   }
@@ -75,7 +85,9 @@ napi_value register_spec(napi_env env, napi_callback_info info) {
   spec.lease.job = client->job();
   for (const auto& [name, amount] : resources) {
     ResourceItem item{};
-    if (name.size() >= sizeof item.name) return throw_code(env, StatusCode::kInvalidOption, "[invalid option] resource name too long: " + name);
+    if (name.size() >= sizeof item.name)
+      return throw_code(env, StatusCode::kInvalidOption,
+                        "[invalid option] resource name too long: " + name);
     item.amount = amount;
     std::memcpy(item.name, name.data(), name.size());
     spec.resources.push_back(item);
@@ -113,7 +125,9 @@ napi_value submit_actor_call(napi_env env, napi_callback_info info) {
   const uint32_t actor = a.u32(0);
   char method[256];
   size_t method_bytes = 0;
-  if (a.ok() && napi_get_value_string_utf8(env, a.raw(1), method, sizeof method, &method_bytes) != napi_ok) a.wrong(1, "a string");
+  if (a.ok() &&
+      napi_get_value_string_utf8(env, a.raw(1), method, sizeof method, &method_bytes) != napi_ok)
+    a.wrong(1, "a string");
   if (method_bytes >= sizeof method - 1) a.wrong(1, "a name below 255 bytes");
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   CallArguments call;
@@ -141,7 +155,8 @@ napi_value set_actor_state(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
   if (slot == nullptr) return nullptr;
-  client->set_actor_state(slot->id, static_cast<ActorPhase>(phase), peer, incarnation, max_task_retries, error);
+  client->set_actor_state(slot->id, static_cast<ActorPhase>(phase), peer, incarnation,
+                          max_task_retries, error);
   return nullptr;
 }
 
@@ -150,7 +165,8 @@ napi_value actor_phase(napi_env env, napi_callback_info info) {
   const uint32_t actor = a.u32(0);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
-  return slot == nullptr ? nullptr : make_u32(env, static_cast<uint32_t>(client->actor_phase(slot->id)));
+  return slot == nullptr ? nullptr
+                         : make_u32(env, static_cast<uint32_t>(client->actor_phase(slot->id)));
 }
 
 napi_value actor_pending_calls(napi_env env, napi_callback_info info) {
@@ -158,7 +174,9 @@ napi_value actor_pending_calls(napi_env env, napi_callback_info info) {
   const uint32_t actor = a.u32(0);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
-  return slot == nullptr ? nullptr : make_number(env, static_cast<double>(client->actor_pending_calls(slot->id)));
+  return slot == nullptr
+             ? nullptr
+             : make_number(env, static_cast<double>(client->actor_pending_calls(slot->id)));
 }
 
 napi_value cancel(napi_env env, napi_callback_info info) {

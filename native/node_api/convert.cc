@@ -10,7 +10,8 @@ namespace polyray::node_api {
 
 namespace {
 
-// The error by the environment's factory; null when there is none (or it failed: its own exception is then pending).
+// The error by the environment's factory; null when there is none (or it failed: its own exception
+// is then pending).
 napi_value factory_error(napi_env env, const Status& status) {
   void* data = nullptr;
   if (napi_get_instance_data(env, &data) != napi_ok || data == nullptr) return nullptr;
@@ -21,9 +22,11 @@ napi_value factory_error(napi_env env, const Status& status) {
   napi_value error = nullptr;
   napi_get_reference_value(env, self.error_factory, &factory);
   napi_get_undefined(env, &receiver);
-  napi_value arguments[3] = {make_u32(env, static_cast<uint32_t>(status.code)), make_string(env, status.message),
+  napi_value arguments[3] = {make_u32(env, static_cast<uint32_t>(status.code)),
+                             make_string(env, status.message),
                              make_u32(env, static_cast<uint32_t>(status.sys_errno))};
-  return napi_call_function(env, receiver, factory, 3, arguments, &error) == napi_ok ? error : nullptr;
+  return napi_call_function(env, receiver, factory, 3, arguments, &error) == napi_ok ? error
+                                                                                     : nullptr;
 }
 
 }  // namespace
@@ -31,7 +34,8 @@ napi_value factory_error(napi_env env, const Status& status) {
 napi_value set_error_factory(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   napi_valuetype type = napi_undefined;
-  if (a.ok() && (napi_typeof(env, a.raw(0), &type) != napi_ok || type != napi_function)) a.wrong(0, "a function");
+  if (a.ok() && (napi_typeof(env, a.raw(0), &type) != napi_ok || type != napi_function))
+    a.wrong(0, "a function");
   if (!a.ok()) return nullptr;
   if (a.self().error_factory != nullptr) napi_delete_reference(env, a.self().error_factory);
   napi_create_reference(env, a.raw(0), 1, &a.self().error_factory);
@@ -74,7 +78,8 @@ napi_value copy_bytes(napi_env env, const uint8_t* data, size_t size) {
 namespace {
 
 bool missing(napi_env env, const char* name, const char* expected) {
-  throw_code(env, StatusCode::kInvalidArgument, std::string("[invalid argument] option ") + name + " must be " + expected);
+  throw_code(env, StatusCode::kInvalidArgument,
+             std::string("[invalid argument] option ") + name + " must be " + expected);
   return false;
 }
 
@@ -87,7 +92,8 @@ bool get(napi_env env, napi_value object, const char* name, napi_value& value) {
 bool read_property(napi_env env, napi_value object, const char* name, std::string& value) {
   napi_value raw = nullptr;
   size_t length = 0;
-  if (!get(env, object, name, raw) || napi_get_value_string_utf8(env, raw, nullptr, 0, &length) != napi_ok) {
+  if (!get(env, object, name, raw) ||
+      napi_get_value_string_utf8(env, raw, nullptr, 0, &length) != napi_ok) {
     return missing(env, name, "a string");
   }
   value.resize(length);
@@ -98,8 +104,8 @@ bool read_property(napi_env env, napi_value object, const char* name, std::strin
 bool read_property(napi_env env, napi_value object, const char* name, uint64_t& value) {
   napi_value raw = nullptr;
   double number = 0;
-  if (!get(env, object, name, raw) || napi_get_value_double(env, raw, &number) != napi_ok || !(number >= 0) ||
-      number > 9007199254740991.0) {
+  if (!get(env, object, name, raw) || napi_get_value_double(env, raw, &number) != napi_ok ||
+      !(number >= 0) || number > 9007199254740991.0) {
     return missing(env, name, "a number from 0");
   }
   value = static_cast<uint64_t>(number);
@@ -116,17 +122,20 @@ bool read_property(napi_env env, napi_value object, const char* name, uint32_t& 
 
 bool read_property(napi_env env, napi_value object, const char* name, int32_t& value) {
   napi_value raw = nullptr;
-  if (!get(env, object, name, raw) || napi_get_value_int32(env, raw, &value) != napi_ok) return missing(env, name, "a number");
+  if (!get(env, object, name, raw) || napi_get_value_int32(env, raw, &value) != napi_ok)
+    return missing(env, name, "a number");
   return true;
 }
 
 bool read_property(napi_env env, napi_value object, const char* name, bool& value) {
   napi_value raw = nullptr;
-  if (!get(env, object, name, raw) || napi_get_value_bool(env, raw, &value) != napi_ok) return missing(env, name, "a boolean");
+  if (!get(env, object, name, raw) || napi_get_value_bool(env, raw, &value) != napi_ok)
+    return missing(env, name, "a boolean");
   return true;
 }
 
-bool read_amounts(napi_env env, napi_value object, const char* name, std::vector<std::pair<std::string, uint64_t>>& amounts) {
+bool read_amounts(napi_env env, napi_value object, const char* name,
+                  std::vector<std::pair<std::string, uint64_t>>& amounts) {
   napi_value record = nullptr;
   napi_value keys = nullptr;
   uint32_t count = 0;
@@ -141,7 +150,8 @@ bool read_amounts(napi_env env, napi_value object, const char* name, std::vector
     size_t length = 0;
     napi_get_element(env, keys, i, &key);
     napi_get_property(env, record, key, &value);
-    if (napi_get_value_double(env, value, &amount) != napi_ok || !(amount >= 0)) return missing(env, name, "a record of numbers");
+    if (napi_get_value_double(env, value, &amount) != napi_ok || !(amount >= 0))
+      return missing(env, name, "a record of numbers");
     napi_get_value_string_utf8(env, key, nullptr, 0, &length);
     std::string text(length, '\0');
     napi_get_value_string_utf8(env, key, text.data(), length + 1, &length);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between napi_value and plain C++ values, by the raw C interface (a submission crosses once and allocates nothing).
+// Between napi_value and plain C++ values, by the raw C interface (a submission crosses once and
+// allocates nothing).
 //
-// `Arguments<N>` reads the arguments of one call: the first bad one throws INVALID_ARGUMENT in JS and turns ok() false; later reads
+// `Arguments<N>` reads the arguments of one call: the first bad one throws INVALID_ARGUMENT in JS
+// and turns ok() false; later reads
 // then give zeros. Bytes are borrowed: valid until the callback returns or JS runs.
 // Thread rules: the environment's thread.
 #pragma once
@@ -65,7 +67,8 @@ bool read_property(napi_env env, napi_value object, const char* name, uint64_t& 
 bool read_property(napi_env env, napi_value object, const char* name, uint32_t& value);
 bool read_property(napi_env env, napi_value object, const char* name, int32_t& value);
 bool read_property(napi_env env, napi_value object, const char* name, bool& value);
-bool read_amounts(napi_env env, napi_value object, const char* name, std::vector<std::pair<std::string, uint64_t>>& amounts);
+bool read_amounts(napi_env env, napi_value object, const char* name,
+                  std::vector<std::pair<std::string, uint64_t>>& amounts);
 
 template <size_t N>
 class Arguments {
@@ -110,7 +113,8 @@ class Arguments {
     if (type != napi_bigint) return size(i);
     uint64_t value = 0;
     bool lossless = false;
-    if (napi_get_value_bigint_uint64(env_, values_[i], &value, &lossless) != napi_ok || !lossless) wrong(i, "a u64");
+    if (napi_get_value_bigint_uint64(env_, values_[i], &value, &lossless) != napi_ok || !lossless)
+      wrong(i, "a u64");
     return value;
   }
   bool boolean(size_t i) {
@@ -131,7 +135,8 @@ class Arguments {
   }
   bool is_null(size_t i) {
     napi_valuetype type = napi_undefined;
-    return ok_ && napi_typeof(env_, values_[i], &type) == napi_ok && (type == napi_null || type == napi_undefined);
+    return ok_ && napi_typeof(env_, values_[i], &type) == napi_ok &&
+           (type == napi_null || type == napi_undefined);
   }
   std::span<uint8_t> bytes(size_t i) {
     if (!ok_) return {};
@@ -162,7 +167,9 @@ class Arguments {
     if (!view(values_[i], napi_float64_array, 8, result)) wrong(i, "a Float64Array");
     return {reinterpret_cast<const double*>(result.data()), result.size() / 8};
   }
-  void wrong(size_t i, const char* expected) { fail("argument " + std::to_string(i + 1) + " must be " + expected); }
+  void wrong(size_t i, const char* expected) {
+    fail("argument " + std::to_string(i + 1) + " must be " + expected);
+  }
   void fail(std::string message) {
     if (!ok_) return;
     ok_ = false;
@@ -170,11 +177,14 @@ class Arguments {
   }
 
  private:
-  bool view(napi_value value, napi_typedarray_type wanted, size_t element, std::span<uint8_t>& result) {
+  bool view(napi_value value, napi_typedarray_type wanted, size_t element,
+            std::span<uint8_t>& result) {
     napi_typedarray_type type;
     size_t length = 0;
     void* data = nullptr;
-    if (napi_get_typedarray_info(env_, value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != wanted) return false;
+    if (napi_get_typedarray_info(env_, value, &type, &length, &data, nullptr, nullptr) != napi_ok ||
+        type != wanted)
+      return false;
     result = {static_cast<uint8_t*>(data), length * element};
     return true;
   }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attach and detach of one environment, its uv handles, and the control thread of workers.
 //
-// The doorbell is watched by uv_poll on the eventfd; uv_async serves what comes from elsewhere (the control thread, a blocking wait that
-// left events behind). Only the doorbell's handle keeps the event loop alive, and only while JS asks for it (set_ref).
+// The doorbell is watched by uv_poll on the eventfd; uv_async serves what comes from elsewhere (the
+// control thread, a blocking wait that
+// left events behind). Only the doorbell's handle keeps the event loop alive, and only while JS
+// asks for it (set_ref).
 
 #include <pthread.h>
 #include <signal.h>
@@ -17,7 +19,8 @@ namespace polyray::node_api {
 
 namespace {
 
-napi_value make_attach_info(napi_env env, Client& client, napi_value events, napi_value out_words, bool external_buffers) {
+napi_value make_attach_info(napi_env env, Client& client, napi_value events, napi_value out_words,
+                            bool external_buffers) {
   napi_value info = nullptr;
   napi_create_object(env, &info);
   set_number(env, info, "endpoint", client.endpoint());
@@ -78,7 +81,8 @@ std::shared_ptr<Environment> Environment::create(napi_env env) {
 
 napi_value Environment::attach(const AttachOptions& options, napi_value sink) {
   if (client_ != nullptr) {
-    return throw_code(env_, StatusCode::kAlreadyExists, "[already exists] This environment is attached. Call detach first.");
+    return throw_code(env_, StatusCode::kAlreadyExists,
+                      "[already exists] This environment is attached. Call detach first.");
   }
   probe_external_buffers();
   auto attached = Client::attach(options);
@@ -188,7 +192,8 @@ void on_control(ControlOp operation, void* context) {
 }  // namespace
 
 Status Environment::start_control_thread() {
-  if (control_ != nullptr) return Status::error(StatusCode::kAlreadyExists, "[already exists] The control thread runs.");
+  if (control_ != nullptr)
+    return Status::error(StatusCode::kAlreadyExists, "[already exists] The control thread runs.");
   control_ = std::make_shared<ControlState>();
   control_->wake = async_;
   sigset_t all;
@@ -196,7 +201,8 @@ Status Environment::start_control_thread() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   std::thread([options = options_, endpoint = client_->endpoint(), state = control_] {
-    // The end of the socket means that the raylet is gone; the client's own socket tells JS, the guardian tells the rest.
+    // The end of the socket means that the raylet is gone; the client's own socket tells JS, the
+    // guardian tells the rest.
     (void)run_control_thread(options, endpoint, on_control, state.get());
   }).detach();
   pthread_sigmask(SIG_SETMASK, &old, nullptr);

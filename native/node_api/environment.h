@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything of one JS environment (main thread or worker_thread): its client endpoint, its numbered handles, its event pump and its
+// Everything of one JS environment (main thread or worker_thread): its client endpoint, its
+// numbered handles, its event pump and its
 // zero-copy views.
 //
-// Owns: the Client (shared with calls in progress, so that a detach inside a callback is safe), the uv handles, the event buffer.
+// Owns: the Client (shared with calls in progress, so that a detach inside a callback is safe), the
+// uv handles, the event buffer.
 // Thread rules: the environment's thread only, except ControlState (locked).
 // Invariants:
-//  1. Each slot of `handles` stands for exactly one client reference; slots and references end together.
-//  2. The sink runs only from drain(), never nested; what arrives during a blocking wait is kept in `deferred_`.
-//  3. After every drain and every blocking wait the endpoint is armed for its eventfd, or an async wake-up is on its way.
-//  4. A view is unmapped only when its ArrayBuffer cannot be read any more; its pin ends with it or by releaseView.
+//  1. Each slot of `handles` stands for exactly one client reference; slots and references end
+//     together.
+//  2. The sink runs only from drain(), never nested; what arrives during a blocking wait is kept in
+//     `deferred_`.
+//  3. After every drain and every blocking wait the endpoint is armed for its eventfd, or an async
+//     wake-up is on its way.
+//  4. A view is unmapped only when its ArrayBuffer cannot be read any more; its pin ends with it or
+//     by releaseView.
 #pragma once
 #include <node_api.h>
 #include <uv.h>
@@ -29,8 +35,9 @@ namespace polyray::node_api {
 class Environment;
 
 inline constexpr uint32_t kEventBufferBytes = 512 * 1024;
-inline constexpr uint32_t kSmallValueBytes = 8 * 1024;     // envelopes that ride in the ready event
-inline constexpr uint32_t kInlinePayloadBytes = 32 * 1024;  // payloads of other events that ride in the buffer
+inline constexpr uint32_t kSmallValueBytes = 8 * 1024;  // envelopes that ride in the ready event
+inline constexpr uint32_t kInlinePayloadBytes =
+    32 * 1024;  // payloads of other events that ride in the buffer
 inline constexpr uint32_t kZeroCopyBytes = 64 * 1024;
 inline constexpr uint32_t kOutWords = 64;
 inline constexpr uint32_t kControlEventKind = 64;
@@ -55,7 +62,7 @@ struct OpenCall {
 struct View {
   std::shared_ptr<Environment> environment;
   ObjectId id;
-  uint64_t epoch = 0;   // of the attach that pinned
+  uint64_t epoch = 0;  // of the attach that pinned
   uint8_t* map = nullptr;
   size_t map_bytes = 0;
   uint8_t* data = nullptr;
@@ -92,8 +99,10 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // --- pump (pump.cc)
   size_t drain();
   // The answer of a service request made now, blocking at most timeout_ms. False: it did not come.
-  bool service_call(std::span<const uint8_t> payload, double timeout_ms, std::vector<uint8_t>& answer);
-  uint32_t wait_sync(std::span<const uint32_t> handles, uint32_t needed, double timeout_ms, bool& failed);
+  bool service_call(std::span<const uint8_t> payload, double timeout_ms,
+                    std::vector<uint8_t>& answer);
+  uint32_t wait_sync(std::span<const uint32_t> handles, uint32_t needed, double timeout_ms,
+                     bool& failed);
   void wake_later() { uv_async_send(async_); }
 
   // --- handles (references.cc)
@@ -107,7 +116,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void release(uint32_t handle, HandleSlot& slot);
   uint32_t intern(const ObjectId& id);
   // Reads a RefList argument. False after throwing.
-  bool read_refs(napi_value value, std::span<const uint8_t> envelope, std::vector<ObjectId>& refs, uint32_t& top_refs);
+  bool read_refs(napi_value value, std::span<const uint8_t> envelope, std::vector<ObjectId>& refs,
+                 uint32_t& top_refs);
 
   // --- views (views.cc)
   // Null without an exception: copy instead.
@@ -141,7 +151,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   bool encode_call(Event& event, napi_value& extras, uint32_t& extra_count);
   bool encode_value(uint32_t* record, const ObjectId& id);
   uint32_t* begin_record(const Event& event, size_t bytes);
-  void add_extra(uint32_t* record, std::span<const uint8_t> payload, const ObjectId& object, napi_value& extras, uint32_t& extra_count);
+  void add_extra(uint32_t* record, std::span<const uint8_t> payload, const ObjectId& object,
+                 napi_value& extras, uint32_t& extra_count);
   void deliver(napi_value extras);
   void close_handles();
   static void on_doorbell(uv_poll_t* poll, int status, int events);
@@ -167,7 +178,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uv_async_t* async_ = nullptr;
   bool keep_alive_ = false;
   std::shared_ptr<ControlState> control_;
-  std::shared_ptr<uint32_t> closing_ = std::make_shared<uint32_t>(0);  // uv handles whose close callback is due
+  std::shared_ptr<uint32_t> closing_ =
+      std::make_shared<uint32_t>(0);  // uv handles whose close callback is due
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
   bool cleaning_ = false;
 };

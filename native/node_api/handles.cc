@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Open addressing with backward-shift deletion: no tombstones, so a table that lives through millions of calls stays short.
+// Open addressing with backward-shift deletion: no tombstones, so a table that lives through
+// millions of calls stays short.
 
 #include "node_api/handles.h"
 
@@ -39,7 +40,8 @@ uint32_t HandleTable::lookup(const ObjectId& id) const {
   const size_t mask = buckets_.size() - 1;
   size_t at = hash(id) >> shift_;
   while (buckets_[at].unique != 0) {
-    if (buckets_[at].unique == id.unique && buckets_[at].node_tag == id.node_tag) return buckets_[at].handle;
+    if (buckets_[at].unique == id.unique && buckets_[at].node_tag == id.node_tag)
+      return buckets_[at].handle;
     at = (at + 1) & mask;
   }
   return 0;

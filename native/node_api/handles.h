@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbered slots with generations: how objects, open puts and running calls are named in JavaScript.
+// Numbered slots with generations: how objects, open puts and running calls are named in
+// JavaScript.
 //
-// A number is generation << kSlotBits | slot, positive and below 2^31 (a small integer for V8); 0 names nothing. A number of a slot that
+// A number is generation << kSlotBits | slot, positive and below 2^31 (a small integer for V8); 0
+// names nothing. A number of a slot that
 // was given away since is refused until its generation comes round again (255 uses later).
 // Thread rules: one JS environment, its thread only.
 #pragma once
@@ -72,7 +74,8 @@ class Slots {
   size_t live_ = 0;
 };
 
-// What this environment knows of one object. The client holds one reference for the slot; JS holds `count` of it.
+// What this environment knows of one object. The client holds one reference for the slot; JS holds
+// `count` of it.
 struct HandleSlot {
   ObjectId id;
   uint32_t count = 0;
@@ -105,8 +108,12 @@ class HandleTable {
     uint32_t node_tag = 0;
     uint32_t handle = 0;
   };
-  static uint64_t hash(const ObjectId& id) { return (id.unique ^ (uint64_t{id.node_tag} << 32)) * 0x9e3779b97f4a7c15ULL; }
-  size_t home(const Bucket& bucket) const { return hash(ObjectId{bucket.node_tag, 0, bucket.unique}) >> shift_; }
+  static uint64_t hash(const ObjectId& id) {
+    return (id.unique ^ (uint64_t{id.node_tag} << 32)) * 0x9e3779b97f4a7c15ULL;
+  }
+  size_t home(const Bucket& bucket) const {
+    return hash(ObjectId{bucket.node_tag, 0, bucket.unique}) >> shift_;
+  }
   void grow();
 
   Slots<HandleSlot, 23> slots_;

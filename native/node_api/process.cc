@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the process has once: the raylet, if one was started here, and the note by which a worker_thread finds the runtime.
+// What the process has once: the raylet, if one was started here, and the note by which a
+// worker_thread finds the runtime.
 //
-// The raylet stops by stopRaylet, with the environment that started it, or at exit() (process.exit runs no environment hooks).
-// Thread rules: `process` is locked; the raylet is taken out before it is joined, so no lock is held while it stops.
+// The raylet stops by stopRaylet, with the environment that started it, or at exit() (process.exit
+// runs no environment hooks).
+// Thread rules: `process` is locked; the raylet is taken out before it is joined, so no lock is
+// held while it stops.
 
 #include <unistd.h>
 
@@ -49,10 +52,12 @@ void stop_at_exit() {
   if (auto raylet = take_raylet(nullptr); raylet != nullptr) raylet->stop(kExitGraceMs);
 }
 
-napi_value make_amounts(napi_env env, const std::vector<std::pair<std::string, uint64_t>>& amounts) {
+napi_value make_amounts(napi_env env,
+                        const std::vector<std::pair<std::string, uint64_t>>& amounts) {
   napi_value record = nullptr;
   napi_create_object(env, &record);
-  for (const auto& [name, amount] : amounts) set_number(env, record, name.c_str(), static_cast<double>(amount));
+  for (const auto& [name, amount] : amounts)
+    set_number(env, record, name.c_str(), static_cast<double>(amount));
   return record;
 }
 
@@ -71,7 +76,8 @@ napi_value start_raylet(napi_env env, napi_callback_info info) {
   if (!a.ok() || !read_property(env, from, "sessionName", options.session_name) ||
       !read_property(env, from, "sessionToken", options.session_token) ||
       !read_property(env, from, "sessionDir", options.session_dir) ||
-      !read_property(env, from, "guardianPath", options.guardian_path) || !read_property(env, from, "nodeTag", options.node_tag) ||
+      !read_property(env, from, "guardianPath", options.guardian_path) ||
+      !read_property(env, from, "nodeTag", options.node_tag) ||
       !read_property(env, from, "objectStoreBytes", options.object_store_bytes) ||
       !read_property(env, from, "plasmaDirectory", options.plasma_directory) ||
       !read_amounts(env, from, "resources", options.resources) ||
@@ -83,7 +89,8 @@ napi_value start_raylet(napi_env env, napi_callback_info info) {
   Process& shared = process();
   std::lock_guard lock(shared.mutex);
   if (shared.raylet != nullptr && shared.pid == getpid()) {
-    return throw_code(env, StatusCode::kAlreadyExists, "[already exists] A node runs in this process. Stop it first.");
+    return throw_code(env, StatusCode::kAlreadyExists,
+                      "[already exists] A node runs in this process. Stop it first.");
   }
   auto started = Raylet::start(options);
   if (!started.is_ok()) return throw_status(env, started.status());
@@ -103,7 +110,8 @@ napi_value stop_raylet(napi_env env, napi_callback_info info) {
   const uint32_t grace_ms = a.u32(0);
   if (!a.ok()) return nullptr;
   auto raylet = take_raylet(nullptr);
-  if (raylet == nullptr) return throw_code(env, StatusCode::kClosed, "[closed] No node runs in this process.");
+  if (raylet == nullptr)
+    return throw_code(env, StatusCode::kClosed, "[closed] No node runs in this process.");
   raylet->stop(grace_ms);
   return nullptr;
 }
@@ -114,20 +122,27 @@ napi_value raylet_stats(napi_env env, napi_callback_info) {
     std::lock_guard lock(process().mutex);
     raylet = process().raylet;
   }
-  if (raylet == nullptr) return throw_code(env, StatusCode::kClosed, "[closed] No node runs in this process.");
+  if (raylet == nullptr)
+    return throw_code(env, StatusCode::kClosed, "[closed] No node runs in this process.");
   const RayletStats stats = raylet->stats();
   napi_value result = nullptr;
   napi_create_object(env, &result);
   set_property(env, result, "total", make_amounts(env, stats.total));
   set_property(env, result, "available", make_amounts(env, stats.available));
   const std::pair<const char*, uint64_t> numbers[] = {
-      {"storeUsedBytes", stats.store_used_bytes}, {"storeCapacityBytes", stats.store_capacity_bytes},
-      {"objects", stats.objects},                 {"endpoints", stats.endpoints},
-      {"workers", stats.workers},                 {"idleWorkers", stats.idle_workers},
-      {"startingWorkers", stats.starting_workers}, {"queuedLeases", stats.queued_leases},
-      {"activeLeases", stats.active_leases},      {"bellsReceived", stats.bells_received},
+      {"storeUsedBytes", stats.store_used_bytes},
+      {"storeCapacityBytes", stats.store_capacity_bytes},
+      {"objects", stats.objects},
+      {"endpoints", stats.endpoints},
+      {"workers", stats.workers},
+      {"idleWorkers", stats.idle_workers},
+      {"startingWorkers", stats.starting_workers},
+      {"queuedLeases", stats.queued_leases},
+      {"activeLeases", stats.active_leases},
+      {"bellsReceived", stats.bells_received},
       {"recordsHandled", stats.records_handled}};
-  for (const auto& [name, value] : numbers) set_number(env, result, name, static_cast<double>(value));
+  for (const auto& [name, value] : numbers)
+    set_number(env, result, name, static_cast<double>(value));
   return result;
 }
 

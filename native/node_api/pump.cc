@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the client's events to one JS callback per batch, and the blocking wait.
 //
-// Records go into the event buffer in the layout of ts/native/binding.ts (Rec, CallRec); small sealed values ride along, so that JS
-// decodes without crossing again. The callback is a real one (napi_make_callback): microtasks run after it.
+// Records go into the event buffer in the layout of ts/native/binding.ts (Rec, CallRec); small
+// sealed values ride along, so that JS
+// decodes without crossing again. The callback is a real one (napi_make_callback): microtasks run
+// after it.
 
 #include <unistd.h>
 
@@ -19,10 +21,38 @@ namespace {
 
 // Words of a record: keep equal to Rec and CallRec in ts/native/binding.ts.
 enum Word : size_t {
-  kBytes, kKind, kHandle, kStatus, kA, kB0, kB1, kPeerEndpoint, kPeerSerial, kHandle2, kHasValue, kPayloadBytes, kExtra, kReserved,
-  kId, kPayload = 18,
-  kCallKind = 18, kCallFlags, kCallSpec, kCallIncarnation, kCallAttempt, kCallRetriesLeft, kCallReturns, kCallRefs, kCallTopRefs,
-  kCallMethodBytes, kCallSeq0, kCallSeq1, kCallCaller, kCallActor, kCallReserved = 35, kCallEnd = 36,
+  kBytes,
+  kKind,
+  kHandle,
+  kStatus,
+  kA,
+  kB0,
+  kB1,
+  kPeerEndpoint,
+  kPeerSerial,
+  kHandle2,
+  kHasValue,
+  kPayloadBytes,
+  kExtra,
+  kReserved,
+  kId,
+  kPayload = 18,
+  kCallKind = 18,
+  kCallFlags,
+  kCallSpec,
+  kCallIncarnation,
+  kCallAttempt,
+  kCallRetriesLeft,
+  kCallReturns,
+  kCallRefs,
+  kCallTopRefs,
+  kCallMethodBytes,
+  kCallSeq0,
+  kCallSeq1,
+  kCallCaller,
+  kCallActor,
+  kCallReserved = 35,
+  kCallEnd = 36,
 };
 static_assert(kId == 14 && kCallActor == 31);
 
@@ -30,7 +60,9 @@ constexpr size_t kBatchEvents = 512;
 // After so many batches in one go the loop gets a turn for its other sources.
 constexpr int kMaxRounds = 16;
 
-size_t padded(size_t bytes) { return (bytes + 7) & ~size_t{7}; }
+size_t padded(size_t bytes) {
+  return (bytes + 7) & ~size_t{7};
+}
 
 }  // namespace
 
@@ -53,9 +85,10 @@ uint32_t* Environment::begin_record(const Event& event, size_t bytes) {
   return record;
 }
 
-// `object`: what the payload is the envelope of (nil: of nothing). Big ones are viewed in place, with a pin of their own.
-void Environment::add_extra(uint32_t* record, std::span<const uint8_t> payload, const ObjectId& object, napi_value& extras,
-                            uint32_t& extra_count) {
+// `object`: what the payload is the envelope of (nil: of nothing). Big ones are viewed in place,
+// with a pin of their own.
+void Environment::add_extra(uint32_t* record, std::span<const uint8_t> payload,
+                            const ObjectId& object, napi_value& extras, uint32_t& extra_count) {
   if (extras == nullptr) napi_create_array(env_, &extras);
   napi_value bytes = nullptr;
   if (object.unique != 0 && payload.size() >= kZeroCopyBytes) {
@@ -70,7 +103,8 @@ void Environment::add_extra(uint32_t* record, std::span<const uint8_t> payload, 
   record[kExtra] = ++extra_count;
 }
 
-// The envelope of a sealed object into the record's tail, when it is small. The record was begun with no tail.
+// The envelope of a sealed object into the record's tail, when it is small. The record was begun
+// with no tail.
 bool Environment::encode_value(uint32_t* record, const ObjectId& id) {
   if (client_->object_size(id) > kSmallValueBytes) return false;
   auto pinned = client_->pin(id);
@@ -95,9 +129,11 @@ bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_
   const bool inline_payload = call.envelope.size() <= kInlinePayloadBytes;
   const size_t method = padded(call.method.size());
   event.id = call.task;
-  uint32_t* record = begin_record(event, kCallEnd * 4 + method + (inline_payload ? call.envelope.size() : 0));
+  uint32_t* record =
+      begin_record(event, kCallEnd * 4 + method + (inline_payload ? call.envelope.size() : 0));
   if (record == nullptr) return false;
-  const uint32_t number = calls.add(OpenCall{call.handle, call.task, static_cast<uint32_t>(call.returns.size())});
+  const uint32_t number =
+      calls.add(OpenCall{call.handle, call.task, static_cast<uint32_t>(call.returns.size())});
   record[kA] = number;
   record[kCallKind] = static_cast<uint32_t>(call.kind);
   record[kCallFlags] = call.flags;
@@ -147,7 +183,8 @@ bool Environment::encode(Event& event, napi_value& extras, uint32_t& extra_count
     return true;
   }
   const bool inline_payload = event.payload.size() <= kInlinePayloadBytes;
-  uint32_t* record = begin_record(event, kPayload * 4 + (inline_payload ? event.payload.size() : 0));
+  uint32_t* record =
+      begin_record(event, kPayload * 4 + (inline_payload ? event.payload.size() : 0));
   if (record == nullptr) return false;
   record[kHandle] = event.id.unique == 0 ? 0 : handles.lookup(event.id);
   record[kPayloadBytes] = static_cast<uint32_t>(event.payload.size());
@@ -172,10 +209,12 @@ void Environment::deliver(napi_value extras) {
   napi_get_reference_value(env_, sink_, &sink);
   napi_get_undefined(env_, &receiver);
   napi_get_global(env_, &receiver);
-  napi_value arguments[2] = {make_u32(env_, static_cast<uint32_t>(buffer_used_)), extras != nullptr ? extras : make_null(env_)};
+  napi_value arguments[2] = {make_u32(env_, static_cast<uint32_t>(buffer_used_)),
+                             extras != nullptr ? extras : make_null(env_)};
   buffer_used_ = 0;
   ++event_batches;
-  const napi_status status = napi_make_callback(env_, async_context_, receiver, sink, 2, arguments, nullptr);
+  const napi_status status =
+      napi_make_callback(env_, async_context_, receiver, sink, 2, arguments, nullptr);
   if (status == napi_pending_exception) {
     napi_value error = nullptr;
     napi_get_and_clear_last_exception(env_, &error);
@@ -224,7 +263,8 @@ size_t Environment::drain() {
   return delivered;
 }
 
-uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t needed, double timeout_ms, bool& failed) {
+uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t needed,
+                                double timeout_ms, bool& failed) {
   const std::shared_ptr<Client> client = client_;
   uint32_t settled = 0;
   uint32_t pending = 0;
@@ -265,12 +305,14 @@ uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t need
     if (!events.empty()) continue;
     double left_ms = 60000;
     if (timeout_ms >= 0) {
-      const std::chrono::duration<double, std::milli> passed = std::chrono::steady_clock::now() - start;
+      const std::chrono::duration<double, std::milli> passed =
+          std::chrono::steady_clock::now() - start;
       left_ms = timeout_ms - passed.count();
       if (left_ms <= 0) break;
     }
     client->flush();
-    if (client->arm(kArmedFutex)) client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
+    if (client->arm(kArmedFutex))
+      client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
   }
   for (uint32_t number : numbers) {
     if (HandleSlot* slot = handles.find(number); slot != nullptr) slot->sync_wait = false;
@@ -280,7 +322,8 @@ uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t need
   return settled;
 }
 
-bool Environment::service_call(std::span<const uint8_t> payload, double timeout_ms, std::vector<uint8_t>& answer) {
+bool Environment::service_call(std::span<const uint8_t> payload, double timeout_ms,
+                               std::vector<uint8_t>& answer) {
   const std::shared_ptr<Client> client = client_;
   const uint32_t request = client->service_request(payload);
   client->flush();
@@ -300,10 +343,12 @@ bool Environment::service_call(std::span<const uint8_t> payload, double timeout_
     }
     if (found || client->is_detached()) break;
     if (!events.empty()) continue;
-    const std::chrono::duration<double, std::milli> passed = std::chrono::steady_clock::now() - start;
+    const std::chrono::duration<double, std::milli> passed =
+        std::chrono::steady_clock::now() - start;
     const double left_ms = timeout_ms - passed.count();
     if (left_ms <= 0) break;
-    if (client->arm(kArmedFutex)) client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
+    if (client->arm(kArmedFutex))
+      client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
   }
   // Back to the event loop's bell (invariant 3).
   if (!deferred_.empty() || !client->arm(kArmedEventFd)) wake_later();

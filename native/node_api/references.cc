@@ -10,11 +10,13 @@ namespace polyray::node_api {
 
 std::shared_ptr<Client> Environment::client_or_throw() {
   if (client_ == nullptr) {
-    throw_code(env_, StatusCode::kClosed, "[closed] This environment is not attached to a runtime. Call init() first.");
+    throw_code(env_, StatusCode::kClosed,
+               "[closed] This environment is not attached to a runtime. Call init() first.");
     return nullptr;
   }
   if (client_->is_detached()) {
-    throw_code(env_, StatusCode::kLocalRayletDied, "[raylet died] The node service of this machine ended. Start the runtime again.");
+    throw_code(env_, StatusCode::kLocalRayletDied,
+               "[raylet died] The node service of this machine ended. Start the runtime again.");
     return nullptr;
   }
   return client_;
@@ -24,7 +26,8 @@ HandleSlot* Environment::handle_or_throw(uint32_t handle) {
   HandleSlot* slot = handles.find(handle);
   if (slot == nullptr) {
     throw_code(env_, StatusCode::kObjectFreed,
-               "[object freed] The ref was released or belongs to another runtime. Do not release a ref that is still needed.");
+               "[object freed] The ref was released or belongs to another runtime. Do not release "
+               "a ref that is still needed.");
   }
   return slot;
 }
@@ -38,7 +41,8 @@ uint32_t Environment::adopt(const ObjectId& id) {
   const uint32_t handle = handles.insert(id);
   if (handle == 0) {
     client_->release_ref(id);
-    throw_code(env_, StatusCode::kTableFull, "[table full] This environment holds 8388608 refs. Release some.");
+    throw_code(env_, StatusCode::kTableFull,
+               "[table full] This environment holds 8388608 refs. Release some.");
   }
   return handle;
 }
@@ -70,9 +74,11 @@ uint32_t Environment::intern(const ObjectId& id) {
 
 namespace {
 
-// The table of an envelope (ts/object/envelope.ts): version, flags, u16 argRefs, u32 body, u32 buffers, u32 refs, 16 bytes per
+// The table of an envelope (ts/object/envelope.ts): version, flags, u16 argRefs, u32 body, u32
+// buffers, u32 refs, 16 bytes per
 // buffer, then the ids.
-bool envelope_ids(std::span<const uint8_t> envelope, std::vector<ObjectId>& refs, uint32_t& top_refs) {
+bool envelope_ids(std::span<const uint8_t> envelope, std::vector<ObjectId>& refs,
+                  uint32_t& top_refs) {
   if (envelope.size() < 16) return false;
   uint16_t top = 0;
   uint32_t buffers = 0;
@@ -81,16 +87,19 @@ bool envelope_ids(std::span<const uint8_t> envelope, std::vector<ObjectId>& refs
   std::memcpy(&buffers, envelope.data() + 8, 4);
   std::memcpy(&count, envelope.data() + 12, 4);
   const uint64_t start = 16 + uint64_t{buffers} * 16;
-  if (envelope[0] != 1 || top > count || start + uint64_t{count} * 16 > envelope.size()) return false;
+  if (envelope[0] != 1 || top > count || start + uint64_t{count} * 16 > envelope.size())
+    return false;
   refs.resize(count);
-  if (count > 0) std::memcpy(refs.data(), envelope.data() + start, uint64_t{count} * sizeof(ObjectId));
+  if (count > 0)
+    std::memcpy(refs.data(), envelope.data() + start, uint64_t{count} * sizeof(ObjectId));
   top_refs = top;
   return true;
 }
 
 }  // namespace
 
-bool Environment::read_refs(napi_value value, std::span<const uint8_t> envelope, std::vector<ObjectId>& refs, uint32_t& top_refs) {
+bool Environment::read_refs(napi_value value, std::span<const uint8_t> envelope,
+                            std::vector<ObjectId>& refs, uint32_t& top_refs) {
   refs.clear();
   napi_valuetype type = napi_undefined;
   napi_typeof(env_, value, &type);
@@ -100,12 +109,15 @@ bool Environment::read_refs(napi_value value, std::span<const uint8_t> envelope,
   }
   if (type == napi_number) {
     if (!envelope_ids(envelope, refs, top_refs)) {
-      throw_code(env_, StatusCode::kInvalidArgument, "[invalid argument] refs say envelope, but the bytes are none");
+      throw_code(env_, StatusCode::kInvalidArgument,
+                 "[invalid argument] refs say envelope, but the bytes are none");
       return false;
     }
     for (const ObjectId& id : refs) {
       if (handles.lookup(id) == 0) {
-        throw_code(env_, StatusCode::kObjectFreed, "[object freed] A ref inside the value was released. Do not release a ref that is still needed.");
+        throw_code(env_, StatusCode::kObjectFreed,
+                   "[object freed] A ref inside the value was released. Do not release a ref that "
+                   "is still needed.");
         return false;
       }
     }
@@ -114,12 +126,15 @@ bool Environment::read_refs(napi_value value, std::span<const uint8_t> envelope,
   napi_typedarray_type kind;
   size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(env_, value, &kind, &length, &data, nullptr, nullptr) != napi_ok || kind != napi_uint32_array) {
-    throw_code(env_, StatusCode::kInvalidArgument, "[invalid argument] refs must be a Uint32Array, null or envelopeRefs");
+  if (napi_get_typedarray_info(env_, value, &kind, &length, &data, nullptr, nullptr) != napi_ok ||
+      kind != napi_uint32_array) {
+    throw_code(env_, StatusCode::kInvalidArgument,
+               "[invalid argument] refs must be a Uint32Array, null or envelopeRefs");
     return false;
   }
   if (top_refs > length) {
-    throw_code(env_, StatusCode::kInvalidArgument, "[invalid argument] more top-level refs than refs");
+    throw_code(env_, StatusCode::kInvalidArgument,
+               "[invalid argument] more top-level refs than refs");
     return false;
   }
   refs.reserve(length);

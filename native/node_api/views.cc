@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Object bytes as ArrayBuffers: private copy-on-write maps for big sealed objects, writable views for open puts, copies for the rest.
+// Object bytes as ArrayBuffers: private copy-on-write maps for big sealed objects, writable views
+// for open puts, copies for the rest.
 //
-// A view's map is MAP_PRIVATE over the segment's memfd: a stray JS write stays in this process. Order at the end of a view: the map goes
+// A view's map is MAP_PRIVATE over the segment's memfd: a stray JS write stays in this process.
+// Order at the end of a view: the map goes
 // first (its touched pages with it), then the pin.
 
 #include <sys/mman.h>
@@ -17,14 +19,16 @@ namespace polyray::node_api {
 namespace {
 
 constexpr size_t kPage = 4096;
-// Each view is one mapping and the kernel allows 65,530 a process: small views beyond this are copied.
+// Each view is one mapping and the kernel allows 65,530 a process: small views beyond this are
+// copied.
 constexpr size_t kManyViews = 16384;
 
 void unpin(View& view) {
   if (!view.pinned) return;
   view.pinned = false;
   Environment& environment = *view.environment;
-  if (environment.client() != nullptr && environment.epoch() == view.epoch) environment.client()->unpin(view.id);
+  if (environment.client() != nullptr && environment.epoch() == view.epoch)
+    environment.client()->unpin(view.id);
 }
 
 void finalize_view(napi_env, void*, void* hint) {
@@ -45,7 +49,8 @@ void finalize_nothing(napi_env, void*, void*) {}
 void Environment::probe_external_buffers() {
   static uint8_t byte;
   napi_value buffer = nullptr;
-  external_buffers = napi_create_external_arraybuffer(env_, &byte, 1, finalize_nothing, nullptr, &buffer) == napi_ok;
+  external_buffers = napi_create_external_arraybuffer(env_, &byte, 1, finalize_nothing, nullptr,
+                                                      &buffer) == napi_ok;
   bool pending = false;
   napi_is_exception_pending(env_, &pending);
   if (pending) {
@@ -60,8 +65,8 @@ napi_value Environment::map_view(const ObjectId& id, const ObjectView& object) {
   const uint64_t start = object.offset & ~uint64_t{kPage - 1};
   const size_t lead = object.offset - start;
   const size_t bytes = (lead + object.size + kPage - 1) & ~(kPage - 1);
-  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, client_->segment().fd(),
-                   static_cast<off_t>(start));
+  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                   client_->segment().fd(), static_cast<off_t>(start));
   if (map == MAP_FAILED) return nullptr;
   auto view = std::make_unique<View>();
   view->environment = shared_from_this();
@@ -73,7 +78,8 @@ napi_value Environment::map_view(const ObjectId& id, const ObjectView& object) {
   view->size = object.size;
   view->pinned = true;
   napi_value buffer = nullptr;
-  if (napi_create_external_arraybuffer(env_, view->data, view->size, finalize_view, view.get(), &buffer) != napi_ok) {
+  if (napi_create_external_arraybuffer(env_, view->data, view->size, finalize_view, view.get(),
+                                       &buffer) != napi_ok) {
     munmap(map, bytes);
     return nullptr;
   }
@@ -88,8 +94,10 @@ bool Environment::release_view(void* data) {
   const auto found = views.find(data);
   if (found == views.end() || !found->second->pinned) return false;
   View& view = *found->second;
-  // Whoever still has the address (a write in flight in a thread pool) now sees private zeros instead of another object's bytes.
-  void* map = mmap(view.map, view.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  // Whoever still has the address (a write in flight in a thread pool) now sees private zeros
+  // instead of another object's bytes.
+  void* map = mmap(view.map, view.map_bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   if (map == MAP_FAILED) return false;
   unpin(view);
   return true;
@@ -99,10 +107,12 @@ bool Environment::release_view(void* data) {
 void Environment::privatize_views() {
   for (auto& [data, view] : views) {
     if (!view->pinned || view->epoch != epoch_) continue;
-    void* copy = mmap(nullptr, view->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* copy = mmap(nullptr, view->map_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (copy == MAP_FAILED) continue;
     std::memcpy(copy, view->map, view->map_bytes);
-    if (mremap(copy, view->map_bytes, view->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, view->map) == MAP_FAILED) {
+    if (mremap(copy, view->map_bytes, view->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, view->map) ==
+        MAP_FAILED) {
       munmap(copy, view->map_bytes);
       continue;
     }
@@ -125,7 +135,9 @@ napi_value Environment::read(const ObjectId& id, uint32_t status) {
   }
   napi_value result = copy_bytes(env_, object.data, object.size);
   if (object.pinned) client_->unpin(id);
-  if (result == nullptr) throw_code(env_, StatusCode::kOutOfMemory, "[out of memory] No memory for a copy of the object.");
+  if (result == nullptr)
+    throw_code(env_, StatusCode::kOutOfMemory,
+               "[out of memory] No memory for a copy of the object.");
   return result;
 }
 
@@ -135,18 +147,22 @@ napi_value Environment::open_put(OpenPut open, uint64_t size) {
   const bool direct = external_buffers && open.put.offset != 0 && size >= kZeroCopyBytes;
   napi_status status;
   if (direct) {
-    status = napi_create_external_arraybuffer(env_, open.put.data, size, finalize_nothing, nullptr, &buffer);
+    status = napi_create_external_arraybuffer(env_, open.put.data, size, finalize_nothing, nullptr,
+                                              &buffer);
   } else {
     status = napi_create_arraybuffer(env_, size, &data, &buffer);
   }
   if (status != napi_ok) {
     client_->put_abort(open.put);
-    return throw_code(env_, StatusCode::kOutOfMemory, "[out of memory] No ArrayBuffer of this size can be made.");
+    return throw_code(env_, StatusCode::kOutOfMemory,
+                      "[out of memory] No ArrayBuffer of this size can be made.");
   }
   open.copies = !direct;
   napi_create_reference(env_, buffer, 1, &open.buffer);
   const uint32_t number = puts.add(std::move(open));
-  if (number == 0) return throw_code(env_, StatusCode::kTableFull, "[table full] 65536 puts are open in this environment.");
+  if (number == 0)
+    return throw_code(env_, StatusCode::kTableFull,
+                      "[table full] 65536 puts are open in this environment.");
   out[0] = number;
   return make_uint8_array(env_, buffer, 0, size);
 }
@@ -159,7 +175,8 @@ void Environment::close_put_view(OpenPut& open) {
     void* data = nullptr;
     size_t size = 0;
     napi_get_arraybuffer_info(env_, buffer, &data, &size);
-    if (data != nullptr && size > 0) std::memcpy(open.put.data, data, std::min<size_t>(size, open.put.size));
+    if (data != nullptr && size > 0)
+      std::memcpy(open.put.data, data, std::min<size_t>(size, open.put.size));
   }
   napi_detach_arraybuffer(env_, buffer);
   napi_delete_reference(env_, open.buffer);

@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole native contract: every function of polyray.node, in the order in which C++ registers them (tested).
+// The whole native contract: every function of polyray.node, in the order in which C++ registers
+// them (tested).
 //
-// Plain data only: numbers, strings, Uint8Array, Uint32Array; `null` for absent; every field present.
-// One JS environment (main thread or worker_thread) = one client endpoint; nothing here is shared between environments,
+// Plain data only: numbers, strings, Uint8Array, Uint32Array; `null` for absent; every field
+// present.
+// One JS environment (main thread or worker_thread) = one client endpoint; nothing here is shared
+// between environments,
 // except what `startRaylet` and `setRuntimeNote` keep for the process.
 // Invariants:
-//  1. A *handle* (a positive number below 2^31) names an object in this environment. Each function that returns a handle gives the
-//     caller one count of it; `releaseHandle` takes one back. A handle whose counts are gone, or that an earlier attach made, is
+//  1. A *handle* (a positive number below 2^31) names an object in this environment. Each function
+//     that returns a handle gives the
+//     caller one count of it; `releaseHandle` takes one back. A handle whose counts are gone, or
+//     that an earlier attach made, is
 //     refused with OBJECT_FREED (numbers carry a generation).
-//  2. Functions that fail throw what the error factory makes of (code of proto/errors.json, message, errno): PolyrayErrors by load.ts.
-//  3. Nothing rings a bell before `flush()`. Call it once per turn (queueMicrotask); `waitSync` and the event pump flush by themselves.
-//  4. Byte arguments come as (bytes, length): only bytes[0..length) is read, so a caller can reuse one scratch buffer.
-//  5. `out` (a Uint32Array of the attach answer) carries second results, as each function says; it is overwritten by the next call.
+//  2. Functions that fail throw what the error factory makes of (code of proto/errors.json,
+//     message, errno): PolyrayErrors by load.ts.
+//  3. Nothing rings a bell before `flush()`. Call it once per turn (queueMicrotask); `waitSync` and
+//     the event pump flush by themselves.
+//  4. Byte arguments come as (bytes, length): only bytes[0..length) is read, so a caller can reuse
+//     one scratch buffer.
+//  5. `out` (a Uint32Array of the attach answer) carries second results, as each function says; it
+//     is overwritten by the next call.
 
 /** State of an object as `status`, `subscribe`, `read` tell it. */
 export const ObjectStatus = { pending: 0, sealed: 1, error: 2, gone: 3, spilled: 4 } as const;
@@ -36,8 +45,10 @@ export const RayletOp = { workerFailed: 1, workerStarted: 2, killEndpoint: 3, en
 /** As `refs`: the ids (and how many of them are top-level) stand in the envelope's own table. */
 export const envelopeRefs = -1;
 /**
- * The ids inside some bytes, as a container counts them: handles, null for none, or `envelopeRefs` (then a `topRefs` argument is not
- * looked at). Every one of them must be held by a handle of this environment while the call is made.
+ * The ids inside some bytes, as a container counts them: handles, null for none, or `envelopeRefs`
+ * (then a `topRefs` argument is not
+ * looked at). Every one of them must be held by a handle of this environment while the call is
+ * made.
  */
 export type RefList = Uint32Array | null | typeof envelopeRefs;
 /** Operations that arrive on a worker's control socket (event kind `control`, field a). */
@@ -66,18 +77,27 @@ export const EventKind = {
 } as const;
 
 /**
- * Layout of one event record in the event buffer: u32 words, little-endian, records 8-byte aligned, `words[0]` = bytes of the record.
- * `handle` is the handle of the event's id, with no count of its own (0: this environment has none), except that `streamItem` and
- * `actorGone` say otherwise below. Payload: `payloadBytes` bytes at `payload` when `extra` is 0, else `extras[extra - 1]`, a Uint8Array
+ * Layout of one event record in the event buffer: u32 words, little-endian, records 8-byte aligned,
+ * `words[0]` = bytes of the record.
+ * `handle` is the handle of the event's id, with no count of its own (0: this environment has
+ * none), except that `streamItem` and
+ * `actorGone` say otherwise below. Payload: `payloadBytes` bytes at `payload` when `extra` is 0,
+ * else `extras[extra - 1]`, a Uint8Array
  * of its own. What the fields mean by kind:
- * - objectReady: handle, status (sealed | error); hasValue 1: the payload is the envelope, small enough to be here; else `read(handle)`.
+ * - objectReady: handle, status (sealed | error); hasValue 1: the payload is the envelope, small
+ *   enough to be here; else `read(handle)`.
  * - objectGone: handle.
  * - call: a = the call's number (for `reply`), id = its task id, more words in CallRec.
- * - cancel: id = task id; a = 1 force. The call number, when it still runs here, is in `b0` (0: unknown).
- * - streamItem: handle = task, a = item number, handle2 = the item (the consumer owns one count). streamEnd: handle = task.
- * - serviceAnswer: a = request. serviceCall: a = request, peer. push: a = topic. rayletEvent: JSON payload.
- * - actorGone: id only. peerGone: peer, a = exit code, b0 = signal. leaseGranted: a = request, peer, b0 = lease. leaseFailed: a = request,
- *   payload JSON {code,message}. streamCredit: id = task, a = items consumed; b0 = the call number when it runs here. control: a = ControlOp.
+ * - cancel: id = task id; a = 1 force. The call number, when it still runs here, is in `b0` (0:
+ *   unknown).
+ * - streamItem: handle = task, a = item number, handle2 = the item (the consumer owns one count).
+ *   streamEnd: handle = task.
+ * - serviceAnswer: a = request. serviceCall: a = request, peer. push: a = topic. rayletEvent: JSON
+ *   payload.
+ * - actorGone: id only. peerGone: peer, a = exit code, b0 = signal. leaseGranted: a = request,
+ *   peer, b0 = lease. leaseFailed: a = request,
+ *   payload JSON {code,message}. streamCredit: id = task, a = items consumed; b0 = the call number
+ *   when it runs here. control: a = ControlOp.
  */
 export const Rec = {
   bytes: 0,
@@ -101,9 +121,12 @@ export const Rec = {
 } as const;
 
 /**
- * More words of a `call` record, from word `Rec.payload` on. After them, at byte 4 * CallRec.end: the method's bytes, padded to 8, and
- * then (when extra is 0) the args envelope of `payloadBytes`. `spec` is a handle that the environment keeps until detach: equal spec,
- * equal number; 0 when it is unknown here. The endpoint holds the call's refs until `reply`; its top-level refs are sealed.
+ * More words of a `call` record, from word `Rec.payload` on. After them, at byte 4 * CallRec.end:
+ * the method's bytes, padded to 8, and
+ * then (when extra is 0) the args envelope of `payloadBytes`. `spec` is a handle that the
+ * environment keeps until detach: equal spec,
+ * equal number; 0 when it is unknown here. The endpoint holds the call's refs until `reply`; its
+ * top-level refs are sealed.
  */
 export const CallRec = {
   kind: 18,
@@ -158,7 +181,8 @@ export interface AttachInfo {
 }
 
 /**
- * Called once per batch: `bytes` of the event buffer are valid until it returns. `extras` holds the big payloads (null: none).
+ * Called once per batch: `bytes` of the event buffer are valid until it returns. `extras` holds the
+ * big payloads (null: none).
  * Runs as a callback of its own (microtasks run after it).
  */
 export type EventSink = (bytes: number, extras: readonly Uint8Array[] | null) => void;
@@ -240,23 +264,35 @@ export interface NativeCounters {
 /** The addon's exports. Keep the order of native/node_api/addon.cc. */
 export interface NativeBinding {
   readonly version: string;
-  /** Makes the errors that this environment's functions throw (load.ts sets it). Without one they are Errors with a numeric code. */
+  /**
+   * Makes the errors that this environment's functions throw (load.ts sets it). Without one they
+   * are Errors with a numeric code.
+   */
   setErrorFactory(factory: (code: number, message: string, errno: number) => Error): void;
 
   // --- process wide
-  /** Starts the node's native thread; it stops with this environment, with the process, or by `stopRaylet`. Returns its socket name. */
+  /**
+   * Starts the node's native thread; it stops with this environment, with the process, or by
+   * `stopRaylet`. Returns its socket name.
+   */
   startRaylet(options: RayletOptions): string;
   /** Ends workers, tells clients, joins. Throws CLOSED when no raylet runs. */
   stopRaylet(graceMs: number): void;
   rayletStats(): RayletStats;
-  /** A text (JSON by convention) that every environment of this process can read: how a worker_thread finds the runtime. null clears. */
+  /**
+   * A text (JSON by convention) that every environment of this process can read: how a
+   * worker_thread finds the runtime. null clears.
+   */
   setRuntimeNote(text: string | null): void;
   runtimeNote(): string | null;
 
   // --- endpoint
   /** Makes this environment an endpoint. Throws ALREADY_EXISTS when it is one. */
   attach(options: AttachOptions, sink: EventSink): AttachInfo;
-  /** Ends the endpoint in order. All handles become invalid; live views become private copies. Throws CLOSED when not attached. */
+  /**
+   * Ends the endpoint in order. All handles become invalid; live views become private copies.
+   * Throws CLOSED when not attached.
+   */
   detach(): void;
   /** False before attach, after detach, in a forked child, and when the raylet is gone. */
   isAttached(): boolean;
@@ -264,9 +300,15 @@ export interface NativeBinding {
   setRef(keepAlive: boolean): void;
   /** Rings the bells of what was submitted since the last flush. */
   flush(): void;
-  /** Drains now, in this turn (the sink is called from inside). Returns how many records were delivered. */
+  /**
+   * Drains now, in this turn (the sink is called from inside). Returns how many records were
+   * delivered.
+   */
   pump(): number;
-  /** Worker processes: the native control thread (kill ends the process group at once; other operations come as `control` events). */
+  /**
+   * Worker processes: the native control thread (kill ends the process group at once; other
+   * operations come as `control` events).
+   */
   startControlThread(): void;
   counters(): NativeCounters;
 
@@ -281,7 +323,9 @@ export interface NativeBinding {
   writeIds(handles: Uint32Array, target: Uint8Array, offset: number): void;
   /** A handle for an id (one count), or 0 when the object is gone. */
   handleOfId(id: string): number;
-  /** The same for `count` ids of 16 bytes each; handles go to out[0..count) (at most 64 at a time). */
+  /**
+   * The same for `count` ids of 16 bytes each; handles go to out[0..count) (at most 64 at a time).
+   */
   importIds(bytes: Uint8Array, offset: number, count: number): void;
   createActorObject(): number;
 
@@ -289,32 +333,54 @@ export interface NativeBinding {
   /** One copy, no message. flags: EntryFlag. */
   putSmall(bytes: Uint8Array, length: number, refs: RefList, flags: number): number;
   /**
-   * Writes a big envelope from parts: part i goes to offsets[i], gaps are zero. One copy, no external buffer.
+   * Writes a big envelope from parts: part i goes to offsets[i], gaps are zero. One copy, no
+   * external buffer.
    * Throws OBJECT_STORE_FULL after waitMs.
    */
-  putParts(size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: RefList, flags: number, waitMs: number): number;
-  /** Room for `size` bytes as a writable view, valid until the seal detaches it. out[0] = number of the open put. */
+  putParts(
+    size: number,
+    parts: readonly Uint8Array[],
+    offsets: Float64Array,
+    refs: RefList,
+    flags: number,
+    waitMs: number,
+  ): number;
+  /**
+   * Room for `size` bytes as a writable view, valid until the seal detaches it. out[0] = number of
+   * the open put.
+   */
   putBegin(size: number, waitMs: number): Uint8Array;
   /** Seals; returns the handle. A second seal throws CLOSED. */
   putSeal(put: number, refs: RefList, flags: number): number;
   putAbort(put: number): void;
   status(handle: number): number;
-  /** ObjectStatus; `pending` means that one objectReady or objectGone event will come. wantValue: with the envelope when it is small. */
+  /**
+   * ObjectStatus; `pending` means that one objectReady or objectGone event will come. wantValue:
+   * with the envelope when it is small.
+   */
   subscribe(handle: number, wantValue: boolean): number;
   /** Drops the wish for an event. */
   unsubscribe(handle: number): void;
   /**
-   * The envelope of a sealed object, else null. out[0] = ObjectStatus, out[1] = 1 when the view is zero-copy. With `subscribeIfPending`
+   * The envelope of a sealed object, else null. out[0] = ObjectStatus, out[1] = 1 when the view is
+   * zero-copy. With `subscribeIfPending`
    * a pending object is subscribed as by `subscribe(handle, true)`.
    */
   read(handle: number, subscribeIfPending: boolean): Uint8Array | null;
-  /** Copies a sealed envelope of at most target.length - offset bytes; returns its size, or -1 (out[0] = status; 5 = too big, size in out[2], out[3]). */
+  /**
+   * Copies a sealed envelope of at most target.length - offset bytes; returns its size, or -1
+   * (out[0] = status; 5 = too big, size in out[2], out[3]).
+   */
   readInto(handle: number, target: Uint8Array, offset: number): number;
-  /** Detaches the ArrayBuffer of a zero-copy view and unpins at once. False: it is not one of ours (any more). */
+  /**
+   * Detaches the ArrayBuffer of a zero-copy view and unpins at once. False: it is not one of ours
+   * (any more).
+   */
   releaseView(buffer: ArrayBuffer): boolean;
   objectSize(handle: number): number;
   /**
-   * Blocks this thread until `needed` of the handles are settled or the time is over (-1: for ever); events that arrive meanwhile are
+   * Blocks this thread until `needed` of the handles are settled or the time is over (-1: for
+   * ever); events that arrive meanwhile are
    * delivered later. Returns how many are settled; out[i] for i < 64 is the status of handle i.
    */
   waitSync(handles: Uint32Array, needed: number, timeoutMs: number): number;
@@ -323,48 +389,125 @@ export interface NativeBinding {
 
   // --- submitting. One return: its handle. Several: an array of handles.
   registerSpec(options: SpecOptions): number;
-  submitTask(spec: number, args: Uint8Array, argsLength: number, refs: RefList, topRefs: number, returnCount: number,
-    flags: number, maxRetries: number, deadlineMs: number): number | number[];
-  submitActorCall(actor: number, method: string, args: Uint8Array, argsLength: number, refs: RefList, topRefs: number,
-    returnCount: number, flags: number, maxRetries: number, deadlineMs: number): number | number[];
-  setActorState(actor: number, phase: number, peerEndpoint: number, peerSerial: number, incarnation: number, maxTaskRetries: number,
-    error: Uint8Array | null): void;
+  submitTask(
+    spec: number,
+    args: Uint8Array,
+    argsLength: number,
+    refs: RefList,
+    topRefs: number,
+    returnCount: number,
+    flags: number,
+    maxRetries: number,
+    deadlineMs: number,
+  ): number | number[];
+  submitActorCall(
+    actor: number,
+    method: string,
+    args: Uint8Array,
+    argsLength: number,
+    refs: RefList,
+    topRefs: number,
+    returnCount: number,
+    flags: number,
+    maxRetries: number,
+    deadlineMs: number,
+  ): number | number[];
+  setActorState(
+    actor: number,
+    phase: number,
+    peerEndpoint: number,
+    peerSerial: number,
+    incarnation: number,
+    maxTaskRetries: number,
+    error: Uint8Array | null,
+  ): void;
   actorPhase(actor: number): number;
   actorPendingCalls(actor: number): number;
-  /** True: it was queued and is settled with `error` now; false: it runs, and the worker was told. */
+  /**
+   * True: it was queued and is settled with `error` now; false: it runs, and the worker was told.
+   */
   cancel(task: number, force: boolean, error: Uint8Array): boolean;
-  /** Where a call of this environment is now: the endpoint, with its serial in out[0]; 0 when it is not sent or over. */
+  /**
+   * Where a call of this environment is now: the endpoint, with its serial in out[0]; 0 when it is
+   * not sent or over.
+   */
   callPeer(task: number): number;
   streamConsumed(task: number, items: number): void;
 
   // --- service
   serviceRequest(payload: Uint8Array): number;
-  /** The answer to a request made now, blocking this thread; null when it did not come in time. Other events are delivered later. */
+  /**
+   * The answer to a request made now, blocking this thread; null when it did not come in time.
+   * Other events are delivered later.
+   */
   serviceCall(payload: Uint8Array, timeoutMs: number): Uint8Array | null;
-  serviceReply(peerEndpoint: number, peerSerial: number, request: number, payload: Uint8Array): void;
+  serviceReply(
+    peerEndpoint: number,
+    peerSerial: number,
+    request: number,
+    payload: Uint8Array,
+  ): void;
   /** Both 0xffffffff: to all endpoints. */
   servicePush(peerEndpoint: number, peerSerial: number, topic: number, payload: Uint8Array): void;
   /** A dedicated worker for a registered spec; the answer is leaseGranted or leaseFailed. */
   requestDedicated(spec: number): number;
   returnLease(lease: number): void;
-  submitActorCreate(peerEndpoint: number, peerSerial: number, actor: number, incarnation: number, spec: number, args: Uint8Array,
-    argsLength: number, refs: RefList, topRefs: number): number;
-  rayletCommand(op: number, b: number | bigint, c: number | bigint, d: number | bigint, payload: Uint8Array | null): void;
+  submitActorCreate(
+    peerEndpoint: number,
+    peerSerial: number,
+    actor: number,
+    incarnation: number,
+    spec: number,
+    args: Uint8Array,
+    argsLength: number,
+    refs: RefList,
+    topRefs: number,
+  ): number;
+  rayletCommand(
+    op: number,
+    b: number | bigint,
+    c: number | bigint,
+    d: number | bigint,
+    payload: Uint8Array | null,
+  ): void;
 
   // --- executing
   workerReady(): void;
   workerExit(): void;
-  /** False: somebody sealed this return before. A call number is valid until `reply`; later use throws CLOSED. */
-  returnSmall(call: number, index: number, bytes: Uint8Array, length: number, refs: RefList, isError: boolean): boolean;
-  returnParts(call: number, index: number, size: number, parts: readonly Uint8Array[], offsets: Float64Array, refs: RefList,
-    isError: boolean): boolean;
+  /**
+   * False: somebody sealed this return before. A call number is valid until `reply`; later use
+   * throws CLOSED.
+   */
+  returnSmall(
+    call: number,
+    index: number,
+    bytes: Uint8Array,
+    length: number,
+    refs: RefList,
+    isError: boolean,
+  ): boolean;
+  returnParts(
+    call: number,
+    index: number,
+    size: number,
+    parts: readonly Uint8Array[],
+    offsets: Float64Array,
+    refs: RefList,
+    isError: boolean,
+  ): boolean;
   /** As putBegin; out[0] = number of the open return. */
   returnBegin(call: number, index: number, size: number): Uint8Array;
   returnSeal(put: number, refs: RefList, isError: boolean): boolean;
   /** ReplyStatus */
   reply(call: number, status: number): void;
   /** returnSmall of return 0 and reply, in one crossing. */
-  returnAndReply(call: number, bytes: Uint8Array, length: number, refs: RefList, status: number): boolean;
+  returnAndReply(
+    call: number,
+    bytes: Uint8Array,
+    length: number,
+    refs: RefList,
+    status: number,
+  ): boolean;
   streamItem(call: number, number: number, item: number): void;
   /** The running task waits (true) or goes on (false). */
   setBlocked(blocked: boolean): void;

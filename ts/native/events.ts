@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the event records of a batch (layout: Rec and CallRec in binding.ts).
 //
-// One reader per attach; it walks the shared event buffer without allocating. `words` and `base` are open, for consumers that read more
-// fields: words[base + Rec.x]. Bytes that outlive the sink call must be copied: `payload()` gives a copy, `payloadView()` a view.
+// One reader per attach; it walks the shared event buffer without allocating. `words` and `base`
+// are open, for consumers that read more
+// fields: words[base + Rec.x]. Bytes that outlive the sink call must be copied: `payload()` gives a
+// copy, `payloadView()` a view.
 // Invariant: a reader is used only inside the sink call that it walks.
 
 import { idFromBytes } from "../base/ids.ts";
@@ -66,7 +68,10 @@ export class EventReader {
     return utf8.decode(this.bytes.subarray(start, start + this.word(CallRec.methodBytes)));
   }
 
-  /** The payload in the event buffer: valid until the sink returns (or memory of its own, when it was big). */
+  /**
+   * The payload in the event buffer: valid until the sink returns (or memory of its own, when it
+   * was big).
+   */
   payloadView(): Uint8Array {
     const extra = this.word(Rec.extra);
     if (extra !== 0) return this.#extras?.[extra - 1] as Uint8Array;

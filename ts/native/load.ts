@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds and loads polyray.node, once per environment, and makes its failures PolyrayErrors.
 //
-// Order: POLYRAY_NATIVE (a path), build/Release of this checkout, the platform package @polyray/<platform>-<arch>[-musl].
-// The guardian executable lies beside the addon. The error of a failed load lists every place that was tried, and why it failed.
+// Order: POLYRAY_NATIVE (a path), build/Release of this checkout, the platform package
+// @polyray/<platform>-<arch>[-musl].
+// The guardian executable lies beside the addon. The error of a failed load lists every place that
+// was tried, and why it failed.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -45,7 +47,9 @@ export function platformPackage(): string {
 
 function isMusl(): boolean {
   if (process.platform !== "linux") return false;
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  const report = process.report?.getReport() as
+    | { header?: { glibcVersionRuntime?: string } }
+    | undefined;
   return report?.header !== undefined && report.header.glibcVersionRuntime === undefined;
 }
 
@@ -72,7 +76,8 @@ function load(): Loaded {
     if (found !== null) return found;
   } else {
     const built = join(root, "build", "Release", "polyray.node");
-    const found = attempt(built, absent(built)) ?? attempt(`${platformPackage()}/polyray.node`, null);
+    const found =
+      attempt(built, absent(built)) ?? attempt(`${platformPackage()}/polyray.node`, null);
     if (found !== null) return found;
   }
   throw makeError("SYSTEM", `polyray.node could not be loaded (${tried.join("; ")})`);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The current-runtime slot: the layer that starts or joins a runtime (api, worker) fills it, everything else reads it.
+// The current-runtime slot: the layer that starts or joins a runtime (api, worker) fills it,
+// everything else reads it.
 // One per JS environment. Neither api nor worker needs to import the other.
 
 import { makeError } from "../base/errors.ts";

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three ways to wait without blocking: one value, many values, some of many. Each is a small object with a promise.
+// The three ways to wait without blocking: one value, many values, some of many. Each is a small
+// object with a promise.
 //
-// A waiter holds its refs, so that none is collected while it waits. Time limits and signals end only the wait, never the work.
+// A waiter holds its refs, so that none is collected while it waits. Time limits and signals end
+// only the wait, never the work.
 // Invariant: after the promise is settled no timer, listener or waiter of it is left.
 
 import { makeError } from "../base/errors.ts";
@@ -66,7 +68,11 @@ export class OneGet<T> implements Waiter {
     this.#limits =
       options === null
         ? null
-        : new Limits(options, () => this.#stop(handle, timeoutError(ref.id, options)), (reason) => this.#stop(handle, reason));
+        : new Limits(
+            options,
+            () => this.#stop(handle, timeoutError(ref.id, options)),
+            (reason) => this.#stop(handle, reason),
+          );
     store.addWaiter(handle, this);
   }
 
@@ -99,7 +105,11 @@ export class ManyGet implements Waiter {
   #resolve!: (values: unknown[]) => void;
   #reject!: (error: unknown) => void;
 
-  constructor(store: ObjectStore, refs: readonly ObjectRef<unknown>[], options: WaitOptions | null) {
+  constructor(
+    store: ObjectStore,
+    refs: readonly ObjectRef<unknown>[],
+    options: WaitOptions | null,
+  ) {
     this.#store = store;
     this.#refs = refs;
     this.#values = new Array(refs.length);
@@ -108,7 +118,8 @@ export class ManyGet implements Waiter {
       this.#reject = reject;
     });
     try {
-      for (let i = 0; i < refs.length; i++) this.#start(i, ObjectRef.handleOf(refs[i] as ObjectRef<unknown>));
+      for (let i = 0; i < refs.length; i++)
+        this.#start(i, ObjectRef.handleOf(refs[i] as ObjectRef<unknown>));
     } catch (error) {
       this.#fail(error);
       return;
@@ -118,7 +129,8 @@ export class ManyGet implements Waiter {
       this.#resolve(this.#values);
     } else if (options !== null) {
       const stop = (error: unknown) => this.#fail(error);
-      const late = () => stop(timeoutError(`${this.#places.size} of ${refs.length} values`, options));
+      const late = () =>
+        stop(timeoutError(`${this.#places.size} of ${refs.length} values`, options));
       this.#limits = new Limits(options, late, stop);
     }
   }
@@ -136,7 +148,12 @@ export class ManyGet implements Waiter {
       this.#places.set(handle, i);
       this.#store.addWaiter(handle, this);
     } else {
-      this.#values[i] = this.#store.valueOf(handle, status, bytes, this.#refs[i] as ObjectRef<unknown>);
+      this.#values[i] = this.#store.valueOf(
+        handle,
+        status,
+        bytes,
+        this.#refs[i] as ObjectRef<unknown>,
+      );
     }
   }
 
@@ -146,7 +163,12 @@ export class ManyGet implements Waiter {
     this.#places.delete(handle);
     try {
       const first = typeof place === "number" ? place : (place[0] as number);
-      const value = this.#store.valueOf(handle, status, bytes, this.#refs[first] as ObjectRef<unknown>);
+      const value = this.#store.valueOf(
+        handle,
+        status,
+        bytes,
+        this.#refs[first] as ObjectRef<unknown>,
+      );
       if (typeof place === "number") this.#values[place] = value;
       else for (const at of place) this.#values[at] = value;
     } catch (error) {
@@ -200,7 +222,11 @@ export class WaitSome<R extends ObjectRef<unknown>> implements Waiter {
     for (const handle of this.#waiting) store.addWaiter(handle, this);
     if (this.#enough()) return;
     if (options !== null) {
-      this.#limits = new Limits(options, () => this.#end(), (reason) => this.#end(reason ?? new Error("aborted")));
+      this.#limits = new Limits(
+        options,
+        () => this.#end(),
+        (reason) => this.#end(reason ?? new Error("aborted")),
+      );
     }
   }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who waits for which handle in this environment.
 //
-// One waiter per get or wait and handle; the first settle takes them all out. `size` is the number of waiters: the store keeps the event
+// One waiter per get or wait and handle; the first settle takes them all out. `size` is the number
+// of waiters: the store keeps the event
 // loop alive while it is not 0.
 // Invariant: a waiter is settled exactly once, or removed.
 
-/** Something that waits for an object. `bytes` = its envelope when it came along (valid during the call only), else null. */
+/**
+ * Something that waits for an object. `bytes` = its envelope when it came along (valid during the
+ * call only), else null.
+ */
 export interface Waiter {
   settle(handle: number, status: number, bytes: Uint8Array | null): void;
 }

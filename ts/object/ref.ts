@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// ObjectRef: a counted reference to a value in the store, and refScope, the prompt way to drop many.
+// ObjectRef: a counted reference to a value in the store, and refScope, the prompt way to drop
+// many.
 //
-// A ref owns one count of its native handle. The count ends by `[Symbol.dispose]`, by a scope, by the end of the store, or, as a safety
-// net, when the garbage collector finds the ref unreachable. Ending a ref never invalidates values that were read from it.
-// Invariants: (1) a ref is never thenable, so `await ref` and returning it from an async function give the ref itself;
-// (2) `id` stays readable after the ref was released; (3) a released ref is refused with ObjectFreedError.
+// A ref owns one count of its native handle. The count ends by `[Symbol.dispose]`, by a scope, by
+// the end of the store, or, as a safety
+// net, when the garbage collector finds the ref unreachable. Ending a ref never invalidates values
+// that were read from it.
+// Invariants: (1) a ref is never thenable, so `await ref` and returning it from an async function
+// give the ref itself;
+// (2) `id` stays readable after the ref was released; (3) a released ref is refused with
+// ObjectFreedError.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { inspect } from "node:util";
@@ -34,7 +39,10 @@ export class ObjectRef<out T = unknown> {
   #handle: number;
   #id: string | null;
 
-  /** Made by the store only. REQUIRES: the caller gives the ref one count of the handle; 0 = the object is gone (then with its id). */
+  /**
+   * Made by the store only. REQUIRES: the caller gives the ref one count of the handle; 0 = the
+   * object is gone (then with its id).
+   */
   constructor(home: RefHome, handle: number, id: string | null = null) {
     this.#home = home;
     this.#handle = handle;
@@ -45,7 +53,8 @@ export class ObjectRef<out T = unknown> {
 
   /** A ref by its id. The object must be known and alive. */
   static fromId<T = unknown>(id: string): ObjectRef<T> {
-    if (fromIdHook.make === null) throw makeError("NOT_INITIALIZED", "no runtime runs in this process");
+    if (fromIdHook.make === null)
+      throw makeError("NOT_INITIALIZED", "no runtime runs in this process");
     return fromIdHook.make(id) as ObjectRef<T>;
   }
 
@@ -78,7 +87,9 @@ export class ObjectRef<out T = unknown> {
     return `ObjectRef(${this.#handle === 0 && this.#id === null ? "" : this.id}${this.#handle === 0 ? ", released" : ""})`;
   }
 
-  /** The native handle. Throws ObjectFreedError when the ref was released. For polyray's own layers. */
+  /**
+   * The native handle. Throws ObjectFreedError when the ref was released. For polyray's own layers.
+   */
   static handleOf(ref: ObjectRef<unknown>): number {
     const handle = ref.#handle;
     if (handle === 0) throw makeError("OBJECT_FREED", `${ref.#id ?? "the object"} was released`);
@@ -87,7 +98,13 @@ export class ObjectRef<out T = unknown> {
 
   /** True for a ref of this store that was not released. */
   static isOf(value: unknown, home: RefHome): value is ObjectRef<unknown> {
-    return typeof value === "object" && value !== null && #home in value && value.#home === home && value.#handle !== 0;
+    return (
+      typeof value === "object" &&
+      value !== null &&
+      #home in value &&
+      value.#home === home &&
+      value.#handle !== 0
+    );
   }
 }
 
@@ -118,7 +135,10 @@ let scopes: AsyncLocalStorage<RefScope> | null = null;
 
 /** An explicit scope: `using scope = refScope(); const r = scope.add(put(1));`. */
 export function refScope(): RefScope;
-/** Runs `body`; refs made in it (also after its awaits) are dropped at its end, except its result and what `scope.keep` took. */
+/**
+ * Runs `body`; refs made in it (also after its awaits) are dropped at its end, except its result
+ * and what `scope.keep` took.
+ */
 export function refScope<R>(body: (scope: RefScope) => R): R;
 export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
   const scope = new RefScope();

@@ -1,22 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 // The object store as one JS environment sees it: values in and out, refs, waiting. One per attach.
 //
-// Owns the attachment of this environment, the table of live zero-copy buffers, the waiters, and the scratch memory into which small
-// envelopes are written. Everything else that arrives (calls, answers, pushes) goes to `onEvent`, one record at a time.
-// Invariants: (1) bells are flushed once per turn, before the event loop goes on; (2) the loop is kept alive only while somebody waits
-// (waiters or `hold`); (3) two reads of one live zero-copy object share one buffer; (4) after `close` every method throws ClosedError
+// Owns the attachment of this environment, the table of live zero-copy buffers, the waiters, and
+// the scratch memory into which small
+// envelopes are written. Everything else that arrives (calls, answers, pushes) goes to `onEvent`,
+// one record at a time.
+// Invariants: (1) bells are flushed once per turn, before the event loop goes on; (2) the loop is
+// kept alive only while somebody waits
+// (waiters or `hold`); (3) two reads of one live zero-copy object share one buffer; (4) after
+// `close` every method throws ClosedError
 // and finalizers do nothing.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
-import { type AttachInfo, type AttachOptions, EventKind, envelopeRefs, type NativeBinding, ObjectStatus, Rec } from "../native/binding.ts";
+import {
+  type AttachInfo,
+  type AttachOptions,
+  EventKind,
+  envelopeRefs,
+  type NativeBinding,
+  ObjectStatus,
+  Rec,
+} from "../native/binding.ts";
 import { EventReader } from "../native/events.ts";
 import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
 import { Pending, type Waiter } from "./pending.ts";
 import { ObjectRef, type RefHome } from "./ref.ts";
-import { decode, type DecodeContext, type EncodeContext, type Encoded, encode, plainContext } from "./serialize.ts";
+import {
+  type DecodeContext,
+  decode,
+  type EncodeContext,
+  type Encoded,
+  encode,
+  plainContext,
+} from "./serialize.ts";
 
-/** How values with handles and functions are encoded and decoded: the api and the worker give it. */
-export type ValueHooks = Pick<EncodeContext, "handleOf" | "encodeFunction"> & Pick<DecodeContext, "makeHandle" | "decodeFunction">;
+/**
+ * How values with handles and functions are encoded and decoded: the api and the worker give it.
+ */
+export type ValueHooks = Pick<EncodeContext, "handleOf" | "encodeFunction"> &
+  Pick<DecodeContext, "makeHandle" | "decodeFunction">;
 
 /** Options of `ObjectStore.open`. */
 export interface StoreOptions {
@@ -71,7 +93,8 @@ export class ObjectStore implements RefHome {
     });
     const hooks = options.hooks ?? plainContext;
     this.context = {
-      refIdOf: (value) => (value instanceof ObjectRef && ObjectRef.handleOf(value) !== 0 ? value.id : null),
+      refIdOf: (value) =>
+        value instanceof ObjectRef && ObjectRef.handleOf(value) !== 0 ? value.id : null,
       handleOf: (value) => hooks.handleOf(value),
       encodeFunction: (fn) => hooks.encodeFunction(fn),
       makeRef: (id) => this.importRef(id),
@@ -115,7 +138,10 @@ export class ObjectStore implements RefHome {
     return new ObjectRef(this, this.native.handleOfId(id), id);
   }
 
-  /** The ref of an id that a program names. Throws ObjectFreedError when the object is gone or was never known here. */
+  /**
+   * The ref of an id that a program names. Throws ObjectFreedError when the object is gone or was
+   * never known here.
+   */
   refOfId(id: string): ObjectRef {
     const handle = this.native.handleOfId(id);
     if (handle === 0) throw makeError("OBJECT_FREED", `no object ${id} is known`);
@@ -155,7 +181,12 @@ export class ObjectStore implements RefHome {
       try {
         return this.refOf<T>(this.putEncoded(encoded, 0));
       } catch (error) {
-        if (!(error instanceof PolyrayError) || error.code !== "OBJECT_STORE_FULL" || Date.now() >= end) throw error;
+        if (
+          !(error instanceof PolyrayError) ||
+          error.code !== "OBJECT_STORE_FULL" ||
+          Date.now() >= end
+        )
+          throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, delayMs));
       this.#check();
@@ -182,7 +213,10 @@ export class ObjectStore implements RefHome {
     return native.putSeal(put, envelopeRefs, flags);
   }
 
-  /** Bytes for a (bytes, length) argument pair, valid until the next call of this store. The length is `encoded.size`. */
+  /**
+   * Bytes for a (bytes, length) argument pair, valid until the next call of this store. The length
+   * is `encoded.size`.
+   */
   stage(encoded: Encoded): Uint8Array {
     if (encoded.size > this.#scratch.length) {
       if (encoded.size > 1024 * 1024) return encoded.toBytes();
@@ -196,7 +230,15 @@ export class ObjectStore implements RefHome {
   sealReturn(call: number, index: number, encoded: Encoded, isError: boolean): boolean {
     const native = this.native;
     this.flushSoon();
-    if (encoded.size <= scratchBytes) return native.returnSmall(call, index, this.stage(encoded), encoded.size, envelopeRefs, isError);
+    if (encoded.size <= scratchBytes)
+      return native.returnSmall(
+        call,
+        index,
+        this.stage(encoded),
+        encoded.size,
+        envelopeRefs,
+        isError,
+      );
     const target = native.returnBegin(call, index, encoded.size);
     const open = this.#out[0] as number;
     try {
@@ -221,7 +263,10 @@ export class ObjectStore implements RefHome {
 
   // --- values out
 
-  /** The value of a ref. Rejects with the stored error, GetTimeoutError, the signal's reason, or why there is no value. */
+  /**
+   * The value of a ref. Rejects with the stored error, GetTimeoutError, the signal's reason, or why
+   * there is no value.
+   */
   get<T>(ref: ObjectRef<T>, options: WaitOptions | null = null): Promise<T> {
     try {
       const handle = ObjectRef.handleOf(ref);
@@ -236,7 +281,10 @@ export class ObjectStore implements RefHome {
   }
 
   /** The values of many refs, in order. Rejects with the first error. */
-  getAll(refs: readonly ObjectRef<unknown>[], options: WaitOptions | null = null): Promise<unknown[]> {
+  getAll(
+    refs: readonly ObjectRef<unknown>[],
+    options: WaitOptions | null = null,
+  ): Promise<unknown[]> {
     try {
       this.#check();
       return new ManyGet(this, refs, options).promise;
@@ -265,7 +313,8 @@ export class ObjectStore implements RefHome {
     let bytes = this.#read(handle, false);
     if (bytes === null && this.#out[0] === ObjectStatus.pending) {
       if (this.native.waitSync(Uint32Array.of(handle), 1, timeoutMs) === 0) {
-        if (!this.native.isAttached()) throw makeError("LOCAL_RAYLET_DIED", "the runtime ended while the value was waited for");
+        if (!this.native.isAttached())
+          throw makeError("LOCAL_RAYLET_DIED", "the runtime ended while the value was waited for");
         throw makeError("GET_TIMEOUT", `${ref.id} was not ready within ${timeoutMs} ms`);
       }
       bytes = this.#read(handle, false);
@@ -278,7 +327,9 @@ export class ObjectStore implements RefHome {
   peek(ref: ObjectRef<unknown>): { readonly value: unknown } | undefined {
     const handle = ObjectRef.handleOf(ref);
     const bytes = this.#read(handle, false);
-    return bytes === null ? undefined : { value: this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) };
+    return bytes === null
+      ? undefined
+      : { value: this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) };
   }
 
   /** ObjectStatus of a ref. */
@@ -292,7 +343,8 @@ export class ObjectStore implements RefHome {
   }
 
   /**
-   * Ends the pin of a zero-copy value now: the view, its ArrayBuffer, or the value that `get` gave. Its ArrayBuffer is detached.
+   * Ends the pin of a zero-copy value now: the view, its ArrayBuffer, or the value that `get` gave.
+   * Its ArrayBuffer is detached.
    * False when there is nothing of the store behind it.
    */
   release(value: object): boolean {
@@ -333,7 +385,10 @@ export class ObjectStore implements RefHome {
 
   // --- for gets.ts
 
-  /** The envelope of a settled object; else null, and subscribed when it is pending. `lastStatus` says which. */
+  /**
+   * The envelope of a settled object; else null, and subscribed when it is pending. `lastStatus`
+   * says which.
+   */
   readNow(handle: number): Uint8Array | null {
     return this.#read(handle, true);
   }
@@ -355,7 +410,12 @@ export class ObjectStore implements RefHome {
   }
 
   /** The value of a settled object, or throws: `bytes` is its envelope when it came along. */
-  valueOf(handle: number, status: number, bytes: Uint8Array | null, ref: ObjectRef<unknown>): unknown {
+  valueOf(
+    handle: number,
+    status: number,
+    bytes: Uint8Array | null,
+    ref: ObjectRef<unknown>,
+  ): unknown {
     if (bytes !== null) return this.#value(handle, bytes, status === ObjectStatus.error);
     if (status === ObjectStatus.sealed || status === ObjectStatus.error) {
       const read = this.#read(handle, false);
@@ -390,7 +450,12 @@ export class ObjectStore implements RefHome {
   #value(handle: number, bytes: Uint8Array, isError: boolean): unknown {
     const value = decode(bytes, this.context);
     if (isError) throw value;
-    if (bytes.length >= this.info.zeroCopyBytes && typeof value === "object" && value !== null && this.#buffers.has(handle)) {
+    if (
+      bytes.length >= this.info.zeroCopyBytes &&
+      typeof value === "object" &&
+      value !== null &&
+      this.#buffers.has(handle)
+    ) {
       this.#bufferOfValue.set(value, bytes.buffer as ArrayBuffer);
     }
     return value;
@@ -405,7 +470,8 @@ export class ObjectStore implements RefHome {
   }
 
   #absent(status: number, id: string): PolyrayError {
-    if (status === closedStatus) return this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
+    if (status === closedStatus)
+      return this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
     if (status === ObjectStatus.gone) return makeError("OBJECT_FREED", `${id} is gone`);
     return makeError("OBJECT_LOST", `${id} has status ${status}`);
   }

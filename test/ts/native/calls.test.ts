@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: calls cross between processes by the binding alone, in order, with errors, big values and a main thread that blocks.
-// Method: an actor played by fixtures/callee.ts in another process; this process says itself where the actor is.
+// Goal: calls cross between processes by the binding alone, in order, with errors, big values and a
+// main thread that blocks.
+// Method: an actor played by fixtures/callee.ts in another process; this process says itself where
+// the actor is.
 
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -14,7 +16,11 @@ const native = loadNative();
 const node = startNode();
 const store: ObjectStore = openStore(node);
 const actor = native.createActorObject();
-const child: ChildProcess = forkFixture("callee.ts", [node.socketName, node.token, native.idOf(actor)]);
+const child: ChildProcess = forkFixture("callee.ts", [
+  node.socketName,
+  node.token,
+  native.idOf(actor),
+]);
 const peer = await messageOf<{ endpoint: number; serial: number }>(child);
 native.setActorState(actor, ActorPhase.alive, peer.endpoint, peer.serial, 1, 0, null);
 
@@ -64,7 +70,8 @@ t.test("a burst is answered in order and rings few bells", async (t) => {
   await new Promise<void>((resolve) => {
     for (let i = 0; i < count; i++) {
       const handle = call("echo", Uint8Array.of(i & 255, i >> 8));
-      if (native.subscribe(handle, true) !== ObjectStatus.pending) throw new Error("answered before it was flushed");
+      if (native.subscribe(handle, true) !== ObjectStatus.pending)
+        throw new Error("answered before it was flushed");
       store.addWaiter(handle, {
         settle: (_handle, _status, bytes) => {
           order.push((bytes?.[0] as number) | ((bytes?.[1] as number) << 8));
@@ -74,22 +81,28 @@ t.test("a burst is answered in order and rings few bells", async (t) => {
       });
     }
   });
-  t.same(order, Array.from({ length: count }, (_, i) => i));
+  t.same(
+    order,
+    Array.from({ length: count }, (_, i) => i),
+  );
   const after = native.counters();
   t.equal(after.callsSubmitted - before.callsSubmitted, count);
   t.ok(after.bellsRung - before.bellsRung < count / 10, "bells are batched");
   t.ok(after.eventBatches - before.eventBatches < count / 10, "callbacks are batched");
 });
 
-t.test("the thread can block for an answer, and events that came meanwhile are not lost", async (t) => {
-  const slow = call("block", Uint8Array.of(30));
-  const asynchronous = settled(call("echo", Uint8Array.of(1)));
-  const last = call("echo", Uint8Array.of(9));
-  native.flush();
-  t.equal(native.waitSync(Uint32Array.of(slow, last, last), 2, -1), 2);
-  t.same([...(native.read(last, false) as Uint8Array)], [9]);
-  t.same([...(await asynchronous).bytes], [1]);
-});
+t.test(
+  "the thread can block for an answer, and events that came meanwhile are not lost",
+  async (t) => {
+    const slow = call("block", Uint8Array.of(30));
+    const asynchronous = settled(call("echo", Uint8Array.of(1)));
+    const last = call("echo", Uint8Array.of(9));
+    native.flush();
+    t.equal(native.waitSync(Uint32Array.of(slow, last, last), 2, -1), 2);
+    t.same([...(native.read(last, false) as Uint8Array)], [9]);
+    t.same([...(await asynchronous).bytes], [1]);
+  },
+);
 
 t.test("a wait without an answer ends at its time", async (t) => {
   const handle = call("late", new Uint8Array(0));

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a process that embeds a node ends however it wants, with its own exit code, and leaves nothing.
-// Method: fixtures/exits.ts ends in one of many ways; its socket and session folder are looked for afterwards.
+// Goal: a process that embeds a node ends however it wants, with its own exit code, and leaves
+// nothing.
+// Method: fixtures/exits.ts ends in one of many ways; its socket and session folder are looked for
+// afterwards.
 
-import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
@@ -32,7 +34,9 @@ for (const [way, expected] of Object.entries(ways)) {
     const [code, signal] = (await ended) as [number | null, string | null];
     t.equal(code ?? signal, expected);
     // The guardian ends after its runtime.
-    await until(() => !existsSync(sessionDir) && !readFileSync("/proc/net/unix", "utf8").includes(socketName));
+    await until(
+      () => !existsSync(sessionDir) && !readFileSync("/proc/net/unix", "utf8").includes(socketName),
+    );
     t.pass("folder and socket are gone");
   });
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vocabulary of the native tests: a real node in this process, stores and bare endpoints on it, other processes and threads.
+// Vocabulary of the native tests: a real node in this process, stores and bare endpoints on it,
+// other processes and threads.
 
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -49,16 +50,29 @@ export function startNode(storeBytes = 512 * 1024 * 1024): TestNode {
 }
 
 export function attachOptions(node: NodeAddress, job = 0) {
-  return { socketName: node.socketName, token: node.token, kind: EndpointKind.driver, startupToken: "0", job, sendStdio: false };
+  return {
+    socketName: node.socketName,
+    token: node.token,
+    kind: EndpointKind.driver,
+    startupToken: "0",
+    job,
+    sendStdio: false,
+  };
 }
 
 /** A store on the node, in this environment. */
 export function openStore(node: NodeAddress, onEvent?: (reader: EventReader) => void): ObjectStore {
-  return ObjectStore.open(loadNative(), { attach: attachOptions(node), ...(onEvent === undefined ? {} : { onEvent }) });
+  return ObjectStore.open(loadNative(), {
+    attach: attachOptions(node),
+    ...(onEvent === undefined ? {} : { onEvent }),
+  });
 }
 
 /** The bare binding, attached; every record goes to `onEvent`. */
-export function attachBare(node: NodeAddress, onEvent: (reader: EventReader) => void = () => {}): { native: NativeBinding; info: AttachInfo } {
+export function attachBare(
+  node: NodeAddress,
+  onEvent: (reader: EventReader) => void = () => {},
+): { native: NativeBinding; info: AttachInfo } {
   const native = loadNative();
   let reader: EventReader | null = null;
   const info = native.attach(attachOptions(node), (bytes, extras) => {
@@ -72,7 +86,10 @@ export function attachBare(node: NodeAddress, onEvent: (reader: EventReader) => 
 /** Runs a fixture beside the tests as another process, under the same loader. */
 export function forkFixture(name: string, args: readonly string[]): ChildProcess {
   const path = fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
-  return fork(path, args, { execArgv: ["--import=tsx"], stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  return fork(path, args, {
+    execArgv: ["--import=tsx"],
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
 }
 
 /** The next message of a child. */

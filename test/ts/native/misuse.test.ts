@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: wrong use of the binding is an error with a code, never a crash and never silence.
-// Method: a grid of calls in each state (not attached, attached, detached), and each handle used after its end.
+// Method: a grid of calls in each state (not attached, attached, detached), and each handle used
+// after its end.
 
 import t from "tap";
 import { PolyrayError } from "../../../ts/base/errors.ts";
@@ -51,7 +52,12 @@ function codeOf(body: () => unknown): string | null {
 
 t.test("without an endpoint every call is refused", async (t) => {
   const native = loadNative();
-  for (const [name, call] of Object.entries(calls)) t.equal(codeOf(() => call(native)), "CLOSED", name);
+  for (const [name, call] of Object.entries(calls))
+    t.equal(
+      codeOf(() => call(native)),
+      "CLOSED",
+      name,
+    );
   t.equal(native.isAttached(), false);
   t.doesNotThrow(() => native.flush(), "a flush that comes late is harmless");
   t.doesNotThrow(() => native.setRef(true));
@@ -75,58 +81,135 @@ t.test("wrong types are named by argument", async (t) => {
     ["submitTask", ["1", bytes, 8, null, 0, 1, 0, -2, 0]],
   ];
   for (const [name, args] of wrong) {
-    t.equal(codeOf(() => native[name]?.(...args)), "INVALID_ARGUMENT", `${name}(${args.length})`);
+    t.equal(
+      codeOf(() => native[name]?.(...args)),
+      "INVALID_ARGUMENT",
+      `${name}(${args.length})`,
+    );
   }
 });
 
-t.test("a socket that nobody listens on, and a wrong token, are told apart from success", async (t) => {
-  const native = loadNative();
-  t.ok(codeOf(() => native.attach(attachOptions({ socketName: "polyray-nobody", token: "t" }), () => {})));
-  const node = startNode();
-  t.equal(codeOf(() => native.attach(attachOptions({ ...node, token: "wrong" }), () => {})), "AUTHENTICATION");
-  t.equal(native.isAttached(), false);
-  node.stop();
-  t.equal(codeOf(() => native.stopRaylet(0)), "CLOSED", "a second stop");
-  t.equal(codeOf(() => native.rayletStats()), "CLOSED");
-});
+t.test(
+  "a socket that nobody listens on, and a wrong token, are told apart from success",
+  async (t) => {
+    const native = loadNative();
+    t.ok(
+      codeOf(() =>
+        native.attach(attachOptions({ socketName: "polyray-nobody", token: "t" }), () => {}),
+      ),
+    );
+    const node = startNode();
+    t.equal(
+      codeOf(() => native.attach(attachOptions({ ...node, token: "wrong" }), () => {})),
+      "AUTHENTICATION",
+    );
+    t.equal(native.isAttached(), false);
+    node.stop();
+    t.equal(
+      codeOf(() => native.stopRaylet(0)),
+      "CLOSED",
+      "a second stop",
+    );
+    t.equal(
+      codeOf(() => native.rayletStats()),
+      "CLOSED",
+    );
+  },
+);
 
 t.test("handles, puts and calls are refused after their end", async (t) => {
   const node = startNode();
   const { native, info } = attachBare(node);
-  t.equal(codeOf(() => native.attach(attachOptions(node), () => {})), "ALREADY_EXISTS");
+  t.equal(
+    codeOf(() => native.attach(attachOptions(node), () => {})),
+    "ALREADY_EXISTS",
+  );
 
   const handle = native.putSmall(bytes, 8, null, 0);
   native.releaseHandle(handle);
   for (const name of ["status", "objectSize", "idOf", "retainHandle", "releaseHandle"] as const) {
-    t.equal(codeOf(() => native[name](handle)), "OBJECT_FREED", name);
+    t.equal(
+      codeOf(() => native[name](handle)),
+      "OBJECT_FREED",
+      name,
+    );
   }
-  t.equal(codeOf(() => native.putSmall(bytes, 8, Uint32Array.of(handle), 0)), "OBJECT_FREED", "a freed ref inside a value");
-  t.equal(codeOf(() => native.read(handle, false)), "OBJECT_FREED");
-  t.equal(codeOf(() => native.waitSync(Uint32Array.of(handle), 1, 0)), "OBJECT_FREED");
+  t.equal(
+    codeOf(() => native.putSmall(bytes, 8, Uint32Array.of(handle), 0)),
+    "OBJECT_FREED",
+    "a freed ref inside a value",
+  );
+  t.equal(
+    codeOf(() => native.read(handle, false)),
+    "OBJECT_FREED",
+  );
+  t.equal(
+    codeOf(() => native.waitSync(Uint32Array.of(handle), 1, 0)),
+    "OBJECT_FREED",
+  );
 
   const view = native.putBegin(100_000, 1000);
   const put = info.out[0] as number;
   const sealed = native.putSeal(put, null, 0);
   t.equal(view.byteLength, 0, "the view is detached by the seal");
-  t.equal(codeOf(() => native.putSeal(put, null, 0)), "CLOSED", "a double seal");
-  t.equal(codeOf(() => native.putAbort(put)), "CLOSED");
+  t.equal(
+    codeOf(() => native.putSeal(put, null, 0)),
+    "CLOSED",
+    "a double seal",
+  );
+  t.equal(
+    codeOf(() => native.putAbort(put)),
+    "CLOSED",
+  );
   t.equal(native.status(sealed), ObjectStatus.sealed);
 
   native.putBegin(100_000, 1000);
   const given = info.out[0] as number;
   native.putAbort(given);
-  t.equal(codeOf(() => native.putSeal(given, null, 0)), "CLOSED", "a seal after an abort");
-  t.equal(codeOf(() => native.reply(7, 0)), "CLOSED", "a reply to a call that never was");
-  t.equal(codeOf(() => native.submitTask(99, bytes, 8, null, 0, 1, 0, -2, 0)), "INVALID_ARGUMENT", "an unknown spec");
-  t.equal(codeOf(() => native.submitTask(0, bytes, 8, null, 0, 0, 0, -2, 0)), "INVALID_ARGUMENT", "no returns");
-  t.equal(codeOf(() => native.putSmall(bytes, 8, envelopeRefs, 0)), "INVALID_ARGUMENT", "refs of an envelope that is none");
+  t.equal(
+    codeOf(() => native.putSeal(given, null, 0)),
+    "CLOSED",
+    "a seal after an abort",
+  );
+  t.equal(
+    codeOf(() => native.reply(7, 0)),
+    "CLOSED",
+    "a reply to a call that never was",
+  );
+  t.equal(
+    codeOf(() => native.submitTask(99, bytes, 8, null, 0, 1, 0, -2, 0)),
+    "INVALID_ARGUMENT",
+    "an unknown spec",
+  );
+  t.equal(
+    codeOf(() => native.submitTask(0, bytes, 8, null, 0, 0, 0, -2, 0)),
+    "INVALID_ARGUMENT",
+    "no returns",
+  );
+  t.equal(
+    codeOf(() => native.putSmall(bytes, 8, envelopeRefs, 0)),
+    "INVALID_ARGUMENT",
+    "refs of an envelope that is none",
+  );
 
   native.detach();
-  t.equal(codeOf(() => native.status(sealed)), "CLOSED");
-  for (const [name, call] of Object.entries(calls)) t.equal(codeOf(() => call(native)), "CLOSED", `${name} after detach`);
+  t.equal(
+    codeOf(() => native.status(sealed)),
+    "CLOSED",
+  );
+  for (const [name, call] of Object.entries(calls))
+    t.equal(
+      codeOf(() => call(native)),
+      "CLOSED",
+      `${name} after detach`,
+    );
 
   attachBare(node);
-  t.equal(codeOf(() => native.status(sealed)), "OBJECT_FREED", "a handle of an earlier attach");
+  t.equal(
+    codeOf(() => native.status(sealed)),
+    "OBJECT_FREED",
+    "a handle of an earlier attach",
+  );
   native.detach();
   node.stop();
 });

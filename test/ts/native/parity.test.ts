@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the contract in binding.ts and the C++ sides are one.
-// Method: names and order of the interface against the addon's exports; numbers of the constants against the C++ headers.
+// Method: names and order of the interface against the addon's exports; numbers of the constants
+// against the C++ headers.
 
 import { readFileSync } from "node:fs";
 import t from "tap";
@@ -11,7 +12,10 @@ const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.m
 
 /** name -> number of a C++ enum, keys in camel case without the k. */
 function cppEnum(path: string, name: string): Map<string, number> {
-  const body = new RegExp(`enum class ${name} : \\w+ \\{([^}]*)\\}`).exec(read(path).replace(/\/\/.*$/gm, ""))?.[1] ?? "";
+  const body =
+    new RegExp(`enum class ${name} : \\w+ \\{([^}]*)\\}`).exec(
+      read(path).replace(/\/\/.*$/gm, ""),
+    )?.[1] ?? "";
   return new Map(
     [...body.matchAll(/k(\w+)\s*=\s*(\d+)/g)].map((match) => {
       const key = match[1] as string;
@@ -23,7 +27,9 @@ function cppEnum(path: string, name: string): Map<string, number> {
 t.test("the addon exports the members of NativeBinding in the same order", async (t) => {
   const source = read("ts/native/binding.ts");
   const body = source.slice(source.indexOf("export interface NativeBinding"));
-  const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)].map((match) => match[1] as string);
+  const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)].map(
+    (match) => match[1] as string,
+  );
   t.same(Object.keys(loadNative()), members);
   t.ok(members.length > 50);
 });
@@ -46,7 +52,12 @@ t.test("the constants have the numbers of the headers", async (t) => {
       if (name === "EventKind" && value >= 64) continue; // the binding's own
       t.equal(theirs.get(key), value, `${name}.${key}`);
     }
-    if (name !== "EndpointKind") t.equal(Object.values(ours).filter((value) => value < 64).length, theirs.size, `${name} is complete`);
+    if (name !== "EndpointKind")
+      t.equal(
+        Object.values(ours).filter((value) => value < 64).length,
+        theirs.size,
+        `${name} is complete`,
+      );
   }
 });
 
@@ -54,8 +65,15 @@ t.test("the words of event records are those of pump.cc", async (t) => {
   const body = /enum Word : size_t \{([^}]*)\}/.exec(read("native/node_api/pump.cc"))?.[1] ?? "";
   const words = new Map<string, number>();
   let value = -1;
-  for (const part of body.split(",").map((text) => text.trim()).filter((text) => text !== "")) {
-    const [, name, number] = /k(\w+)(?:\s*=\s*(\d+))?/.exec(part) as unknown as [string, string, string | undefined];
+  for (const part of body
+    .split(",")
+    .map((text) => text.trim())
+    .filter((text) => text !== "")) {
+    const [, name, number] = /k(\w+)(?:\s*=\s*(\d+))?/.exec(part) as unknown as [
+      string,
+      string,
+      string | undefined,
+    ];
     value = number === undefined ? value + 1 : Number(number);
     words.set(name.charAt(0).toLowerCase() + name.slice(1), value);
   }

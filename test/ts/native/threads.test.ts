@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: every environment has an endpoint of its own, works while others block, and ends without a trace.
+// Goal: every environment has an endpoint of its own, works while others block, and ends without a
+// trace.
 // Method: worker_threads that load the addon and share objects with the main thread by id.
 
 import { once } from "node:events";
@@ -18,8 +19,12 @@ t.teardown(() => {
 });
 
 function thread(data: Record<string, unknown>): Worker {
-  native.setRuntimeNote(JSON.stringify({ socketName: node.socketName, token: node.token, job: store.info.job }));
-  return new Worker(fileURLToPath(new URL("./fixtures/thread.mjs", import.meta.url)), { workerData: data });
+  native.setRuntimeNote(
+    JSON.stringify({ socketName: node.socketName, token: node.token, job: store.info.job }),
+  );
+  return new Worker(fileURLToPath(new URL("./fixtures/thread.mjs", import.meta.url)), {
+    workerData: data,
+  });
 }
 
 const endpoints = () => native.rayletStats().endpoints;
@@ -27,7 +32,12 @@ const endpoints = () => native.rayletStats().endpoints;
 t.test("threads find the runtime, are endpoints of their own and of the same job", async (t) => {
   const before = endpoints();
   const threads = [1, 2, 3].map((n) => thread({ mode: "put", n }));
-  const answers = await Promise.all(threads.map(async (worker) => (await once(worker, "message"))[0] as { endpoint: number; job: number; id: string }));
+  const answers = await Promise.all(
+    threads.map(
+      async (worker) =>
+        (await once(worker, "message"))[0] as { endpoint: number; job: number; id: string },
+    ),
+  );
   t.equal(new Set([store.info.endpoint, ...answers.map((answer) => answer.endpoint)]).size, 4);
   for (const answer of answers) t.equal(answer.job, store.info.job);
   t.equal(endpoints(), before + 3);

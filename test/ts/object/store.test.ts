@@ -7,7 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import t from "tap";
 import { loadNative } from "../../../ts/native/load.ts";
-import { ObjectRef, refScope } from "../../../ts/object/ref.ts";
+import { type ObjectRef, refScope } from "../../../ts/object/ref.ts";
 import type { ObjectStore } from "../../../ts/object/store.ts";
 import { openStore, startNode, until } from "../native/harness.ts";
 
@@ -29,7 +29,11 @@ function mappingOf(address: number): string {
   for (const line of readFileSync("/proc/self/maps", "utf8").split("\n")) {
     const match = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line);
     if (match === null) continue;
-    if (Number.parseInt(match[1] as string, 16) <= address && address < Number.parseInt(match[2] as string, 16)) return line;
+    if (
+      Number.parseInt(match[1] as string, 16) <= address &&
+      address < Number.parseInt(match[2] as string, 16)
+    )
+      return line;
   }
   return "";
 }
@@ -40,11 +44,20 @@ const collect = runInNewContext("gc") as () => void;
 
 t.test("plain values come back equal, from every size class", (t) =>
   withStore(async (store) => {
-    for (const value of [1, "x", null, { a: [1, 2n, new Map([[1, "b"]])] }, "y".repeat(100), "z".repeat(5000), "w".repeat(300_000)]) {
+    for (const value of [
+      1,
+      "x",
+      null,
+      { a: [1, 2n, new Map([[1, "b"]])] },
+      "y".repeat(100),
+      "z".repeat(5000),
+      "w".repeat(300_000),
+    ]) {
       t.same(await store.get(store.put(value)), value);
       t.same(store.getSync(store.put(value)), value);
     }
-  }));
+  }),
+);
 
 t.test("100 MB are read in place, and twice the same buffer", (t) =>
   withStore(async (store) => {
@@ -59,7 +72,8 @@ t.test("100 MB are read in place, and twice the same buffer", (t) =>
     const second = (await store.get(ref)) as Float64Array;
     t.equal(second.buffer, first.buffer);
     t.equal(native.counters().liveViews, 1);
-  }));
+  }),
+);
 
 t.test("a write into a shared array stays in this reader", (t) =>
   withStore(async (store) => {
@@ -73,7 +87,8 @@ t.test("a write into a shared array stays in this reader", (t) =>
     t.equal(second[0], 7);
     t.equal(second[100_000], 7);
     t.equal(store.release(first), false, "a second release finds nothing");
-  }));
+  }),
+);
 
 t.test("dropped refs give the memory back; a live view keeps its bytes", (t) =>
   withStore(async (store) => {
@@ -91,9 +106,10 @@ t.test("dropped refs give the memory back; a live view keeps its bytes", (t) =>
       store.put(new Uint8Array(300_000))[Symbol.dispose]();
       return used() <= before + 1_000_000;
     });
-  }));
+  }),
+);
 
-t.test("the collector ends refs and views that nobody holds", (t) =>
+t.test("the collector ends refs and views that nobody holds", () =>
   withStore(async (store) => {
     await (async () => {
       for (let i = 0; i < 20; i++) await store.get(store.put(new Uint8Array(1_000_000)));
@@ -102,7 +118,8 @@ t.test("the collector ends refs and views that nobody holds", (t) =>
       collect();
       return native.counters().liveViews === 0 && native.counters().liveHandles === 0;
     });
-  }));
+  }),
+);
 
 t.test("100,000 gets leave no handle, view or growth behind", (t) =>
   withStore(async (store) => {
@@ -124,7 +141,8 @@ t.test("100,000 gets leave no handle, view or growth behind", (t) =>
       return native.counters().liveViews === 0;
     });
     t.ok(process.memoryUsage().rss - before < 60_000_000, "resident memory stays level");
-  }));
+  }),
+);
 
 t.test("refs inside values keep their objects alive", (t) =>
   withStore(async (store) => {
@@ -135,13 +153,20 @@ t.test("refs inside values keep their objects alive", (t) =>
     const value = (await store.get(outer)) as { list: [ObjectRef<string>] };
     t.equal(value.list[0].id, id);
     t.equal(await value.list[0].toPromise(), "inside");
-  }));
+  }),
+);
 
 t.test("waiting: timeouts, signals, order of the split", (t) =>
   withStore(async (store) => {
     const pending = store.refOf(native.createActorObject());
-    await t.rejects(store.get(pending, { timeoutMs: 20 }), { code: "GET_TIMEOUT", name: "TimeoutError" });
-    await t.rejects(store.getAll([store.put(1), pending], { timeoutMs: 0 }), { code: "GET_TIMEOUT", name: "TimeoutError" });
+    await t.rejects(store.get(pending, { timeoutMs: 20 }), {
+      code: "GET_TIMEOUT",
+      name: "TimeoutError",
+    });
+    await t.rejects(store.getAll([store.put(1), pending], { timeoutMs: 0 }), {
+      code: "GET_TIMEOUT",
+      name: "TimeoutError",
+    });
     const abort = new AbortController();
     const waiting = store.get(pending, { signal: abort.signal });
     abort.abort(new Error("enough"));
@@ -150,13 +175,17 @@ t.test("waiting: timeouts, signals, order of the split", (t) =>
     const a = store.put("a");
     const b = store.put("b");
     t.same(await store.wait([b, pending, a], 1), { ready: [b], notReady: [pending, a] });
-    t.same(await store.wait([b, pending, a], 3, { timeoutMs: 10 }), { ready: [b, a], notReady: [pending] });
+    t.same(await store.wait([b, pending, a], 3, { timeoutMs: 10 }), {
+      ready: [b, a],
+      notReady: [pending],
+    });
     t.same(await store.getAll([a, b, a]), ["a", "b", "a"]);
     const last = store.get(pending);
     pending[Symbol.dispose]();
     await t.rejects(last, { code: "OBJECT_FREED" }, "a get whose ref was released");
     t.equal(store.pending.size, 0);
-  }));
+  }),
+);
 
 t.test("refScope drops what was made in it and not kept", (t) =>
   withStore(async (store) => {
@@ -168,7 +197,8 @@ t.test("refScope drops what was made in it and not kept", (t) =>
     });
     t.equal(await store.get(kept), "kept");
     await t.rejects(store.get(lost as unknown as ObjectRef<unknown>), { code: "OBJECT_FREED" });
-  }));
+  }),
+);
 
 t.test("a view outlives the store as private memory", async (t) => {
   const store = openStore(node);
