@@ -3,6 +3,7 @@
 
 import "./core/remote-codec.ts";
 
+export { ActorPool, type PoolWork } from "./api/actor-pool.ts";
 export {
   currentSignal,
   exitActor,
@@ -22,6 +23,8 @@ export {
 } from "./api/cluster.ts";
 export { init, isInitialized, type Runtime, shutdown } from "./api/init.ts";
 export type { InitOptions } from "./api/init-options.ts";
+export { inspectSerializability, type Obstacle } from "./api/inspect.ts";
+export { asCompleted, type MapOptions, mapOrdered, mapUnordered, type Submit } from "./api/iterate.ts";
 export {
   cancel,
   free,
@@ -35,6 +38,7 @@ export {
   type ValueOf,
   wait,
 } from "./api/objects.ts";
+export { Queue, type QueueLimits } from "./api/queue.ts";
 export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";

@@ -8,7 +8,7 @@
 import { CallFlag } from "../native/binding.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import type { TaskSpecInit } from "../wire/task-spec.ts";
-import { type CallSettings, submitTask } from "./call.ts";
+import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { checkTaskOptions, resourceAmounts } from "./options.ts";
@@ -25,7 +25,7 @@ export class RemoteFunctionCore {
   readonly source: RemoteSource;
   /** @internal */
   readonly taskOptions: TaskOptions;
-  readonly #settings: CallSettings;
+  #settings: CallSettings = defaultCall;
   #connection: Connection | null = null;
   #number = 0;
 
@@ -33,14 +33,6 @@ export class RemoteFunctionCore {
     checkTaskOptions(options, `remote function ${source.name}`);
     this.source = source;
     this.taskOptions = options;
-    const streaming = options.stream !== undefined || isGenerator(source.target);
-    this.#settings = {
-      numReturns: options.numReturns ?? 1,
-      flags: streaming ? CallFlag.streaming : 0,
-      maxRetries: options.maxRetries ?? -2,
-      timeoutMs: options.timeoutMs ?? 0,
-      signal: options.signal ?? null,
-    };
   }
 
   /** Submits a call. */
@@ -57,6 +49,15 @@ export class RemoteFunctionCore {
   }
 
   #prepare(current: Connection): void {
+    const options = this.taskOptions;
+    const streaming = options.stream !== undefined || isGenerator(this.source.target);
+    this.#settings = {
+      numReturns: options.numReturns ?? 1,
+      flags: streaming ? CallFlag.streaming : 0,
+      maxRetries: options.maxRetries ?? -2,
+      timeoutMs: options.timeoutMs ?? 0,
+      signal: options.signal ?? null,
+    };
     this.#number = this.spec(current).number;
     this.#connection = current;
   }

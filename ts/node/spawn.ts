@@ -12,6 +12,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
+import { workerEnvironment } from "../object/function/index.ts";
 import type { LogSource, LogTailer } from "./logs.ts";
 import { checkPython, findPython } from "./python.ts";
 import { type ForkedExit, Zygote } from "./zygote.ts";
@@ -146,7 +147,7 @@ export class Spawner {
         cwd: key.cwd,
         detached: true,
         stdio: ["ignore", out, err],
-        env: { ...process.env, ...electron, ...this.#environment(request, key) },
+        env: { ...workerEnvironment(process.env), ...electron, ...this.#environment(request, key) },
       });
     } finally {
       closeSync(out);

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the API's tests share: one small runtime per test file, and helpers for errors.
+
+import t from "tap";
+import { init, type Runtime, shutdown } from "polyray";
+
+/** Starts a runtime for this file's tests and ends it after them. */
+export async function startRuntime(options: Parameters<typeof init>[0] = {}): Promise<Runtime> {
+  const runtime = await init({ numCpus: 4, objectStoreMemory: "128MiB", logToDriver: false, ...options });
+  t.teardown(() => shutdown());
+  return runtime;
+}
+
+/** What a promise rejects with; fails when it does not. */
+export async function rejection(promise: Promise<unknown>): Promise<Error & Record<string, unknown>> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error & Record<string, unknown>;
+  }
+  throw new Error("it did not reject");
+}
+
+/** What a function throws. */
+export function thrown(run: () => unknown): Error & Record<string, unknown> {
+  try {
+    run();
+  } catch (error) {
+    return error as Error & Record<string, unknown>;
+  }
+  throw new Error("it did not throw");
+}
+
+/** Waits until `check` is true; the test's own time limit is the watchdog. */
+export async function until(check: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
