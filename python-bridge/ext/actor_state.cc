@@ -149,13 +149,11 @@ bool read_actor_state(std::span<const uint8_t> bytes, ActorStateMap& state) {
 }
 
 std::vector<uint8_t> actor_watch_request(const ObjectId& actor) {
-  std::vector<uint8_t> out{0x82, 0xa1, 'm', 0xab};
-  const std::string_view method = "actor.watch";
-  out.insert(out.end(), method.begin(), method.end());
-  out.insert(out.end(), {0xa5, 'a', 'c', 't', 'o', 'r', 0xc4, sizeof(ObjectId)});
-  const auto* raw = reinterpret_cast<const uint8_t*>(&actor);
-  out.insert(out.end(), raw, raw + sizeof(ObjectId));
-  return out;
+  std::string text = "\x82\xa1m\xab" "actor.watch" "\xa5" "actor";
+  text += '\xc4';
+  text += static_cast<char>(sizeof(ObjectId));
+  text.append(reinterpret_cast<const char*>(&actor), sizeof(ObjectId));
+  return {text.begin(), text.end()};
 }
 
 }  // namespace polyray::py

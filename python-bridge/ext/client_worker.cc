@@ -16,7 +16,22 @@ namespace polyray::py {
 
 namespace {
 
-nb::object make_call(IncomingCall& from) {
+// Arguments bigger than this are read where they lie in the store: a view over them may outlive the reply.
+constexpr size_t kCopyArgsBytes = 64 * 1024;
+
+nb::object arguments_of(const std::shared_ptr<Session>& session, const IncomingCall& call) {
+  if (call.envelope.size() > kCopyArgsBytes && call.args.unique != 0) {
+    Result<ObjectView> pinned = Status{};
+    {
+      const Locked lock(*session);
+      pinned = session->client().pin(call.args);
+    }
+    if (pinned.is_ok()) return nb::cast(new View(session, call.args, pinned.value()), nb::rv_policy::take_ownership);
+  }
+  return nb::bytes(call.envelope.data(), call.envelope.size());
+}
+
+nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall& from) {
   auto* call = new Call;
   nb::object made = nb::cast(call, nb::rv_policy::take_ownership);
   call->handle = from.handle;
@@ -33,7 +48,7 @@ nb::object make_call(IncomingCall& from) {
   if (name == nullptr) throw nb::python_error();
   PyUnicode_InternInPlace(&name);
   call->method = nb::steal(name);
-  call->args = nb::bytes(from.envelope.data(), from.envelope.size());
+  call->args = arguments_of(session, from);
   return made;
 }
 
@@ -43,7 +58,7 @@ nb::object next_call(Endpoint& self, int64_t timeout_ms) {
   IncomingCall call;
   const bool main = on_main_thread();
   if (!wait_with_signals(self, timeout_ms, [&](int64_t left) { return session.next_call(call, left, main); })) return nb::none();
-  return make_call(call);
+  return make_call(self.session, call);
 }
 
 // A result that somebody sealed before (a retried task whose first worker had sealed it) is no error.

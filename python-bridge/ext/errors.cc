@@ -3,6 +3,7 @@
 #include "errors.h"
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 namespace polyray::py {
 

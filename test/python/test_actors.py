@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal: actors behave as Ray's: order, names, handles as values, errors, death, restart, concurrency.
+
+Method: small classes against one runtime of two CPUs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import polyray as ray
+import pytest
+from polyray.exceptions import ActorAlreadyExistsError, ActorDiedError, InvalidOptionError, RayActorError
+
+pytestmark = pytest.mark.usefixtures("runtime")
+
+
+@ray.remote
+class Counter:
+    def __init__(self, start: int = 0) -> None:
+        self.value = start
+
+    def incr(self, by: int = 1) -> int:
+        self.value += by
+        return self.value
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def fail(self) -> None:
+        raise ValueError("no such luck")
+
+    @ray.method(num_returns=2)
+    def pair(self) -> tuple[int, int]:
+        return self.value, -self.value
+
+
+def test_calls_of_one_caller_run_in_order() -> None:
+    counter = Counter.remote(10)
+    assert ray.get([counter.incr.remote() for _ in range(1000)]) == list(range(11, 1011))
+    assert ray.get(counter.pair.remote()) == [1010, -1010]
+
+
+def test_a_method_that_raises_leaves_the_actor_alive() -> None:
+    counter = Counter.remote()
+    with pytest.raises(ValueError, match="no such luck"):
+        ray.get(counter.fail.remote())
+    assert ray.get(counter.incr.remote()) == 1
+
+
+def test_unknown_methods_and_direct_calls_are_refused() -> None:
+    counter = Counter.remote()
+    with pytest.raises(AttributeError, match="decr"):
+        counter.decr.remote()
+    with pytest.raises(TypeError, match=r"\.remote\(\)"):
+        counter.incr()
+    with pytest.raises(TypeError, match=r"\.remote\(\)"):
+        Counter()
+
+
+def test_a_handle_can_be_passed_to_tasks_and_actors() -> None:
+    @ray.remote
+    def use(handle: ray.ActorHandle) -> int:
+        return ray.get(handle.incr.remote(5))
+
+    counter = Counter.remote()
+    assert ray.get(use.remote(counter)) == 5
+    assert ray.get(counter.incr.remote()) == 6
+
+
+def test_a_name_finds_the_actor_and_is_taken_once() -> None:
+    counter = Counter.options(name="the-counter").remote()
+    assert ray.get(ray.get_actor("the-counter").incr.remote()) == 1
+    with pytest.raises(ActorAlreadyExistsError):
+        Counter.options(name="the-counter").remote()
+    same = Counter.options(name="the-counter", get_if_exists=True).remote()
+    assert same == counter
+    assert ray.get(same.incr.remote()) == 2
+    with pytest.raises(ValueError, match="nobody"):
+        ray.get_actor("nobody")
+    with pytest.raises(InvalidOptionError):
+        Counter.options(get_if_exists=True).remote()
+
+
+def test_a_constructor_that_raises_fails_every_call() -> None:
+    @ray.remote
+    class Broken:
+        def __init__(self) -> None:
+            raise RuntimeError("cannot start")
+
+        def hello(self) -> None: ...
+
+    broken = Broken.remote()
+    with pytest.raises(ActorDiedError, match="cannot start"):
+        ray.get(broken.hello.remote(), timeout=60)
+
+
+def test_kill_ends_the_actor_and_later_calls_fail() -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    ray.kill(counter)
+    with pytest.raises(RayActorError):
+        ray.get(counter.incr.remote(), timeout=60)
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_crashed_actor_restarts_when_it_may() -> None:
+    counter = Counter.options(max_restarts=1, max_task_retries=2).remote(100)
+    first = ray.get(counter.pid.remote())
+    os.kill(first, signal.SIGKILL)
+    second = ray.get(counter.pid.remote(), timeout=60)
+    assert second != first
+    assert ray.get(counter.incr.remote()) == 101
+    os.kill(second, signal.SIGKILL)
+    with pytest.raises(RayActorError):
+        ray.get([counter.incr.remote() for _ in range(2)], timeout=60)
+
+
+def test_dropping_the_last_handle_ends_the_process() -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    del counter
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}"):
+        ray.cluster_resources()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_exit_actor_ends_it_from_inside() -> None:
+    from polyray.actor import exit_actor
+
+    @ray.remote
+    class Leaver:
+        def leave(self) -> None:
+            exit_actor()
+
+    leaver = Leaver.remote()
+    with pytest.raises(RayActorError):
+        ray.get(leaver.leave.remote(), timeout=60)
+
+
+def test_async_methods_interleave() -> None:
+    @ray.remote
+    class Gate:
+        def __init__(self) -> None:
+            self.opened = asyncio.Event()
+
+        async def wait(self) -> str:
+            await self.opened.wait()
+            return "through"
+
+        async def open(self) -> None:
+            self.opened.set()
+
+        async def nested(self) -> int:
+            return await ray.put(5)
+
+        async def count(self, n: int) -> AsyncIterator[int]:
+            for i in range(n):
+                await asyncio.sleep(0)
+                yield i
+
+    gate = Gate.remote()
+    waiting = [gate.wait.remote() for _ in range(5)]
+    ray.get(gate.open.remote(), timeout=60)
+    assert ray.get(waiting, timeout=60) == ["through"] * 5
+    assert ray.get(gate.nested.remote(), timeout=60) == 5
+    assert [ray.get(ref) for ref in gate.count.remote(5)] == list(range(5))
+
+
+def test_threads_run_methods_at_once_with_max_concurrency() -> None:
+    @ray.remote(max_concurrency=3)
+    class Meeting:
+        def __init__(self) -> None:
+            self.barrier = threading.Barrier(3)
+
+        def meet(self) -> int:
+            return self.barrier.wait(60)
+
+    meeting = Meeting.remote()
+    assert sorted(ray.get([meeting.meet.remote() for _ in range(3)], timeout=60)) == [0, 1, 2]
+
+
+def test_two_actors_that_flood_each_other_both_finish() -> None:
+    @ray.remote
+    class Peer:
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def take(self, n: int) -> None:
+            self.seen += n
+
+        def flood(self, other: ray.ActorHandle, n: int) -> None:
+            for _ in range(n):
+                other.take.remote(1)
+
+        def total(self) -> int:
+            return self.seen
+
+    a, b = Peer.remote(), Peer.remote()
+    ray.get([a.flood.remote(b, 3000), b.flood.remote(a, 3000)], timeout=100)
+    deadline = time.monotonic() + 60
+    while ray.get([a.total.remote(), b.total.remote()]) != [3000, 3000]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_refs_can_be_awaited_and_made_futures() -> None:
+    counter = Counter.remote()
+
+    async def use() -> list[int]:
+        return await asyncio.gather(*[_value(counter.incr.remote()) for _ in range(20)])
+
+    assert asyncio.run(use()) == list(range(1, 21))
+    assert counter.incr.remote().future().result(timeout=60) == 21
+
+
+async def _value(ref: ray.ObjectRef) -> int:
+    return int(await ref)
