@@ -117,7 +117,7 @@ export class ObjectStore implements RefHome {
     if (this.#closed) return;
     this.#closed = true;
     const waiting = this.pending.handles();
-    this.closeReason = reason;
+    this.closeReason ??= reason;
     this.native.detach();
     for (const handle of waiting) this.pending.settle(handle, closedStatus, null);
     this.#buffers.clear();

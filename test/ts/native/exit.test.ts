@@ -9,7 +9,8 @@ import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { forkFixture, until } from "./harness.ts";
+import { loadNative } from "../../../ts/native/load.ts";
+import { forkFixture, messageOf, openStore, startNode, until } from "./harness.ts";
 
 const ways: Record<string, number | "SIGKILL" | "SIGTERM"> = {
   detach: 0,
@@ -40,3 +41,23 @@ for (const [way, expected] of Object.entries(ways)) {
     t.pass("folder and socket are gone");
   });
 }
+
+t.test("clients in other processes are told when the node ends", async (t) => {
+  const node = startNode();
+  const store = openStore(node);
+  const native = loadNative();
+  const actor = native.createActorObject();
+  const child = forkFixture("callee.ts", [node.socketName, node.token, native.idOf(actor)]);
+  await messageOf(child);
+  const ended = once(child, "exit");
+  const rejected = t.rejects(store.get(store.refOf(native.createActorObject())), {
+    code: "LOCAL_RAYLET_DIED",
+  });
+  node.stop();
+  t.equal((await ended)[0], 0, "the callee exits when it gets the shutdown event");
+  await rejected;
+  t.equal(store.isOpen, false);
+  t.throws(() => store.put(1), { code: "LOCAL_RAYLET_DIED" });
+  store.close();
+  t.throws(() => store.put(1), { name: "LocalRayletDiedError" }, "the reason stays");
+});
