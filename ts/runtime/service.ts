@@ -140,11 +140,8 @@ export class NodeService implements GcsHost {
       case "driver_gone":
         this.#driverGone(event);
         break;
-      case "infeasible":
-        this.#terminals.notice(0, infeasibleText(event));
-        break;
       default:
-        break;
+        break; // "infeasible": the raylet fails such requests itself
     }
   }
 
@@ -320,9 +317,4 @@ function units(amounts: Readonly<Record<string, number>>): Record<string, number
 
 function eventPeer(event: Record<string, unknown>): Peer {
   return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
-}
-
-function infeasibleText(event: Record<string, unknown>): string {
-  const wanted = units((event.resources as Record<string, number> | undefined) ?? {});
-  return `a task or actor asks for ${JSON.stringify(wanted)}, which no node has: it waits until one joins. Check the resource names and amounts.`;
 }
