@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a row of the benchmark is timed and reported. A row makes what it needs and gives the call
+// to time, its weight (units per call) and what ends it. One line of JSON per event goes to
+// standard output after the mark. bench/python/harness.py does the same in Python; the driver of
+// both is bench/child.ts.
+
+import { writeSync } from "node:fs";
+import { parseArgs } from "node:util";
+
+/** What a row gives: the call to time and how many units one call counts for. */
+export interface Prepared {
+  readonly call: () => unknown;
+  readonly weight: number;
+  readonly end?: () => Promise<unknown>;
+}
+
+/** How much a row does: the batch sizes of the rows with many callers. */
+export interface Scale {
+  readonly large: number;
+  readonly middle: number;
+}
+
+/** A row's body, or the reason why the runtime cannot run it. */
+export type Body = ((scale: Scale) => Prepared | Promise<Prepared>) | string;
+
+/** The options that bench/child.ts gives. */
+export interface RowOptions {
+  readonly rows: readonly string[];
+  readonly warmupS: number;
+  readonly windowS: number;
+  readonly scale: Scale;
+}
+
+const full: Scale = { large: 10_000, middle: 5_000 };
+const quick: Scale = { large: 1_000, middle: 1_000 };
+
+/** Reads the options of the command line. */
+export function rowOptions(): RowOptions {
+  const { values } = parseArgs({
+    options: {
+      rows: { type: "string", default: "[]" },
+      "warmup-s": { type: "string", default: "1" },
+      "window-s": { type: "string", default: "2" },
+      quick: { type: "boolean", default: false },
+    },
+  });
+  return {
+    rows: JSON.parse(values.rows) as string[],
+    warmupS: Number(values["warmup-s"]),
+    windowS: Number(values["window-s"]),
+    scale: values.quick ? quick : full,
+  };
+}
+
+/** Reports an event to the driver of the benchmark. */
+export function emit(event: string, fields: Record<string, unknown> = {}): void {
+  writeSync(1, `@bench ${JSON.stringify({ event, ...fields })}\n`);
+}
+
+/** Times the rows asked for. */
+export async function runRows(
+  bodies: Readonly<Record<string, Body>>,
+  options: RowOptions,
+): Promise<void> {
+  for (const row of options.rows) {
+    emit("begin", { row });
+    const body = bodies[row] ?? "not a row of this program";
+    if (typeof body === "string") {
+      emit("skipped", { row, reason: body });
+      continue;
+    }
+    try {
+      const { call, weight, end } = await body(options.scale);
+      const { rate, calls } = await timed(call, options);
+      await end?.();
+      emit("result", { row, value: rate * weight, calls });
+    } catch (error) {
+      console.error(error);
+      const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+      emit("failed", { row, error: text.split("\n", 1)[0]?.slice(0, 300) });
+    }
+  }
+}
+
+async function timed(
+  call: () => unknown,
+  { warmupS, windowS }: RowOptions,
+): Promise<{ rate: number; calls: number }> {
+  let calls = 0;
+  let start = performance.now();
+  while (performance.now() - start < warmupS * 1000) {
+    const result = call();
+    if (result instanceof Promise) await result;
+    calls++;
+  }
+  const step = Math.floor(calls / 10) + 1;
+  calls = 0;
+  start = performance.now();
+  while (performance.now() - start < windowS * 1000) {
+    for (let i = 0; i < step; i++) {
+      const result = call();
+      if (result instanceof Promise) await result;
+    }
+    calls += step;
+  }
+  return { rate: (calls * 1000) / (performance.now() - start), calls };
+}
