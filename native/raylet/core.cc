@@ -92,6 +92,7 @@ Status RayletCore::open_parts() {
 }
 
 int RayletCore::sleep_ms(uint64_t now_ms) {
+  if (leases_changed_ && !stopping_) return 0;
   std::optional<uint64_t> next;
   const auto until = [&next](std::optional<uint64_t> deadline) {
     if (deadline) next = std::min(next.value_or(*deadline), *deadline);
@@ -154,6 +155,16 @@ void RayletCore::drain() {
       [this](uint64_t ring) { kick(ring); });
 }
 
+// Records without a bell have no ready bit either: sets the bit for one client, or for all (0).
+void RayletCore::mark_ready(uint32_t endpoint) {
+  Endpoint& self = segment_->endpoint(kRayletEndpoint);
+  for_each_inbound(*segment_, kRayletEndpoint, [&](uint32_t inbound, uint64_t offset) {
+    if (endpoint != 0 && offset != peers_.find(endpoint)->in_ring) return;
+    self.ready[inbound / 64].fetch_or(uint64_t{1} << (inbound % 64), std::memory_order_acq_rel);
+    self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64), std::memory_order_acq_rel);
+  });
+}
+
 void RayletCore::kick(uint64_t ring_offset) {
   if (Peer* peer = peers_.by_in_ring(ring_offset)) peer->out->kick();
 }
@@ -172,6 +183,10 @@ void RayletCore::step() {
     lease_poll_at_ms_ = leases_.wants_poll() ? now_ms_ + kLeasePollMs : 0;
   }
   end_idle_workers();
+  if (extents_.take_short()) {
+    mark_ready(0);
+    drain();
+  }
   extents_.step(now_ms_);
   processes_.step(now_ms_);
   if (stopping_) step_stop();
@@ -210,13 +225,7 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
   ending_.erase(endpoint);
   Peer* peer = peers_.find(endpoint);
   if (peer == nullptr) return;
-  // What it published without a ready bit: set the bit for it.
-  Endpoint& self = segment_->endpoint(kRayletEndpoint);
-  for_each_inbound(*segment_, kRayletEndpoint, [&](uint32_t inbound, uint64_t offset) {
-    if (offset != peer->in_ring) return;
-    self.ready[inbound / 64].fetch_or(uint64_t{1} << (inbound % 64), std::memory_order_acq_rel);
-    self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64), std::memory_order_acq_rel);
-  });
+  mark_ready(endpoint);
   drain();
   Deaths::Exit exit;
   if (peer->pidfd.is_open()) {
@@ -306,6 +315,10 @@ void RayletCore::step_stop() {
 void RayletCore::finish() { guardian_.finish(5000); }
 
 RayletStats RayletCore::stats() {
+  mark_ready(0);
+  drain();
+  step();
+  peers_.flush();
   RayletStats stats;
   stats.total = leases_.resources().total().items();
   stats.available = leases_.available().items();

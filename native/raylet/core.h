@@ -62,6 +62,7 @@ class RayletCore {
   void end_idle_workers();
   void step_stop();
   void kick(uint64_t ring_offset);
+  void mark_ready(uint32_t endpoint);
 
   RayletOptions options_;
   uint32_t node_tag_;

@@ -60,15 +60,8 @@ void ExtentDesk::request(Peer& peer, const RingSlot& slot, uint64_t now_ms) {
   const bool can_come = (code == StatusCode::kObjectStoreFull || code == StatusCode::kOutOfMemory) &&
                         slot.b <= allocator_.capacity_bytes();
   const uint64_t wait_ms = can_come ? std::min(slot.d, kMaxWaitMs) : 0;
-  Waiting waiting{peer.peer_id(), slot.a, slot.b, slot.c, now_ms + wait_ms, offset.status()};
-  if (wait_ms == 0) {
-    refuse(peer, waiting);
-    return;
-  }
-  waiting_.push_back(std::move(waiting));
-  if (gc_asked_) return;
-  gc_asked_ = true;
-  peers_.broadcast(RingSlot{static_cast<uint32_t>(Rec::kGcRequest), 0, 0, 0, 0});
+  waiting_.push_back({peer.peer_id(), slot.a, slot.b, slot.c, now_ms + wait_ms, offset.status()});
+  short_ = short_ || can_come;
 }
 
 void ExtentDesk::free_extent(uint64_t offset) {
@@ -114,6 +107,10 @@ void ExtentDesk::step(uint64_t now_ms) {
       if (peer != nullptr) grant(*peer, it->number, offset.value());
       it = waiting_.erase(it);
     }
+  }
+  if (!waiting_.empty() && !gc_asked_) {
+    gc_asked_ = true;
+    peers_.broadcast(RingSlot{static_cast<uint32_t>(Rec::kGcRequest), 0, 0, 0, 0});
   }
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     if (it->deadline_ms > now_ms) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "raylet/peers.h"
 #include "store/extents.h"
@@ -41,6 +42,8 @@ class ExtentDesk {
   template <class InUse>
   void client_gone(uint32_t client, InUse&& in_use);
   bool holds_any(uint32_t client) const;
+  // A request found no room since the last call: releases that wait in the rings without a bell may make some.
+  bool take_short() { return std::exchange(short_, false); }
   // Answers what can be answered now: grants after frees, refusals at deadlines.
   void step(uint64_t now_ms);
   std::optional<uint64_t> next_deadline_ms() const;
@@ -73,6 +76,7 @@ class ExtentDesk {
   std::map<uint64_t, Extent> extents_;
   std::deque<Waiting> waiting_;
   bool freed_ = false;           // something was freed since the last step
+  bool short_ = false;
   bool gc_asked_ = false;        // in this episode
   uint64_t last_free_ms_ = 0;
   uint64_t release_at_ms_ = 0;   // 0: no free pages to give back

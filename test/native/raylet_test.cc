@@ -332,6 +332,17 @@ TEST(Memory, AWaitingPutGoesOnWhenSomebodyFreesAndEveryoneWasAskedToCollect) {
   EXPECT_EQ(code, StatusCode::kOk);
 }
 
+TEST(Memory, ReleasesThatSentNoBellAreFoundBeforeAPutIsRefused) {
+  auto raylet = bare_raylet(16 << 20);
+  auto holder = std::move(Client::attach(options_for(*raylet)).value());
+  auto asker = std::move(Client::attach(options_for(*raylet)).value());
+  PutBuffer buffer = holder->put_begin(12 << 20, 0).value();
+  ASSERT_TRUE(holder->put_seal(buffer, {}).is_ok());
+  holder->release_ref(buffer.id);  // nothing rings, and this client does nothing more
+  const Status status = asker->put_begin(12 << 20, 0).status();
+  EXPECT_TRUE(status.is_ok()) << status.message;
+}
+
 TEST(Memory, FreeingALongChainDoesNotRecurse) {
   auto raylet = bare_raylet(64 << 20);
   auto client = std::move(Client::attach(options_for(*raylet)).value());
