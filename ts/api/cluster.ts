@@ -21,6 +21,8 @@ export interface StoreStats {
   readonly objects: number;
   readonly workers: number;
   readonly idleWorkers: number;
+  /** Bytes of objects that values of this process lie over now, in place: zero-copy views that live. */
+  readonly liveViewBytes: number;
 }
 
 async function stats(): Promise<Record<string, number>> {
@@ -44,7 +46,7 @@ export async function availableResources(): Promise<Record<string, number>> {
   return (await connection().request("resources.available")).resources as Record<string, number>;
 }
 
-/** Use of this node's object store. */
+/** Use of this node's object store, and of it by this process. */
 export async function storeStats(): Promise<StoreStats> {
   const found = await stats();
   return {
@@ -53,5 +55,6 @@ export async function storeStats(): Promise<StoreStats> {
     objects: found.objects ?? 0,
     workers: found.workers ?? 0,
     idleWorkers: found.idleWorkers ?? 0,
+    liveViewBytes: connection().native.counters().liveViewBytes,
   };
 }

@@ -102,6 +102,7 @@ async function stop(ending: Current): Promise<void> {
 }
 
 function start(options: InitOptions): Current {
+  if (stopping !== null) throw makeError("CLOSED", "the runtime is being shut down: await shutdown() before the next use");
   const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
   if (!isMainThread && (address === undefined || address === "")) {
     const shared = sharedSession();

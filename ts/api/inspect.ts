@@ -5,7 +5,7 @@ import { UnserializableError } from "../base/errors.ts";
 import { handleParts, isActorHandle } from "../core/actor-handle.ts";
 import { connectionOrNull } from "../core/context.ts";
 import { encodeFunctionValue } from "../core/function-values.ts";
-import { encode, plainContext } from "../object/serialize.ts";
+import { encode, type EncodeContext } from "../object/serialize.ts";
 
 /** One thing that cannot be sent. */
 export interface Obstacle {
@@ -29,12 +29,15 @@ export function inspectSerializability(value: unknown, name = "value"): { ok: bo
   return { ok: false, obstacles };
 }
 
+/** For encodings that are thrown away when no runtime is there. */
+export const checkContext: EncodeContext = {
+  refIdOf: () => null,
+  handleOf: (one) => (isActorHandle(one) ? handleParts(one) : null),
+  encodeFunction: encodeFunctionValue,
+};
+
 function tryOne(value: unknown, name: string): Obstacle | null {
-  const context = connectionOrNull()?.store.context ?? {
-    ...plainContext,
-    handleOf: (one: object) => (isActorHandle(one) ? handleParts(one) : null),
-    encodeFunction: encodeFunctionValue,
-  };
+  const context = connectionOrNull()?.store.context ?? checkContext;
   try {
     encode(value, context, name);
     return null;

@@ -3,11 +3,13 @@
 // Pure: nothing is sent before the first call.
 
 import { InvalidOptionError } from "../base/errors.ts";
-import { describeValue } from "../core/function-values.ts";
+import { connectionOrNull } from "../core/context.ts";
 import { noteMethod } from "../core/methods.ts";
 import { RemoteClassCore } from "../core/remote-class.ts";
 import { RemoteFunctionCore } from "../core/remote-function.ts";
 import { RemoteSource } from "../core/remote-source.ts";
+import { encode } from "../object/serialize.ts";
+import { checkContext } from "./inspect.ts";
 import type { ActorOptions, MethodOptions, RemoteClass, RemoteFunction, TaskOptions, WithOptions } from "../core/types.ts";
 
 type AnyFunction = (...args: never[]) => unknown;
@@ -65,6 +67,6 @@ export function method(options: MethodOptions): (value: unknown, context: unknow
 /** Says that a function is meant to be sent, and checks at once that it can be. Throws UnserializableError naming the variable. */
 export function fn<F extends (...args: never[]) => unknown>(target: F): F {
   if (typeof target !== "function") throw new InvalidOptionError("[invalid option] fn() takes a function.");
-  describeValue(target);
+  encode(target, connectionOrNull()?.store.context ?? checkContext, target.name === "" ? "function" : target.name);
   return target;
 }

@@ -21,7 +21,7 @@ import type { RemoteSource } from "./remote-source.ts";
 import { languageOf, type StoredSpec } from "./specs.ts";
 import type { ActorOptions } from "./types.ts";
 import { workerKey } from "./worker-key.ts";
-import type { TaskSpecInit } from "../wire/task-spec.ts";
+import { methodDefaults, type MethodFields, type TaskSpecInit } from "../wire/task-spec.ts";
 
 export class RemoteClassCore {
   /** @internal */
@@ -68,7 +68,16 @@ export class RemoteClassCore {
       namespace: options.namespace ?? null,
       lifetime: options.lifetime ?? null,
       maxPendingCalls: options.maxPendingCalls ?? -1,
+      methods: this.#methods(),
     };
+  }
+
+  #methods(): MethodFields[] {
+    const { methods, methodOptions = {} } = this.meta();
+    return methods.map((name) => {
+      const { numReturns = 1, stream = false, maxTaskRetries = 0 } = methodOptions[name] ?? {};
+      return { ...methodDefaults, name, numReturns, isGenerator: stream, maxTaskRetries };
+    });
   }
 
   /** @internal What handles of its actors carry. */

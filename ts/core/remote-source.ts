@@ -34,13 +34,16 @@ export class RemoteSource {
 
   /** What runs. For a source that came as a key: what this process was sent under that key. */
   get target(): Target {
-    const target = this.#target ?? byKey.get(this.key)?.targetOrNull ?? null;
+    const target = this.targetOrNull;
     if (target === null) throw makeError("INVALID_ARGUMENT", `the remote function ${this.name} did not come to this process with its code`);
-    this.#target = target;
     return target;
   }
 
   get targetOrNull(): Target | null {
+    if (this.#target === null) {
+      const known = byKey.get(this.key);
+      if (known !== undefined && known !== this) this.#target = known.targetOrNull;
+    }
     return this.#target;
   }
 

@@ -2,7 +2,7 @@
 // Task specs that this environment has put into the store: once per function and options, so that a repeated call sends
 // only ids and arguments. The spec object is [TaskSpec bytes, payload]; it is kept until its job ends.
 //
-// payload: null (an export of a module), {json, values, key} (a function by value), or {base: ref} (the code of another
+// payload: null (an export of a module), {json, values, key, id} (a function by value), or {base: ref} (the code of another
 // spec under other options: how a worker changes the options of a function that it was sent).
 
 import { EntryFlag, Language } from "../native/binding.ts";
@@ -75,7 +75,7 @@ export class Specs {
     if (target.kind === "spec" && target.id === id) return target.ref;
     putting.push({ source, inlined: new Set() });
     try {
-      const { fields, payload, names } = describe(target, source.key);
+      const { fields, payload, names } = describe(target, source.key, id);
       const bytes = encodeTaskSpec({ ...init, ...fields });
       const store = this.#connection.store;
       const encoded = nameValues(init.name, names, () => store.encode([bytes, payload], "spec"));
@@ -106,7 +106,7 @@ interface Described {
   readonly names: readonly string[];
 }
 
-function describe(target: Target, key: string): Described {
+function describe(target: Target, key: string, id: string): Described {
   if (target.kind === "spec") return { fields: { form: "value" }, payload: { base: target.ref }, names: [] };
   if (target.kind === "module") {
     return { fields: { form: "module", module: target.module, exportName: target.exportName }, payload: null, names: [] };
@@ -117,6 +117,6 @@ function describe(target: Target, key: string): Described {
     return { fields: { form: "module", module: specifier, exportName, contentHash }, payload: null, names: [] };
   }
   const { json, values, names } = toWire(descriptor);
-  return { fields: { form: "value" }, payload: { json, values, key }, names };
+  return { fields: { form: "value" }, payload: { json, values, key, id }, names };
 }
 

@@ -28,7 +28,8 @@ export type Result<R> = R extends AsyncGenerator<infer Y, unknown, unknown>
     : ObjectRef<Awaited<R>>;
 
 /** The refs of a call that returns a tuple and was given `numReturns`. */
-export type TupleResult<R> = Awaited<R> extends readonly unknown[] ? { -readonly [K in keyof Awaited<R>]: ObjectRef<Awaited<R>[K]> } : ObjectRef<unknown>[];
+export type TupleResult<R> = RefsOf<Awaited<R>>;
+type RefsOf<V> = V extends readonly unknown[] ? { -readonly [K in keyof V]: ObjectRef<V[K]> } : ObjectRef<unknown>[];
 
 /** A function that runs in a worker. */
 export interface RemoteFunction<A extends unknown[], R> {

@@ -7,12 +7,12 @@
 // before it have started.
 
 import { PolyrayError, makeError } from "../base/errors.ts";
-import type { Connection } from "../core/connection.ts";
+import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { ActorExit, taskContext, type TaskContext } from "../core/task-context.ts";
 import { CallFlag, CallKind, CallRec, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
-import { type CallArgs, decodeArgs, encodeTaskError } from "../object/serialize.ts";
+import { type CallArgs, decodeArgs, encodeError, encodeTaskError } from "../object/serialize.ts";
 import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
 import { showName } from "./output.ts";
 import { runStream, type StreamState } from "./stream.ts";
@@ -41,10 +41,20 @@ interface Actor {
   readonly incarnation: number;
 }
 
-export class TaskExecutor {
+interface Running {
+  readonly call: Call;
+  readonly context: TaskContext;
+  stream: StreamState | null;
+  timer: NodeJS.Timeout | null;
+}
+
+/** How long a body may go on after its time limit before its process is ended. */
+const timeoutGraceMs = 1000;
+
+export class TaskExecutor implements Executor {
   readonly #connection: Connection;
   readonly #queue: Call[] = [];
-  readonly #running = new Map<number, { call: Call; context: TaskContext; stream: StreamState | null }>();
+  readonly #running = new Map<number, Running>();
   #limit = 1;
   #actor: Actor | null = null;
   #actorSpec: LoadedSpec | null = null;
@@ -133,10 +143,11 @@ export class TaskExecutor {
       return;
     }
     const context = this.#contextOf(call, null);
-    this.#running.set(call.number, { call, context, stream: null });
+    this.#running.set(call.number, { call, context, stream: null, timer: null });
     loadSpec(this.#connection.store, call.spec).then(
       (found) => this.#run(call, found),
-      (error: unknown) => this.#fail(call, error, "unknown"),
+      // Not the function's own error: it never ran.
+      (error: unknown) => this.#settleError(call, error instanceof PolyrayError ? error : null, error, context.taskName),
     );
   }
 
@@ -156,7 +167,8 @@ export class TaskExecutor {
 
   #run(call: Call, spec: LoadedSpec): void {
     const context = this.#contextOf(call, spec);
-    this.#running.set(call.number, { call, context, stream: null });
+    const timer = spec.fields.timeoutMs > 0 ? setTimeout(() => this.#timeUp(call, context), spec.fields.timeoutMs) : null;
+    this.#running.set(call.number, { call, context, stream: null, timer });
     showName(call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name));
     try {
       const args = decodeMaybeFunctions(() => this.#arguments(call));
@@ -233,7 +245,8 @@ export class TaskExecutor {
 
   #stream(call: Call, spec: LoadedSpec, context: TaskContext, result: unknown): void {
     const { promise, state } = runStream(this.#connection, call, result, spec.fields.streamHighWaterMark, context);
-    this.#running.set(call.number, { call, context, stream: state });
+    const running = this.#running.get(call.number);
+    if (running !== undefined) running.stream = state;
     promise.then(
       () => this.#succeed(call, spec, context, null),
       (error: unknown) => this.#fail(call, error, context.taskName, spec),
@@ -242,6 +255,11 @@ export class TaskExecutor {
 
   #succeed(call: Call, spec: LoadedSpec, context: TaskContext, value: unknown): void {
     const { store, native } = this.#connection;
+    if (this.#running.get(call.number)?.call !== call) return; // it ran out of time and was answered
+    if (timedOut(context) !== null) {
+      this.#fail(call, timedOut(context), context.taskName, spec);
+      return;
+    }
     if (context.abort.controller?.signal.aborted === true && value === undefined) {
       this.#fail(call, context.abort.controller.signal.reason, context.taskName, spec);
       return;
@@ -262,29 +280,40 @@ export class TaskExecutor {
   }
 
   #fail(call: Call, thrown: unknown, name: string, spec?: LoadedSpec): void {
-    const { store, native } = this.#connection;
+    const running = this.#running.get(call.number);
+    if (running !== undefined && running.call !== call) return;
     if (thrown instanceof ActorExit) {
       void this.#exitActor(call);
       return;
     }
-    const aborted = this.#running.get(call.number)?.context.abort.controller?.signal.aborted === true;
+    const context = running?.context ?? null;
+    const late = context === null ? null : timedOut(context);
+    const aborted = context?.abort.controller?.signal.aborted === true;
     if (!aborted && spec !== undefined && mayRetry(spec, call, thrown)) {
-      native.reply(call.number, ReplyStatus.retry);
-      store.flushSoon();
+      this.#connection.native.reply(call.number, ReplyStatus.retry);
       this.#done(call);
       return;
     }
-    const where = {
-      taskName: name,
+    const cancelled = aborted && late === null && (thrown as Error | undefined)?.name === "AbortError";
+    const own = cancelled ? makeError("TASK_CANCELLED", `${name} was cancelled while it ran`, this.#where(call, name)) : late;
+    this.#settleError(call, own, thrown, name);
+  }
+
+  #where(call: Call, taskName: string) {
+    return {
+      taskName,
       taskId: call.taskId,
       actorId: call.kind === CallKind.task ? null : call.actorId,
       nodeId: this.#connection.place.nodeId,
       pid: process.pid,
     };
-    const cancelled = aborted && (thrown as Error | undefined)?.name === "AbortError";
-    const error = cancelled ? makeError("TASK_CANCELLED", `${name} was cancelled while it ran`, where) : thrown;
-    const encoded = encodeTaskError(error, where, store.context);
-    const status = cancelled ? ReplyStatus.cancelled : ReplyStatus.error;
+  }
+
+  /** Answers with an error of polyray's own, or with what the function threw. */
+  #settleError(call: Call, own: PolyrayError | null, thrown: unknown, name: string): void {
+    const { store, native } = this.#connection;
+    const encoded = own !== null ? encodeError(own, store.context) : encodeTaskError(thrown, this.#where(call, name), store.context);
+    const status = own?.code === "TASK_CANCELLED" ? ReplyStatus.cancelled : ReplyStatus.error;
     if (call.returnCount === 1) store.replyWith(call.number, encoded, status);
     else {
       for (let index = 0; index < call.returnCount; index++) store.sealReturn(call.number, index, encoded, true);
@@ -294,7 +323,23 @@ export class TaskExecutor {
     if (call.kind === CallKind.actorCreate) setTimeout(() => process.exit(1), 200).unref();
   }
 
+  /** The time limit is over: the body's signal fires; a body that does not end soon loses its process. */
+  #timeUp(call: Call, context: TaskContext): void {
+    const error = makeError("TASK_TIMEOUT", `${context.taskName} ran past its time limit`, this.#where(call, context.taskName));
+    context.abort.controller ??= new AbortController();
+    context.abort.controller.abort(error);
+    const running = this.#running.get(call.number);
+    running?.stream?.stop();
+    setTimeout(() => {
+      if (this.#running.get(call.number)?.call !== call) return;
+      this.#settleError(call, error, error, context.taskName);
+      if (this.#actor === null) this.#leave();
+    }, timeoutGraceMs).unref();
+  }
+
   #done(call: Call): void {
+    const timer = this.#running.get(call.number)?.timer;
+    if (timer != null) clearTimeout(timer);
     this.#running.delete(call.number);
     this.#connection.store.flushSoon();
     if (this.#queue.length > 0 || this.#recycle) this.#next();
@@ -305,7 +350,8 @@ export class TaskExecutor {
     const queued = this.#queue.findIndex((call) => call.number === number);
     if (queued >= 0) {
       const [call] = this.#queue.splice(queued, 1);
-      if (call !== undefined) this.#fail(call, makeError("TASK_CANCELLED", "cancelled before it ran", { taskId: call.taskId }), call.method);
+      const error = makeError("TASK_CANCELLED", "cancelled before it ran", { taskId: call?.taskId ?? null });
+      if (call !== undefined) this.#settleError(call, error, error, call.method);
       return;
     }
     if (running === undefined) return;
@@ -333,6 +379,12 @@ export class TaskExecutor {
     this.#connection.native.flush();
     setImmediate(() => process.exit(0));
   }
+}
+
+/** The error of a call that ran past its time limit. */
+function timedOut(context: TaskContext): PolyrayError | null {
+  const reason: unknown = context.abort.controller?.signal.aborted === true ? context.abort.controller.signal.reason : null;
+  return reason instanceof PolyrayError && reason.code === "TASK_TIMEOUT" ? reason : null;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -50,12 +50,17 @@ async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
   const ref = store.refOf(handle);
   const { fields, payload } = readSpec(store, ref);
   if (fields.language !== "ts") throw makeError("BROKEN_INVARIANT", `a ${fields.language} function came to a TypeScript worker`);
-  const base = (payload as { base?: unknown } | null)?.base;
-  const code = base instanceof ObjectRef ? readSpec(store, base) : { fields, payload };
-  const key = (code.payload as { key?: unknown } | null)?.key;
-  if (typeof key === "string") remember(key, ref, fields);
+  let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, ref };
+  for (let base = baseOf(payload); base !== null; base = baseOf(code.payload)) code = { ...readSpec(store, base), ref: base };
+  remember(code);
   const fn = code.fields.form === "value" ? await revive(fields, code.payload) : await importExport(code.fields);
   return { fields, fn };
+}
+
+/** The spec whose code this one runs under other options. */
+function baseOf(payload: unknown): ObjectRef | null {
+  const base = (payload as { base?: unknown } | null)?.base;
+  return base instanceof ObjectRef ? base : null;
 }
 
 interface ReadSpec {
@@ -71,9 +76,17 @@ function readSpec(store: ObjectStore, ref: ObjectRef): ReadSpec {
 }
 
 /** A function that calls itself remotely finds its own spec. */
-function remember(key: string, ref: ObjectRef, fields: TaskSpecFields): void {
+function remember({ ref, fields, payload }: ReadSpec & { readonly ref: ObjectRef }): void {
+  const { key, id } = (payload ?? {}) as { key?: unknown; id?: unknown };
+  if (typeof key !== "string" || typeof id !== "string") return;
   rememberSpec(key, fields.name, {
-    kind: "spec", ref, id: "", language: "ts", isGenerator: fields.isGenerator, methods: fields.methods.map((one) => one.name), methodOptions: {},
+    kind: "spec",
+    ref,
+    id,
+    language: "ts",
+    isGenerator: fields.isGenerator,
+    methods: fields.methods.map((one) => one.name),
+    methodOptions: Object.fromEntries(fields.methods.map(({ name, numReturns, isGenerator }) => [name, { numReturns, stream: isGenerator }])),
   });
 }
 
