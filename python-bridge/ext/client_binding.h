@@ -26,13 +26,18 @@ struct Endpoint {
 };
 
 bool on_main_thread();
-// The mutex of a session, without a chance of waiting for it with the GIL.
+// The mutex of a session. The GIL is never waited for with it held (a Ref's destructor takes it with the GIL): when it is
+// taken, this waits for it without the GIL, lets it go and tries again.
 class Locked {
  public:
   explicit Locked(Session& session) : lock_(session.mutex(), std::try_to_lock) {
-    if (lock_.owns_lock()) return;
-    nb::gil_scoped_release release;
-    lock_.lock();
+    while (!lock_.owns_lock()) {
+      {
+        nb::gil_scoped_release release;
+        std::lock_guard<std::mutex> wait(session.mutex());
+      }
+      static_cast<void>(lock_.try_lock());
+    }
   }
 
  private:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal: init, joining, shutdown, and the errors of a machine that lacks something.
+
+Method: programs in processes of their own, so that each has its own environment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import run_program
+
+
+def error_of(source: str, **env: str) -> str:
+    done = run_program(
+        f"import polyray as ray\ntry:\n    {source}\nexcept ray.exceptions.RayError as e:\n    print(type(e).__name__, e)\n", env=env
+    )
+    return done.stdout
+
+
+def test_importing_loads_nothing_heavy_and_starts_nothing() -> None:
+    heavy = run_program(
+        "import sys, polyray, threading; "
+        "print([m for m in ('numpy', 'pyarrow', 'asyncio', 'logging', 'subprocess', 'grpc', 'cloudpickle') if m in sys.modules], "
+        "threading.active_count())"
+    ).stdout
+    assert heavy.strip() == "[] 1"
+
+
+def test_no_thread_is_started_by_attaching() -> None:
+    source = "import os, polyray as ray; ray.init(num_cpus=1); ray.get(ray.put(1)); print(len(os.listdir('/proc/self/task')))"
+    assert run_program(source).stdout.strip() == "1"
+
+
+def test_init_gives_a_context_and_shutdown_allows_another() -> None:
+    source = (
+        "import polyray as ray\n"
+        "assert not ray.is_initialized()\n"
+        "with ray.init(num_cpus=3, resources={'alice': 2}) as context:\n"
+        "    assert context['address'] == context.address_info['address']\n"
+        "    assert ray.is_initialized()\n"
+        "    total = ray.cluster_resources()\n"
+        "    assert total['CPU'] == 3 and total['alice'] == 2, total\n"
+        "    assert len(ray.nodes()) == 1 and ray.nodes()[0]['Alive']\n"
+        "    assert ray.available_resources()['CPU'] == 3\n"
+        "    try:\n        ray.init()\n        assert False\n"
+        "    except RuntimeError:\n        assert False\n"
+        "    except ray.exceptions.RaySystemError as e:\n        assert 'twice' in str(e)\n"
+        "    ray.init(ignore_reinit_error=True)\n"
+        "assert not ray.is_initialized()\n"
+        "ray.init(num_cpus=1)\n"
+        "assert ray.cluster_resources()['CPU'] == 1\n"
+    )
+    run_program(source)
+
+
+def test_the_first_use_starts_a_runtime() -> None:
+    assert run_program("import polyray as ray; print(ray.get(ray.remote(lambda: 5).remote()))").stdout.strip() == "5"
+
+
+def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path) -> None:
+    env = {"POLYRAY_TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "polyray"]
+    started = run_program("import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))", *command, "start", "--head", "--port", "0", "--num-cpus", "2", "--json", env=env)
+    import json
+
+    address = json.loads(started.stdout)["address"]
+    try:
+        use = "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
+        for init in (f"ray.init({address!r})", "ray.init('auto')", "ray.init(address='auto', namespace='n')"):
+            assert run_program(f"import polyray as ray; {init}; {use}", env=env).stdout.split() == ["6", address]
+        assert run_program(f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}).stdout.split() == ["6", address]
+        assert "does not set its size" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
+    finally:
+        subprocess.run([*command, "stop", "--address", address], env={**__import__("os").environ, **env}, timeout=60, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "env", "expected"),
+    [
+        ("ray.init('127.0.0.1:1')", {}, "RaySystemError .*no runtime found at address"),
+        ("ray.init('session:0000000000000000')", {}, "no runtime found"),
+        ("ray.init(num_cpus=-1)", {}, "InvalidOptionError .*num_cpus"),
+        ("ray.init(object_store_memory=1)", {}, "InvalidOptionError .*objectStoreMemory"),
+        ("ray.init(object_store_memory=2**52)", {}, "InvalidOptionError .*objectStoreMemory"),
+        ("ray.init(colour='blue')", {}, "InvalidOptionError .*colour"),
+        ("ray.init(resources={'CPU': 1})", {}, "InvalidOptionError .*resources"),
+        ("ray.init('ray://host:10001')", {}, "InvalidOptionError .*ray://"),
+        ("ray.init(runtime_env={'pip': ['x']})", {}, "InvalidOptionError .*pip"),
+        ("ray.init()", {"POLYRAY_HOME": "/nowhere"}, "RaySystemError .*JavaScript half"),
+        ("ray.init()", {"POLYRAY_NODE": "/bin/false"}, "RaySystemError .*does not run as Node.js"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_a_typed_error(source: str, env: dict[str, str], expected: str) -> None:
+    import re
+
+    assert re.search(expected, error_of(source, **env)), error_of(source, **env)
+
+
+def test_worker_output_reaches_the_driver_with_name_and_pid() -> None:
+    source = (
+        "import polyray as ray, time\nray.init(num_cpus=1)\n"
+        "@ray.remote\ndef talk():\n    print('hello from below')\n"
+        "ray.get(talk.remote())\ntime.sleep(1)\n"
+    )
+    done = run_program(source)
+    assert "(talk pid=" in done.stdout + done.stderr
+    assert "hello from below" in done.stdout + done.stderr
