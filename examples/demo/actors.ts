@@ -15,7 +15,6 @@ export interface Where {
 
 /** What one partition has done so far. */
 export interface PartitionProgress extends Where {
-  readonly rows: number;
   readonly tasks: number;
   readonly done: number;
   readonly ended: boolean;
@@ -25,7 +24,7 @@ export interface PartitionProgress extends Where {
 export class Progress {
   readonly #partitions = new Map<string, PartitionProgress>();
 
-  begin(start: Where & { rows: number; tasks: number }): void {
+  begin(start: Where & { tasks: number }): void {
     this.#partitions.set(key(start), { ...start, done: 0, ended: false });
   }
 

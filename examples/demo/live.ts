@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the demo prints while it runs. On a terminal one line is rewritten in place; elsewhere (a
-// pipe, a log file) a plain line is printed when a phase ends or training has come further.
+// What the demo prints while it runs. On a terminal one line is rewritten in place, its clock running;
+// elsewhere (a pipe, a log file) a plain line is printed when a phase ends or training has come further.
 
 import type { PartitionProgress } from "./actors.ts";
 
@@ -22,7 +22,8 @@ export class Live {
   async phase<T>(name: string, run: () => Promise<T>, done: (result: T) => string): Promise<T> {
     const began = performance.now();
     this.note(`${name} ...`);
-    const result = await run();
+    const tick = this.#terminal ? setInterval(() => this.#draw(), 500) : undefined;
+    const result = await run().finally(() => clearInterval(tick));
     const seconds = (performance.now() - began) / 1000;
     this.phases.push({ name, seconds });
     this.#clear();
@@ -36,7 +37,7 @@ export class Live {
     if (partitions.length === 0) return;
     const parts = partitions
       .toSorted((a, b) => a.partition - b.partition)
-      .map((each) => `partition ${each.partition} ${this.#bar(each)} (Spark worker ${each.pid})`);
+      .map((each) => `${this.#bar(each)} (Spark worker ${each.pid})`);
     this.note(`train ${dataset}: ${parts.join(", ")}`);
   }
 
@@ -48,8 +49,7 @@ export class Live {
       console.log(`${this.#clock()} ${text}`);
       return;
     }
-    this.#clear();
-    process.stdout.write(`${this.#clock()} ${text}`.slice(0, (process.stdout.columns ?? 80) - 1));
+    this.#draw();
   }
 
   /** Says why the demo ended early: the error and its causes, without stacks of the innards. */
@@ -72,6 +72,13 @@ export class Live {
     const width = 12;
     const filled = Math.round((width * progress.done) / progress.tasks);
     return `${"#".repeat(filled)}${".".repeat(width - filled)} ${progress.done}/${progress.tasks}`;
+  }
+
+  #draw(): void {
+    this.#clear();
+    const line = `${this.#clock()} ${this.#last}`;
+    // The cursor goes back, so that a line of a worker overwrites this one rather than follow it.
+    process.stdout.write(`${line.slice(0, (process.stdout.columns || 80) - 1)}\r`);
   }
 
   #clock(): string {

@@ -78,7 +78,7 @@ async function score(
       ),
     (all) => `${all.length} confusion matrices`,
   );
-  return { scores, driverBytes: sharedBytes(table), rows: table.numRows };
+  return { scores, driverBytes: await sharedBytes(table), rows: table.numRows };
 }
 
 async function demo(workDir: string): Promise<void> {

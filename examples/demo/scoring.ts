@@ -5,6 +5,7 @@
 // own bytes; nothing is copied out of the table.
 
 import type { Table } from "apache-arrow";
+import { storeStats } from "polyray";
 
 /** A model's score on one data set. `matrix[label][prediction]` counts rows. */
 export interface ModelScore {
@@ -33,12 +34,12 @@ export function macroF1(labels: Int32Array, predictions: Int32Array): number {
 }
 
 /** Scores one model on one data set, out of the table of all predictions. */
-export function scoreModel(
+export async function scoreModel(
   table: Table,
   dataset: number,
   config: number,
   classes: number,
-): ModelScore {
+): Promise<ModelScore> {
   const datasets = int32Column(table, "dataset_id");
   const configs = int32Column(table, "config_id");
   const labels = int32Column(table, "label");
@@ -59,7 +60,8 @@ export function scoreModel(
     if (label === prediction) correct++;
     if (rankOf(label, scores.subarray(row * width, (row + 1) * width)) <= 2) top2++;
   }
-  return { correct, top2, total, matrix, pid: process.pid, sharedBytes: sharedBytes(table) };
+  const bytes = await sharedBytes(table);
+  return { correct, top2, total, matrix, pid: process.pid, sharedBytes: bytes };
 }
 
 /** How many classes score at least as high as `label` (1 = it is the likeliest). */
@@ -69,11 +71,11 @@ function rankOf(label: number, scores: Float32Array): number {
 }
 
 /**
- * The bytes of the table's object if this process reads them in place, else 0. Node counts in
- * `arrayBuffers` all memory that it allocated for array buffers itself; when all columns are views of
- * one buffer that is larger than that sum, the buffer is not such a copy.
+ * The bytes of the table's object if this process reads them in place, else 0. All columns must be
+ * views of one buffer, and the runtime must count that many bytes as mapped from the store here: a
+ * copied object is not among them.
  */
-export function sharedBytes(table: Table): number {
+export async function sharedBytes(table: Table): Promise<number> {
   const buffers = new Set(
     table.schema.fields.map((field) => {
       const data = table.getChild(field.name)?.data[0];
@@ -82,7 +84,8 @@ export function sharedBytes(table: Table): number {
   );
   const [buffer] = buffers;
   if (buffers.size !== 1 || buffer === undefined) return 0;
-  return buffer.byteLength > process.memoryUsage().arrayBuffers ? buffer.byteLength : 0;
+  const { liveViewBytes } = await storeStats();
+  return buffer.byteLength <= liveViewBytes ? buffer.byteLength : 0;
 }
 
 /** A column without nulls that lies in one piece, as the typed array under it. */

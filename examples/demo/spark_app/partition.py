@@ -50,9 +50,9 @@ def run_partition(job: Job, index: int, rows: Iterable[Any]) -> Iterator[dict[st
     _join(job)
     progress = ray.get_actor("progress")
     leaderboard = ray.get_actor("leaderboard")
-    data = _collect(rows)
     where = {"dataset": job.dataset.name, "partition": index, "pid": os.getpid()}
-    progress.begin.remote({**where, "rows": len(data.ids), "tasks": len(CONFIGS) * FOLDS})
+    progress.begin.remote({**where, "tasks": len(CONFIGS) * FOLDS})
+    data = _collect(rows)
 
     fits = _train(data, lambda: progress.step.remote(where))
     macro_f1 = ray.js_function(job.scoring_module, "macroF1")
