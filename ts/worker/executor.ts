@@ -151,7 +151,7 @@ export class TaskExecutor implements Executor {
     );
   }
 
-  #contextOf(call: Call, spec: LoadedSpec | null): TaskContext {
+  #contextOf(call: Call, spec: LoadedSpec | null, abort: TaskContext["abort"] = { controller: null }): TaskContext {
     const actor = this.#actor;
     const taskName = actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task");
     return {
@@ -161,12 +161,14 @@ export class TaskExecutor implements Executor {
       actorName: actor?.name ?? (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
       attempt: call.attempt,
       actorRestarted: call.incarnation > 0,
-      abort: { controller: null },
+      abort,
     };
   }
 
   #run(call: Call, spec: LoadedSpec): void {
-    const context = this.#contextOf(call, spec);
+    // A cancel that came while the function was loaded holds.
+    const abort = this.#running.get(call.number)?.context.abort ?? { controller: null };
+    const context = this.#contextOf(call, spec, abort);
     const timer = spec.fields.timeoutMs > 0 ? setTimeout(() => this.#timeUp(call, context), spec.fields.timeoutMs) : null;
     this.#running.set(call.number, { call, context, stream: null, timer });
     showName(call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name));
@@ -202,6 +204,7 @@ export class TaskExecutor implements Executor {
 
   #invoke(call: Call, spec: LoadedSpec, context: TaskContext, args: CallArgs): void {
     try {
+      context.abort.controller?.signal.throwIfAborted();
       if (args.kwargs !== null) throw makeError("INVALID_ARGUMENT", `${context.taskName} is TypeScript: it takes no keyword arguments`);
       const result = taskContext.run(context, () => this.#body(call, spec, args.args));
       if ((call.flags & CallFlag.streaming) !== 0) this.#stream(call, spec, context, result);
@@ -327,7 +330,8 @@ export class TaskExecutor implements Executor {
   #timeUp(call: Call, context: TaskContext): void {
     const error = makeError("TASK_TIMEOUT", `${context.taskName} ran past its time limit`, this.#where(call, context.taskName));
     context.abort.controller ??= new AbortController();
-    context.abort.controller.abort(error);
+    const { controller } = context.abort;
+    taskContext.run(context, () => controller.abort(error));
     const running = this.#running.get(call.number);
     running?.stream?.stop();
     setTimeout(() => {
@@ -357,7 +361,10 @@ export class TaskExecutor implements Executor {
     if (running === undefined) return;
     if (force && this.#actor === null) process.exit(1);
     running.context.abort.controller ??= new AbortController();
-    running.context.abort.controller.abort(makeError("TASK_CANCELLED", `${running.context.taskName} was cancelled`, { taskId: running.call.taskId }));
+    const { controller } = running.context.abort;
+    const reason = makeError("TASK_CANCELLED", `${running.context.taskName} was cancelled`, { taskId: running.call.taskId });
+    // Listeners see the context of the call that they belong to.
+    taskContext.run(running.context, () => controller.abort(reason));
     running.stream?.stop();
   }
 
