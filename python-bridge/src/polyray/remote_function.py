@@ -81,11 +81,13 @@ def put_spec(rt: Runtime, target: Target, kind: str, **fields: Any) -> Any:
         **fields,
     )
     try:
-        return rt.put([encode_task_spec(spec), target.value], KEEP, spec.name)
+        ref = rt.put([encode_task_spec(spec), target.value], KEEP, spec.name)
     except UnserializableException:
         raise
     except TypeError as error:
         raise UnserializableException(f"[cannot be sent] {spec.name}: {error}.") from error
+    rt.specs.append(ref)
+    return ref
 
 
 class RemoteFunction:

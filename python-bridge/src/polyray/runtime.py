@@ -96,7 +96,7 @@ class Runtime:
         self.is_worker = is_worker
         self.job: int = key_base.job
         self.embedded: Any = None  # the process that this driver started, if any
-        self.registered: dict[Any, Any] = {}
+        self.specs: list[ObjectRef] = []  # what was registered stays: calls of it may be under way
 
     # -- context of the value model
 
