@@ -29,11 +29,10 @@ function choose(only, files) {
 
 async function setUpFor(chosen) {
   const names = chosen.map((suite) => suite.name);
-  const tidyOnly = names.length === 1 && names[0] === "tidy";
   const nativeOnly = names.length === 1 && names[0] === "native";
   await setup({
     groups: ["build", ...(nativeOnly ? [] : ["test"])],
-    steps: tidyOnly ? ["ts"] : nativeOnly ? ["native"] : undefined,
+    steps: nativeOnly ? ["native"] : undefined,
     nativeTests: names.includes("native"),
   });
 }

@@ -12,7 +12,7 @@ export function isGenerated(path) {
   return (
     /(^|\/)(gen|third_party|fixtures|vectors)\//.test(path) ||
     /[-_.](generated|gen)\.[a-z]+$/.test(path) ||
-    /(^|\/)(error-codes|limits|error_codes)\.(ts|py|h|cc)$/.test(path)
+    /(^|\/)(error-codes|limits|error_codes|_native)\.(ts|py|pyi|h|cc)$/.test(path)
   );
 }
 

@@ -63,7 +63,21 @@ const quietBiome = [
 ];
 const ruffConfig = ["--config", pyproject, "--cache-dir", at("build", "ruff")];
 
+const generators = ["gen-errors", "gen-limits", "gen-flatbuffers", "gen-stubs"];
+
+async function generatedFindings(): Promise<string[]> {
+  const findings: string[] = [];
+  for (const name of generators) {
+    const script = at("scripts", `${name}.mjs`);
+    const result = await collect(process.execPath, [script, "--check"]);
+    if (result.code !== 0)
+      findings.push(...result.lines.map((line) => `scripts/${name}.mjs: ${line}`));
+  }
+  return findings;
+}
+
 export const linterChecks: readonly Check[] = [
+  { title: "generated files are up to date", run: generatedFindings },
   linter(
     "Biome finds nothing to mend",
     biome,
