@@ -38,7 +38,7 @@ export {
   type ValueOf,
   wait,
 } from "./api/objects.ts";
-export { Queue, type QueueLimits } from "./api/queue.ts";
+export { Queue, type QueueLimits } from "./core/queue.ts";
 export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";

@@ -422,7 +422,7 @@ export class ObjectStore implements RefHome {
       if (read !== null) return this.#value(handle, read, this.#out[0] === ObjectStatus.error);
       status = this.#out[0] as number;
     }
-    throw this.#absent(status, ref.id);
+    throw this.#absent(status, status === closedStatus ? "" : ref.id);
   }
 
   // --- inside

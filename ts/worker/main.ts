@@ -5,6 +5,8 @@
 import { makeError } from "../base/errors.ts";
 import { Connection } from "../core/connection.ts";
 import { setConnection } from "../core/context.ts";
+import "../core/queue.ts";
+import "../core/remote-codec.ts";
 import { inheritedKeyBase } from "../core/worker-key.ts";
 import { taskContext } from "../core/task-context.ts";
 import { EndpointKind } from "../native/binding.ts";
