@@ -256,7 +256,7 @@ export class NodeService implements GcsHost {
 
   // A dead worker is not a failed constructor: worker_gone decides whether it starts again.
   #constructorOutcome(bytes: Uint8Array | null): ConstructOutcome {
-    const error = bytes === null ? null : decode(bytes, plainContext);
+    const error = readError(bytes);
     if (error instanceof PolyrayError && systemDeaths.has(error.code)) return { kind: "worker_gone" };
     return { kind: "threw", error: bytes };
   }
@@ -290,7 +290,7 @@ export class NodeService implements GcsHost {
   }
 
   deathEnvelope(row: ActorRow, death: Death): Uint8Array {
-    const cause = death.cause === null ? null : decode(death.cause, plainContext);
+    const cause = readError(death.cause);
     const { className, name } = row.spec.handle;
     const shown = name === null ? className : `${className} "${name}"`;
     const detail = cause instanceof Error ? ` ${cause.message}` : "";
@@ -317,4 +317,14 @@ function units(amounts: Readonly<Record<string, number>>): Record<string, number
 
 function eventPeer(event: Record<string, unknown>): Peer {
   return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
+}
+
+// An error that holds refs or handles cannot be read here (the service imports none): its text is lost, the outcome is not.
+function readError(bytes: Uint8Array | null): unknown {
+  if (bytes === null) return null;
+  try {
+    return decode(bytes, plainContext);
+  } catch {
+    return null;
+  }
 }
