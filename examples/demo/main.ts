@@ -4,8 +4,7 @@
 // the runtime and two TypeScript actors, creates a Python actor that holds a PySpark session, has
 // models trained from inside Spark's executors, and scores all predictions in TypeScript tasks.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -81,12 +80,15 @@ async function score(
   return { scores, driverBytes: await sharedBytes(table), rows: table.numRows };
 }
 
-async function demo(workDir: string): Promise<void> {
+async function demo(): Promise<void> {
   const runtime = await live.phase(
     "start polyray",
     () => init({ namespace }),
     (rt) => `node ${rt.address}`,
   );
+  // In the session's folder: it is removed with it, however this program ends.
+  const workDir = join(runtime.sessionDir, "demo");
+  mkdirSync(workDir);
   const progress = remote(Progress, { name: "progress", numCpus: 0 }).remote();
   const leaderboard = remote(Leaderboard, { name: "leaderboard", numCpus: 0 }).remote();
   const scoringModule = new URL("scoring.ts", import.meta.url).href;
@@ -148,15 +150,13 @@ async function demo(workDir: string): Promise<void> {
 // The Python workers find spark_app through the driver's PYTHONPATH; one thread each for the arithmetic.
 process.env.PYTHONPATH = [here, process.env.PYTHONPATH].filter(Boolean).join(delimiter);
 process.env.OMP_NUM_THREADS ??= "1";
-const workDir = mkdtempSync(join(tmpdir(), "polyray-demo-"));
-process.once("exit", () => rmSync(workDir, { recursive: true, force: true, maxRetries: 5 }));
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const)
   process.once(signal, () => process.exit(code));
 try {
-  await demo(workDir);
+  await demo();
 } catch (error) {
   live.fail(error);
   process.exitCode = 1;

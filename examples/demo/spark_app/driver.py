@@ -2,7 +2,7 @@
 """The actor that holds the demo's PySpark session; TypeScript creates it and calls its methods.
 
 It owns the session, the JVM behind it and the files under its work folder; ``stop`` ends the first
-two, and the TypeScript driver, which made the folder, removes it.
+two. The folder lies in that of the polyray session and goes with it.
 """
 
 from __future__ import annotations
