@@ -106,6 +106,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number, 
   }
   ++counters_.calls_submitted;
   if (kind == CallKind::kActorCall) {
+    calls_[slot].holds_actor = row_.acquire(actor);
     if (arguments.top_refs > 0) start_waiting(slot, arguments.refs.first(arguments.top_refs));
     if (calls_[slot].generation == generation) {  // not failed already
       calls_[slot].state = PendingCall::State::kQueued;

@@ -47,6 +47,7 @@ struct PendingCall {
   State state = State::kFree;
   bool cancelled = false;
   bool streaming = false;
+  bool holds_actor = false;    // a reference to the lifetime object: calls under way keep their actor
   uint32_t generation = 0;     // tells a reused slot from the call that waited
 };
 

@@ -49,6 +49,7 @@ void ClientCore::complete(CallSlot slot) {
   if (call.cancelled) cancel_errors_.erase(call.task.unique);
   for (const ObjectId& id : record_returns(record)) drop_ref(id);
   for (const ObjectId& id : record_refs(record)) drop_ref(id);
+  if (call.holds_actor) drop_ref(actors_[call.number].id);
   if (zombies_.empty() || zombies_.find(call.record) == nullptr) slot_free(*segment_, call.record);
   call.state = PendingCall::State::kFree;
   ++call.generation;

@@ -135,6 +135,10 @@ def test_dropping_the_last_handle_ends_the_process() -> None:
         time.sleep(0.05)
 
 
+def test_a_call_under_way_keeps_its_actor_alive() -> None:
+    assert ray.get(Counter.remote(4).incr.remote(), timeout=60) == 5
+
+
 def test_exit_actor_ends_it_from_inside() -> None:
     from polyray.actor import exit_actor
 
