@@ -14,7 +14,6 @@
 #include <cstring>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -372,13 +371,17 @@ class TestRuntime {
     return actor;
   }
 
-  // SIGKILL for one of the worker processes. False: there is none.
+  // SIGKILL for one of the leased workers (deaths before they are ready are another story). False: there is none.
   bool kill_worker(uint32_t which) {
-    std::lock_guard lock(pids_mutex_);
-    if (pids_.empty()) return false;
-    auto it = pids_.begin();
-    std::advance(it, which % pids_.size());
-    return kill(static_cast<pid_t>(it->second), SIGKILL) == 0;
+    std::vector<uint32_t> pids;
+    for (uint32_t number = 1; number < 256; ++number) {
+      const Lease& lease = service->segment().lease(number);
+      if ((lease.word.load() & kLeaseStateMask) != static_cast<uint32_t>(LeaseState::kActive)) continue;
+      const Endpoint& endpoint = service->segment().endpoint(lease.worker);
+      if (endpoint.state.load() == static_cast<uint32_t>(EndpointState::kAttached) && endpoint.serial == lease.worker_serial)
+        pids.push_back(endpoint.pid);
+    }
+    return !pids.empty() && kill(static_cast<pid_t>(pids[which % pids.size()]), SIGKILL) == 0;
   }
 
   std::unique_ptr<Raylet> raylet;
@@ -439,12 +442,10 @@ class TestRuntime {
         return;
       }
       ++started_workers;
-      std::lock_guard lock(pids_mutex_);
       pids_[token] = pid.value();
       service->raylet_command(RayletOp::kWorkerStarted, token, pid.value(), 0, {});
     } else if (json.find("worker_gone") != std::string::npos) {
       const uint64_t token = number_in(json, "startupToken");
-      std::lock_guard lock(pids_mutex_);
       if (const auto it = pids_.find(token); it != pids_.end()) {
         waitpid(static_cast<pid_t>(it->second), nullptr, WNOHANG);
         pids_.erase(it);
@@ -455,7 +456,6 @@ class TestRuntime {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::atomic<ActorProcess*> request_{nullptr};
-  std::mutex pids_mutex_;
   std::map<uint64_t, uint32_t> pids_;
 };
 
