@@ -36,6 +36,10 @@ export type ConstructOutcome =
 /** Push topic of actor states. */
 export const actorTopic = 1;
 
+// A handle may travel faster than the request that creates its actor: another process asks for it first. So long an
+// actor that nobody knows counts as one that is about to be created.
+const unknownGraceMs = 5000;
+
 type Fields = Record<string, unknown>;
 type Handler = (fields: Fields, peer: Peer) => Fields;
 
@@ -189,7 +193,17 @@ export class GcsService {
       this.#watchers.set(actor, watchers);
     }
     watchers.add(peer);
+    if (!this.state.actors.has(actor)) {
+      setTimeout(() => this.#stillUnknown(actor), unknownGraceMs).unref();
+      return { actor: idToBytes(actor), phase: ActorPhase.pending, endpoint: 0, serial: 0, incarnation: 0, maxTaskRetries: 0 };
+    }
     return this.#stateMap(actor);
+  }
+
+  #stillUnknown(actor: string): void {
+    if (this.state.actors.has(actor)) return;
+    this.#publish(actor);
+    this.#watchers.delete(actor);
   }
 
   #publish(actor: string): void {
