@@ -35,13 +35,6 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
   grave.serial = peer.serial;
   grave.in_ring = peer.in_ring;
   grave.out_ring = peer.out_ring;
-  const uint64_t info = static_cast<uint32_t>(exit.code) | uint64_t{static_cast<uint32_t>(exit.signal)} << 32;
-  for (const uint32_t contact : peer.contacts) {
-    Peer* other = peers_.find(contact);
-    if (other == nullptr) continue;
-    grave.waits_for.insert(other->peer_id());
-    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info, 0, peer.serial});
-  }
   for (auto& [endpoint, other] : graves_) other.waits_for.erase(peer.peer_id());
 
   Report report;
@@ -54,6 +47,14 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
   for (const ObjectId& id : zero) frees_.released(id);
   settle_supervised(peer.endpoint);
   orphan_entries(peer.endpoint);
+  // Only now: a contact that reads this takes entries over which the dead one was sealing, and the passes above write them.
+  const uint64_t info = static_cast<uint32_t>(exit.code) | uint64_t{static_cast<uint32_t>(exit.signal)} << 32;
+  for (const uint32_t contact : peer.contacts) {
+    Peer* other = peers_.find(contact);
+    if (other == nullptr) continue;
+    grave.waits_for.insert(other->peer_id());
+    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info, 0, peer.serial});
+  }
   // Calls of earlier dead submitters that ran here.
   for (auto it = adopted_.begin(); it != adopted_.end();) {
     if (it->target != peer.peer_id()) {

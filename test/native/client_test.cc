@@ -114,6 +114,36 @@ TEST(ClientObjects, AnotherClientIsToldWhenAnObjectIsSealed) {
   EXPECT_TRUE(run_until(*waiter, [&] { return told; }, [&](Event& e) { told |= e.id == id && e.status == ObjectStatus::kSealed; }));
 }
 
+TEST(ClientObjects, AWaitForMemoryGivesTheEventLoopItsBellBack) {
+  TestRuntime runtime;
+  auto maker = runtime.attach();
+  auto loop = runtime.attach();
+  PutBuffer pending = maker->put_begin(100, 1000).value();
+  ASSERT_TRUE(loop->add_ref(pending.id));
+  EXPECT_EQ(loop->subscribe(pending.id), ObjectStatus::kPending);
+  std::vector<Event> events;
+  do {
+    os::drain_event(loop->doorbell_fd());
+    loop->poll(events, 10);
+  } while (!loop->arm(kArmedEventFd));
+  // Big puts between two turns of the event loop: each waits for the raylet on the futex.
+  for (int i = 0; i < 3; ++i) loop->release_ref(loop->put(std::vector<uint8_t>(1 << 20, 1), {}).value());
+  ASSERT_TRUE(maker->put_seal(pending, {}).is_ok());
+  maker->flush();
+  EXPECT_TRUE(os::wait_readable(loop->doorbell_fd(), 10'000)) << "the loop was never rung";
+}
+
+TEST(ClientObjects, ReleasesReachTheRayletWithoutAnyPoll) {
+  TestRuntime runtime(2, 32 << 20);
+  auto client = runtime.attach();
+  const std::vector<uint8_t> kilobyte(1024, 1);
+  for (int i = 0; i < 200'000; ++i) {
+    Result<ObjectId> id = client->put(kilobyte, {});
+    ASSERT_TRUE(id.is_ok()) << i << " " << id.status().message;
+    client->release_ref(id.value());
+  }
+}
+
 TEST(ClientObjects, AForkedChildIsDetachedAndMayAttachAnew) {
   TestRuntime runtime;
   auto client = runtime.attach();
