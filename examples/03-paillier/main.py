@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paillier encryption of 10,000 numbers: one task for each, against 20 batches of 500. Keys are Python objects that
-travel as arguments; the argument of a task that is a ref (`public`) arrives as its value.
+"""Paillier encryption of 10,000 numbers: one task for each, against 20 batches of 500. Keys are
+Python objects that travel as arguments; the argument of a task that is a ref (`public`) arrives
+as its value.
 
 `main.py [how many]`; needs phe.
 """

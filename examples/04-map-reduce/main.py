@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map with a lambda, reduce with refs as arguments: the refs' values arrive, however many there are."""
+"""Map with a lambda, reduce with refs as arguments: the refs' values arrive, however many there
+are.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pi by Monte Carlo. The tasks tell an actor how far they are, and the driver looks at it while they run."""
+"""Pi by Monte Carlo. The tasks tell an actor how far they are, and the driver looks at it while
+they run.
+"""
 
 import math
 import random

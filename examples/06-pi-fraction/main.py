@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pi from 600 batches that return fractions: Python objects that need no form of their own to travel.
+"""Pi from 600 batches that return fractions: Python objects that need no form of their own to
+travel.
 
 `main.py [samples of a batch]`.
 """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Python driver with TypeScript workers: a function over a shared matrix, and an actor, called from Python tasks too."""
+"""A Python driver with TypeScript workers: a function over a shared matrix, and an actor, called
+from Python tasks too.
+"""
 
 from pathlib import Path
 

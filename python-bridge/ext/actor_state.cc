@@ -15,18 +15,25 @@ class Reader {
 
   bool map(size_t& pairs) {
     const uint8_t tag = byte();
-    if ((tag & 0xf0) == 0x80) pairs = tag & 0x0f;
-    else if (tag == 0xde) pairs = big(2);
-    else if (tag == 0xdf) pairs = big(4);
-    else return false;
+    if ((tag & 0xf0) == 0x80)
+      pairs = tag & 0x0f;
+    else if (tag == 0xde)
+      pairs = big(2);
+    else if (tag == 0xdf)
+      pairs = big(4);
+    else
+      return false;
     return ok_ && pairs <= bytes_.size();
   }
   bool text(std::string_view& value) {
     const uint8_t tag = byte();
     size_t size;
-    if ((tag & 0xe0) == 0xa0) size = tag & 0x1f;
-    else if (tag >= 0xd9 && tag <= 0xdb) size = big(size_t{1} << (tag - 0xd9));
-    else return false;
+    if ((tag & 0xe0) == 0xa0)
+      size = tag & 0x1f;
+    else if (tag >= 0xd9 && tag <= 0xdb)
+      size = big(size_t{1} << (tag - 0xd9));
+    else
+      return false;
     const auto data = take(size);
     value = {reinterpret_cast<const char*>(data.data()), data.size()};
     return ok_;
@@ -34,14 +41,22 @@ class Reader {
   // Integers (also written as floats), booleans as 0 and 1, null as 0.
   bool number(int64_t& value) {
     const uint8_t tag = byte();
-    if (tag <= 0x7f) value = tag;
-    else if (tag >= 0xe0) value = static_cast<int8_t>(tag);
-    else if (tag == 0xc0 || tag == 0xc2) value = 0;
-    else if (tag == 0xc3) value = 1;
-    else if (tag >= 0xcc && tag <= 0xcf) value = static_cast<int64_t>(big(size_t{1} << (tag - 0xcc)));
-    else if (tag >= 0xd0 && tag <= 0xd3) value = signed_big(size_t{1} << (tag - 0xd0));
-    else if (tag == 0xcb) value = real();
-    else return false;
+    if (tag <= 0x7f)
+      value = tag;
+    else if (tag >= 0xe0)
+      value = static_cast<int8_t>(tag);
+    else if (tag == 0xc0 || tag == 0xc2)
+      value = 0;
+    else if (tag == 0xc3)
+      value = 1;
+    else if (tag >= 0xcc && tag <= 0xcf)
+      value = static_cast<int64_t>(big(size_t{1} << (tag - 0xcc)));
+    else if (tag >= 0xd0 && tag <= 0xd3)
+      value = signed_big(size_t{1} << (tag - 0xd0));
+    else if (tag == 0xcb)
+      value = real();
+    else
+      return false;
     return ok_;
   }
   bool binary(std::span<const uint8_t>& value) {
@@ -129,17 +144,25 @@ bool read_actor_state(std::span<const uint8_t> bytes, ActorStateMap& state) {
       state.message = words;
     } else if (key == "actor" || key == "error") {
       read = reader.binary(data);
-      if (key == "error") state.error.assign(data.begin(), data.end());
-      else if (data.size() == sizeof(ObjectId)) std::memcpy(&state.actor, data.data(), sizeof(ObjectId));
-    } else if (key == "ok" || key == "phase" || key == "endpoint" || key == "serial" || key == "incarnation" ||
-               key == "maxTaskRetries") {
+      if (key == "error")
+        state.error.assign(data.begin(), data.end());
+      else if (data.size() == sizeof(ObjectId))
+        std::memcpy(&state.actor, data.data(), sizeof(ObjectId));
+    } else if (key == "ok" || key == "phase" || key == "endpoint" || key == "serial" ||
+               key == "incarnation" || key == "maxTaskRetries") {
       read = reader.number(number);
-      if (key == "ok") state.ok = number != 0;
-      else if (key == "phase") state.phase = static_cast<uint32_t>(number);
-      else if (key == "endpoint") state.endpoint = static_cast<uint32_t>(number);
-      else if (key == "serial") state.serial = static_cast<uint32_t>(number);
-      else if (key == "incarnation") state.incarnation = static_cast<uint32_t>(number);
-      else state.max_task_retries = static_cast<int32_t>(number);
+      if (key == "ok")
+        state.ok = number != 0;
+      else if (key == "phase")
+        state.phase = static_cast<uint32_t>(number);
+      else if (key == "endpoint")
+        state.endpoint = static_cast<uint32_t>(number);
+      else if (key == "serial")
+        state.serial = static_cast<uint32_t>(number);
+      else if (key == "incarnation")
+        state.incarnation = static_cast<uint32_t>(number);
+      else
+        state.max_task_retries = static_cast<int32_t>(number);
     } else {
       read = reader.skip();
     }
@@ -149,7 +172,11 @@ bool read_actor_state(std::span<const uint8_t> bytes, ActorStateMap& state) {
 }
 
 std::vector<uint8_t> actor_watch_request(const ObjectId& actor) {
-  std::string text = "\x82\xa1m\xab" "actor.watch" "\xa5" "actor";
+  std::string text =
+      "\x82\xa1m\xab"
+      "actor.watch"
+      "\xa5"
+      "actor";
   text += '\xc4';
   text += static_cast<char>(sizeof(ObjectId));
   text.append(reinterpret_cast<const char*>(&actor), sizeof(ObjectId));

@@ -13,8 +13,8 @@
 namespace polyray::py {
 
 struct ActorStateMap {
-  bool ok = true;           // of an answer; pushes have none
-  std::string message;      // when not ok
+  bool ok = true;       // of an answer; pushes have none
+  std::string message;  // when not ok
   ObjectId actor;
   uint32_t phase = 0;
   uint64_t endpoint = 0;

@@ -18,7 +18,8 @@ void do_chores(Endpoint& endpoint) {
   const Chores chores = endpoint.session->take_chores();
   if (chores.collect) {
     PyGC_Collect();
-    if (endpoint.session->usable()) endpoint.session->with([](Client& client) { client.gc_done(); });
+    if (endpoint.session->usable())
+      endpoint.session->with([](Client& client) { client.gc_done(); });
   }
   if (endpoint.on_cancel.is_none()) return;
   for (const ObjectId& task : chores.cancelled) endpoint.on_cancel(id_bytes(task));
@@ -26,8 +27,8 @@ void do_chores(Endpoint& endpoint) {
 
 namespace {
 
-Endpoint* attach(const std::string& socket_name, const std::string& token, uint32_t kind, uint64_t startup_token, uint32_t job,
-                 bool send_stdio) {
+Endpoint* attach(const std::string& socket_name, const std::string& token, uint32_t kind,
+                 uint64_t startup_token, uint32_t job, bool send_stdio) {
   AttachOptions options;
   options.socket_name = socket_name;
   options.token = token;
@@ -42,8 +43,10 @@ Endpoint* attach(const std::string& socket_name, const std::string& token, uint3
   {
     nb::gil_scoped_release release;
     auto attached = Client::attach(options);
-    if (attached.is_ok()) session = std::make_shared<Session>(std::move(attached.value()));
-    else failed = attached.status();
+    if (attached.is_ok())
+      session = std::make_shared<Session>(std::move(attached.value()));
+    else
+      failed = attached.status();
   }
   check(failed);
   return new Endpoint{std::move(session), nb::none()};
@@ -60,7 +63,9 @@ nb::bytes request(Endpoint& self, nb::handle payload, int64_t timeout_ms) {
   }
   std::vector<uint8_t> answer;
   const bool main = on_main_thread();
-  if (!wait_with_signals(self, timeout_ms, [&](int64_t left) { return session.wait_answer(number, answer, left, main); })) {
+  if (!wait_with_signals(self, timeout_ms, [&](int64_t left) {
+        return session.wait_answer(number, answer, left, main);
+      })) {
     raise_code(StatusCode::kGetTimeout, "[timeout] the node service gave no answer in time.");
   }
   return nb::bytes(answer.data(), answer.size());
@@ -94,7 +99,8 @@ void bind_client(nb::module_& module) {
       .def_prop_ro("serial", [](Endpoint& self) { return self.open().client().serial(); })
       .def_prop_ro("node_tag", [](Endpoint& self) { return self.open().client().node_tag(); })
       .def_prop_ro("job", [](Endpoint& self) { return self.open().client().job(); })
-      .def_prop_ro("is_attached", [](Endpoint& self) { return self.session->usable() && !self.session->ended(); })
+      .def_prop_ro("is_attached",
+                   [](Endpoint& self) { return self.session->usable() && !self.session->ended(); })
       .def("counters", &counters)
       .def("request", &request, nb::arg("payload"), nb::arg("timeout_ms"))
       .def("detach", [](Endpoint& self) {
@@ -104,8 +110,9 @@ void bind_client(nb::module_& module) {
   bind_client_objects(client);
   bind_client_calls(client);
   bind_client_worker(client);
-  module.def("attach", &attach, nb::arg("socket_name"), nb::arg("token"), nb::arg("kind"), nb::arg("startup_token"),
-             nb::arg("job"), nb::arg("send_stdio"), nb::rv_policy::take_ownership);
+  module.def("attach", &attach, nb::arg("socket_name"), nb::arg("token"), nb::arg("kind"),
+             nb::arg("startup_token"), nb::arg("job"), nb::arg("send_stdio"),
+             nb::rv_policy::take_ownership);
 }
 
 }  // namespace polyray::py

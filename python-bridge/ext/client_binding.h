@@ -19,7 +19,9 @@ struct Endpoint {
 
   Session& open() const {
     if (!session || !session->usable()) {
-      raise_code(StatusCode::kNotInitialized, "[not initialized] this process is not attached to a runtime. Call polyray.init().");
+      raise_code(
+          StatusCode::kNotInitialized,
+          "[not initialized] this process is not attached to a runtime. Call polyray.init().");
     }
     return *session;
   }
@@ -53,7 +55,9 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
   for (;;) {
     int64_t left = timeout_ms;
     if (timeout_ms >= 0) {
-      left -= std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
+      left -= std::chrono::duration_cast<std::chrono::milliseconds>(
+                  std::chrono::steady_clock::now() - start)
+                  .count();
       if (left < 0) left = 0;
     }
     WaitOutcome outcome;
@@ -62,12 +66,17 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
       outcome = wait(left);
     }
     switch (outcome) {
-      case WaitOutcome::kReady: return true;
-      case WaitOutcome::kTimeout: return false;
+      case WaitOutcome::kReady:
+        return true;
+      case WaitOutcome::kTimeout:
+        return false;
       case WaitOutcome::kClosed:
         if (endpoint.session->ended())
-          raise_code(StatusCode::kLocalRayletDied, "[node ended] the runtime has ended. Call polyray.init() to start or join another.");
-        raise_code(StatusCode::kNotInitialized, "[not initialized] the runtime was shut down while this call waited.");
+          raise_code(
+              StatusCode::kLocalRayletDied,
+              "[node ended] the runtime has ended. Call polyray.init() to start or join another.");
+        raise_code(StatusCode::kNotInitialized,
+                   "[not initialized] the runtime was shut down while this call waited.");
       case WaitOutcome::kEvents:
       case WaitOutcome::kInterrupted:
         if (PyErr_CheckSignals() != 0) throw nb::python_error();

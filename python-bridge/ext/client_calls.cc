@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Client: specs, submitting tasks and actor calls, cancelling, streams.
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
-#include <nanobind/stl/pair.h>
 
 #include <algorithm>
 
@@ -24,13 +24,15 @@ uint64_t hash_text(uint64_t hash, const void* data, size_t size) {
 // Everything that makes two calls need different workers.
 uint64_t class_hash(const SpecInfo& info) {
   uint64_t hash = 14695981039346656037ull;
-  const uint32_t fixed[] = {info.lease.language, info.lease.job, info.lease.flags, info.lease.priority};
+  const uint32_t fixed[] = {info.lease.language, info.lease.job, info.lease.flags,
+                            info.lease.priority};
   hash = hash_text(hash, fixed, sizeof(fixed));
   for (const ResourceItem& item : info.resources) hash = hash_text(hash, &item, sizeof(item));
   return hash_text(hash, info.worker_key.data(), info.worker_key.size());
 }
 
-uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language, const std::vector<std::pair<std::string, uint64_t>>& resources,
+uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language,
+                       const std::vector<std::pair<std::string, uint64_t>>& resources,
                        const std::string& worker_key, int32_t max_retries, uint32_t priority) {
   Session& session = self.open();
   SpecInfo info;
@@ -43,7 +45,9 @@ uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language, const std::
   info.lease.resource_count = static_cast<uint32_t>(resources.size());
   for (const auto& [name, amount] : resources) {
     ResourceItem item{};
-    if (name.size() >= sizeof(item.name)) raise_code(StatusCode::kInvalidOption, "[invalid option] the name of a resource is too long: " + name);
+    if (name.size() >= sizeof(item.name))
+      raise_code(StatusCode::kInvalidOption,
+                 "[invalid option] the name of a resource is too long: " + name);
     item.amount = amount;
     std::copy(name.begin(), name.end(), item.name);
     info.resources.push_back(item);
@@ -62,8 +66,10 @@ nb::object refs_of(const std::shared_ptr<Session>& session, const ObjectId* ids,
   return refs;
 }
 
-CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, uint32_t flags, int32_t retries) {
-  if (returns < 1 || returns > kMaxReturns) raise_code(StatusCode::kInvalidOption, "[invalid option] num_returns is 1 to 1000.");
+CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, uint32_t flags,
+                           int32_t retries) {
+  if (returns < 1 || returns > kMaxReturns)
+    raise_code(StatusCode::kInvalidOption, "[invalid option] num_returns is 1 to 1000.");
   CallArguments call;
   call.envelope = envelope;
   call.refs = envelope_refs(envelope, &call.top_refs);
@@ -74,7 +80,8 @@ CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, 
 }
 
 template <class Submit>
-nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags, int32_t retries, Submit&& use) {
+nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags,
+                  int32_t retries, Submit&& use) {
   Session& session = self.open();
   const ByteArgument bytes(envelope);
   CallArguments call = arguments_of(bytes.bytes(), returns, flags, retries);
@@ -95,23 +102,27 @@ nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_
   return refs_of(self.session, ids, returns);
 }
 
-nb::object submit_task(Endpoint& self, uint32_t spec, nb::handle envelope, uint32_t returns, uint32_t flags, int32_t retries) {
-  return submit(self, envelope, returns, flags, retries, [&](Session& session, CallArguments& call, ObjectId* ids) {
-    return session.client().submit_task(spec, call, ids);
-  });
+nb::object submit_task(Endpoint& self, uint32_t spec, nb::handle envelope, uint32_t returns,
+                       uint32_t flags, int32_t retries) {
+  return submit(self, envelope, returns, flags, retries,
+                [&](Session& session, CallArguments& call, ObjectId* ids) {
+                  return session.client().submit_task(spec, call, ids);
+                });
 }
 
-nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method, nb::handle envelope, uint32_t returns,
-                             uint32_t flags, int32_t retries) {
+nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method,
+                             nb::handle envelope, uint32_t returns, uint32_t flags,
+                             int32_t retries) {
   const ObjectId id = nb::cast<Ref&>(actor).id;
   Py_ssize_t size = 0;
   const char* name = PyUnicode_AsUTF8AndSize(method.ptr(), &size);
   if (name == nullptr) throw nb::python_error();
-  return submit(self, envelope, returns, flags, retries, [&](Session& session, CallArguments& call, ObjectId* ids) {
-    call.method = {name, static_cast<size_t>(size)};
-    session.watch_actor(id);
-    return session.client().submit_actor_call(id, call, ids);
-  });
+  return submit(self, envelope, returns, flags, retries,
+                [&](Session& session, CallArguments& call, ObjectId* ids) {
+                  call.method = {name, static_cast<size_t>(size)};
+                  session.watch_actor(id);
+                  return session.client().submit_actor_call(id, call, ids);
+                });
 }
 
 bool cancel(Endpoint& self, nb::handle ref, bool force, nb::handle error) {
@@ -140,32 +151,45 @@ nb::tuple next_item(Endpoint& self, nb::handle task, int64_t timeout_ms) {
 
 void bind_client_calls(nb::class_<Endpoint>& client) {
   client
-      .def("register_spec", &register_spec, nb::arg("spec"), nb::arg("language"), nb::arg("resources"), nb::arg("worker_key"),
-           nb::arg("max_retries"), nb::arg("priority"))
-      .def("submit_task", &submit_task, nb::arg("spec"), nb::arg("envelope"), nb::arg("returns"), nb::arg("flags"), nb::arg("retries"))
-      .def("submit_actor_call", &submit_actor_call, nb::arg("actor"), nb::arg("method"), nb::arg("envelope"), nb::arg("returns"),
+      .def("register_spec", &register_spec, nb::arg("spec"), nb::arg("language"),
+           nb::arg("resources"), nb::arg("worker_key"), nb::arg("max_retries"), nb::arg("priority"))
+      .def("submit_task", &submit_task, nb::arg("spec"), nb::arg("envelope"), nb::arg("returns"),
            nb::arg("flags"), nb::arg("retries"))
-      .def("actor_pending_calls", [](Endpoint& self, nb::handle actor) {
-        Session& session = self.open();
-        const ObjectId id = nb::cast<Ref&>(actor).id;
-        const Locked lock(session);
-        return session.client().actor_pending_calls(id);
-      }, nb::arg("actor"))
+      .def("submit_actor_call", &submit_actor_call, nb::arg("actor"), nb::arg("method"),
+           nb::arg("envelope"), nb::arg("returns"), nb::arg("flags"), nb::arg("retries"))
+      .def(
+          "actor_pending_calls",
+          [](Endpoint& self, nb::handle actor) {
+            Session& session = self.open();
+            const ObjectId id = nb::cast<Ref&>(actor).id;
+            const Locked lock(session);
+            return session.client().actor_pending_calls(id);
+          },
+          nb::arg("actor"))
       .def("cancel", &cancel, nb::arg("ref"), nb::arg("force"), nb::arg("error"))
       .def("next_item", &next_item, nb::arg("task"), nb::arg("timeout_ms"))
-      .def("stream_has_item", [](Endpoint& self, nb::handle task) {
-        return self.open().stream_has_item(nb::cast<Ref&>(task).id);
-      }, nb::arg("task"))
-      .def("stream_consumed", [](Endpoint& self, nb::handle task, uint32_t items) {
-        Session& session = self.open();
-        const ObjectId id = nb::cast<Ref&>(task).id;
-        const Locked lock(session);
-        session.client().stream_consumed(id, items);
-        session.client().flush();
-      }, nb::arg("task"), nb::arg("items"))
-      .def("close_stream", [](Endpoint& self, nb::handle task) {
-        if (self.session->usable()) self.session->close_stream(nb::cast<Ref&>(task).id);
-      }, nb::arg("task"));
+      .def(
+          "stream_has_item",
+          [](Endpoint& self, nb::handle task) {
+            return self.open().stream_has_item(nb::cast<Ref&>(task).id);
+          },
+          nb::arg("task"))
+      .def(
+          "stream_consumed",
+          [](Endpoint& self, nb::handle task, uint32_t items) {
+            Session& session = self.open();
+            const ObjectId id = nb::cast<Ref&>(task).id;
+            const Locked lock(session);
+            session.client().stream_consumed(id, items);
+            session.client().flush();
+          },
+          nb::arg("task"), nb::arg("items"))
+      .def(
+          "close_stream",
+          [](Endpoint& self, nb::handle task) {
+            if (self.session->usable()) self.session->close_stream(nb::cast<Ref&>(task).id);
+          },
+          nb::arg("task"));
 }
 
 }  // namespace polyray::py

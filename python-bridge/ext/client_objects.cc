@@ -15,7 +15,9 @@ namespace {
 constexpr uint64_t kCopyBytes = 64 * 1024;
 constexpr uint32_t kPutSliceMs = 20;
 
-const ObjectId& id_of(nb::handle ref) { return nb::cast<Ref&>(ref).id; }
+const ObjectId& id_of(nb::handle ref) {
+  return nb::cast<Ref&>(ref).id;
+}
 
 std::vector<ObjectId> ids_of(nb::handle refs) {
   std::vector<ObjectId> ids;
@@ -43,7 +45,9 @@ PutBuffer* put_begin(Endpoint& self, uint64_t size, int64_t timeout_ms) {
   wait_with_signals(self, timeout_ms, [&](int64_t left) {
     begun = session.with([&](Client& client) { return client.put_begin(size, kPutSliceMs); });
     const bool full = !begun.is_ok() && begun.status().code == StatusCode::kObjectStoreFull;
-    return !full ? WaitOutcome::kReady : left == 0 ? WaitOutcome::kTimeout : WaitOutcome::kInterrupted;
+    return !full       ? WaitOutcome::kReady
+           : left == 0 ? WaitOutcome::kTimeout
+                       : WaitOutcome::kInterrupted;
   });
   check(begun.status());
   return new PutBuffer(self.session, begun.value());
@@ -51,7 +55,8 @@ PutBuffer* put_begin(Endpoint& self, uint64_t size, int64_t timeout_ms) {
 
 void require_unexported(const PutBuffer& buffer) {
   if (!buffer.open) raise_code(StatusCode::kClosed, "[closed] this buffer is sealed.");
-  if (buffer.exports > 0) throw nb::type_error("release every memoryview over the buffer before the seal");
+  if (buffer.exports > 0)
+    throw nb::type_error("release every memoryview over the buffer before the seal");
 }
 
 nb::object put_seal(Endpoint& self, PutBuffer& buffer, uint32_t flags) {
@@ -62,14 +67,17 @@ nb::object put_seal(Endpoint& self, PutBuffer& buffer, uint32_t flags) {
   Status sealed;
   {
     const Locked lock(session);
-    sealed = session.client().put_seal(buffer.put, envelope_refs({buffer.put.data, buffer.put.size}), flags);
+    sealed = session.client().put_seal(buffer.put,
+                                       envelope_refs({buffer.put.data, buffer.put.size}), flags);
   }
   check(sealed);
   return make_ref(self.session, id);
 }
 
 [[noreturn]] void raise_gone(const ObjectId& id) {
-  raise_code(StatusCode::kObjectLost, "[object lost] " + hex_of(id) + ": its value is gone: it was freed, or the process that made it ended.");
+  raise_code(StatusCode::kObjectLost,
+             "[object lost] " + hex_of(id) +
+                 ": its value is gone: it was freed, or the process that made it ended.");
 }
 
 // The bytes of a sealed object: a bytes object when small, a View in place when big.
@@ -86,7 +94,8 @@ nb::object read(Endpoint& self, const ObjectId& id) {
     raise_status(pinned.status());
   }
   const ObjectView& view = pinned.value();
-  if (view.size > kCopyBytes) return nb::cast(new View(self.session, id, view), nb::rv_policy::take_ownership);
+  if (view.size > kCopyBytes)
+    return nb::cast(new View(self.session, id, view), nb::rv_policy::take_ownership);
   nb::object copy = nb::bytes(view.data, view.size);
   if (view.pinned) {
     const Locked lock(session);
@@ -120,12 +129,14 @@ nb::list wait(Endpoint& self, nb::handle refs, size_t needed, int64_t timeout_ms
   Session& session = self.open();
   const std::vector<ObjectId> ids = ids_of(refs);
   const bool main = on_main_thread();
-  wait_with_signals(self, timeout_ms,
-                    [&](int64_t left) { return session.wait(ids, std::min(needed, ids.size()), left, blocked, main); });
+  wait_with_signals(self, timeout_ms, [&](int64_t left) {
+    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main);
+  });
   std::vector<bool> settled(ids.size());
   {
     const Locked lock(session);
-    for (size_t i = 0; i < ids.size(); ++i) settled[i] = session.client().status(ids[i]) != ObjectStatus::kPending;
+    for (size_t i = 0; i < ids.size(); ++i)
+      settled[i] = session.client().status(ids[i]) != ObjectStatus::kPending;
   }
   nb::list flags;
   for (const bool flag : settled) flags.append(nb::bool_(flag));
@@ -155,23 +166,33 @@ bool notify(Endpoint& self, nb::handle ref, const std::shared_ptr<Notifier>& not
 
 void bind_client_objects(nb::class_<Endpoint>& client) {
   client.def("put", &put, nb::arg("envelope"), nb::arg("flags") = 0)
-      .def("put_begin", &put_begin, nb::arg("size"), nb::arg("timeout_ms"), nb::rv_policy::take_ownership)
+      .def("put_begin", &put_begin, nb::arg("size"), nb::arg("timeout_ms"),
+           nb::rv_policy::take_ownership)
       .def("put_seal", &put_seal, nb::arg("buffer"), nb::arg("flags") = 0)
       .def("fetch", &fetch, nb::arg("ref"), nb::arg("timeout_ms"), nb::arg("blocked"))
-      .def("read_id", [](Endpoint& self, nb::handle raw) { return read(self, id_of_bytes(raw)); }, nb::arg("id"))
-      .def("wait", &wait, nb::arg("refs"), nb::arg("needed"), nb::arg("timeout_ms"), nb::arg("blocked"))
-      .def("status", [](Endpoint& self, nb::handle ref) {
-        Session& session = self.open();
-        const ObjectId id = id_of(ref);
-        const Locked lock(session);
-        return static_cast<uint32_t>(session.client().status(id));
-      }, nb::arg("ref"))
-      .def("object_size", [](Endpoint& self, nb::handle ref) {
-        Session& session = self.open();
-        const ObjectId id = id_of(ref);
-        const Locked lock(session);
-        return session.client().object_size(id);
-      }, nb::arg("ref"))
+      .def(
+          "read_id", [](Endpoint& self, nb::handle raw) { return read(self, id_of_bytes(raw)); },
+          nb::arg("id"))
+      .def("wait", &wait, nb::arg("refs"), nb::arg("needed"), nb::arg("timeout_ms"),
+           nb::arg("blocked"))
+      .def(
+          "status",
+          [](Endpoint& self, nb::handle ref) {
+            Session& session = self.open();
+            const ObjectId id = id_of(ref);
+            const Locked lock(session);
+            return static_cast<uint32_t>(session.client().status(id));
+          },
+          nb::arg("ref"))
+      .def(
+          "object_size",
+          [](Endpoint& self, nb::handle ref) {
+            Session& session = self.open();
+            const ObjectId id = id_of(ref);
+            const Locked lock(session);
+            return session.client().object_size(id);
+          },
+          nb::arg("ref"))
       .def("ref_of", &ref_of, nb::arg("id"))
       .def("notify", &notify, nb::arg("ref"), nb::arg("notifier"))
       .def("create_actor_object", [](Endpoint& self) {

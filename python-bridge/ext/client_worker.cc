@@ -26,7 +26,8 @@ nb::object arguments_of(const std::shared_ptr<Session>& session, const IncomingC
       const Locked lock(*session);
       pinned = session->client().pin(call.args);
     }
-    if (pinned.is_ok()) return nb::cast(new View(session, call.args, pinned.value()), nb::rv_policy::take_ownership);
+    if (pinned.is_ok())
+      return nb::cast(new View(session, call.args, pinned.value()), nb::rv_policy::take_ownership);
   }
   return nb::bytes(call.envelope.data(), call.envelope.size());
 }
@@ -44,7 +45,8 @@ nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall
   call->attempt = from.attempt;
   call->retries_left = from.retries_left;
   call->return_count = static_cast<uint32_t>(from.returns.size());
-  PyObject* name = PyUnicode_DecodeUTF8(from.method.data(), static_cast<Py_ssize_t>(from.method.size()), "replace");
+  PyObject* name = PyUnicode_DecodeUTF8(from.method.data(),
+                                        static_cast<Py_ssize_t>(from.method.size()), "replace");
   if (name == nullptr) throw nb::python_error();
   PyUnicode_InternInPlace(&name);
   call->method = nb::steal(name);
@@ -57,7 +59,9 @@ nb::object next_call(Endpoint& self, int64_t timeout_ms) {
   Session& session = self.open();
   IncomingCall call;
   const bool main = on_main_thread();
-  if (!wait_with_signals(self, timeout_ms, [&](int64_t left) { return session.next_call(call, left, main); })) return nb::none();
+  if (!wait_with_signals(self, timeout_ms,
+                         [&](int64_t left) { return session.next_call(call, left, main); }))
+    return nb::none();
   return make_call(self.session, call);
 }
 
@@ -66,13 +70,15 @@ void check_sealed(const Status& status) {
   if (status.code != StatusCode::kAlreadyExists) check(status);
 }
 
-void return_value(Endpoint& self, uint64_t handle, uint32_t index, nb::handle envelope, bool is_error) {
+void return_value(Endpoint& self, uint64_t handle, uint32_t index, nb::handle envelope,
+                  bool is_error) {
   Session& session = self.open();
   const ByteArgument bytes(envelope);
   Status status;
   {
     const Locked lock(session);
-    status = session.client().return_small(handle, index, bytes.bytes(), envelope_refs(bytes.bytes()), is_error);
+    status = session.client().return_small(handle, index, bytes.bytes(),
+                                           envelope_refs(bytes.bytes()), is_error);
   }
   check_sealed(status);
 }
@@ -96,8 +102,10 @@ nb::object return_begin(Endpoint& self, uint64_t handle, uint32_t index, uint64_
 
 void return_seal(Endpoint& self, PutBuffer& buffer, bool is_error) {
   Session& session = self.open();
-  if (!buffer.open || !buffer.of_call) raise_code(StatusCode::kClosed, "[closed] this buffer is sealed.");
-  if (buffer.exports > 0) throw nb::type_error("release every memoryview over the buffer before the seal");
+  if (!buffer.open || !buffer.of_call)
+    raise_code(StatusCode::kClosed, "[closed] this buffer is sealed.");
+  if (buffer.exports > 0)
+    throw nb::type_error("release every memoryview over the buffer before the seal");
   buffer.open = false;
   Status status;
   {
@@ -146,7 +154,8 @@ void on_control(ControlOp op, void* context) {
 }
 
 // Ends the process group when the raylet is gone: a worker never outlives its runtime.
-void start_control_thread(Endpoint& self, const std::string& socket_name, const std::string& token, uint64_t startup_token) {
+void start_control_thread(Endpoint& self, const std::string& socket_name, const std::string& token,
+                          uint64_t startup_token) {
   auto* control = new Control{};
   control->options.socket_name = socket_name;
   control->options.token = token;
@@ -161,8 +170,10 @@ void start_control_thread(Endpoint& self, const std::string& socket_name, const 
   pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread([control] {
     pthread_setname_np(pthread_self(), "polyray-control");
-    const Status ended = run_control_thread(control->options, control->endpoint, on_control, control);
-    if (ended.is_ok() && getpgrp() == getpid()) static_cast<void>(os::signal_group(static_cast<uint32_t>(getpid()), SIGKILL));
+    const Status ended =
+        run_control_thread(control->options, control->endpoint, on_control, control);
+    if (ended.is_ok() && getpgrp() == getpid())
+      static_cast<void>(os::signal_group(static_cast<uint32_t>(getpid()), SIGKILL));
     if (ended.is_ok()) _exit(1);
   }).detach();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -172,48 +183,73 @@ void start_control_thread(Endpoint& self, const std::string& socket_name, const 
 
 void bind_client_worker(nb::class_<Endpoint>& client) {
   client.def("next_call", &next_call, nb::arg("timeout_ms"))
-      .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"), nb::arg("is_error"))
+      .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"),
+           nb::arg("is_error"))
       .def("return_begin", &return_begin, nb::arg("call"), nb::arg("index"), nb::arg("size"))
       .def("return_seal", &return_seal, nb::arg("buffer"), nb::arg("is_error"))
-      .def("finish", &finish, nb::arg("call"), nb::arg("envelope"), nb::arg("is_error"), nb::arg("status"))
+      .def("finish", &finish, nb::arg("call"), nb::arg("envelope"), nb::arg("is_error"),
+           nb::arg("status"))
       .def("reply", &reply, nb::arg("call"), nb::arg("status"))
-      .def("flush", [](Endpoint& self) {
-        Session& session = self.open();
-        const Locked lock(session);
-        session.client().flush();
-      })
-      .def("stream_item", [](Endpoint& self, uint64_t call, uint32_t number, nb::handle item) {
-        Session& session = self.open();
-        const ObjectId id = nb::cast<Ref&>(item).id;
-        Status status;
-        {
-          const Locked lock(session);
-          status = session.client().stream_item(call, number, id);
-          session.client().flush();
-        }
-        check(status);
-      }, nb::arg("call"), nb::arg("number"), nb::arg("item"))
-      .def("worker_ready", [](Endpoint& self) {
-        Session& session = self.open();
-        const Locked lock(session);
-        session.start_pump(true);
-        session.client().worker_ready();
-      })
-      .def("worker_exit", [](Endpoint& self) {
-        Session& session = self.open();
-        const Locked lock(session);
-        session.client().worker_exit();
-      })
-      .def("set_actor_identity", [](Endpoint& self, nb::handle actor, uint32_t incarnation) {
-        Session& session = self.open();
-        const ObjectId id = id_of_bytes(actor);
-        const Locked lock(session);
-        session.client().set_actor_identity(id, incarnation);
-      }, nb::arg("actor"), nb::arg("incarnation"))
-      .def("is_cancelled", [](Endpoint& self, nb::handle task) { return self.session->is_cancelled(id_of_bytes(task)); }, nb::arg("task"))
-      .def("forget_cancelled", [](Endpoint& self, nb::handle task) { self.session->forget_cancelled(id_of_bytes(task)); }, nb::arg("task"))
-      .def("on_cancel", [](Endpoint& self, nb::object callback) { self.on_cancel = std::move(callback); }, nb::arg("callback").none())
-      .def("start_control_thread", &start_control_thread, nb::arg("socket_name"), nb::arg("token"), nb::arg("startup_token"));
+      .def("flush",
+           [](Endpoint& self) {
+             Session& session = self.open();
+             const Locked lock(session);
+             session.client().flush();
+           })
+      .def(
+          "stream_item",
+          [](Endpoint& self, uint64_t call, uint32_t number, nb::handle item) {
+            Session& session = self.open();
+            const ObjectId id = nb::cast<Ref&>(item).id;
+            Status status;
+            {
+              const Locked lock(session);
+              status = session.client().stream_item(call, number, id);
+              session.client().flush();
+            }
+            check(status);
+          },
+          nb::arg("call"), nb::arg("number"), nb::arg("item"))
+      .def("worker_ready",
+           [](Endpoint& self) {
+             Session& session = self.open();
+             const Locked lock(session);
+             session.start_pump(true);
+             session.client().worker_ready();
+           })
+      .def("worker_exit",
+           [](Endpoint& self) {
+             Session& session = self.open();
+             const Locked lock(session);
+             session.client().worker_exit();
+           })
+      .def(
+          "set_actor_identity",
+          [](Endpoint& self, nb::handle actor, uint32_t incarnation) {
+            Session& session = self.open();
+            const ObjectId id = id_of_bytes(actor);
+            const Locked lock(session);
+            session.client().set_actor_identity(id, incarnation);
+          },
+          nb::arg("actor"), nb::arg("incarnation"))
+      .def(
+          "is_cancelled",
+          [](Endpoint& self, nb::handle task) {
+            return self.session->is_cancelled(id_of_bytes(task));
+          },
+          nb::arg("task"))
+      .def(
+          "forget_cancelled",
+          [](Endpoint& self, nb::handle task) {
+            self.session->forget_cancelled(id_of_bytes(task));
+          },
+          nb::arg("task"))
+      .def(
+          "on_cancel",
+          [](Endpoint& self, nb::object callback) { self.on_cancel = std::move(callback); },
+          nb::arg("callback").none())
+      .def("start_control_thread", &start_control_thread, nb::arg("socket_name"), nb::arg("token"),
+           nb::arg("startup_token"));
 }
 
 }  // namespace polyray::py

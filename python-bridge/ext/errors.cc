@@ -18,7 +18,9 @@ void raise_code(StatusCode code, const std::string& message) {
 
 void raise_status(const Status& status) {
   if (status.code == StatusCode::kDisconnected) {
-    raise_code(StatusCode::kNotInitialized, "[not initialized] the runtime of this process has ended. Call polyray.init() again.");
+    raise_code(
+        StatusCode::kNotInitialized,
+        "[not initialized] the runtime of this process has ended. Call polyray.init() again.");
   }
   raise_code(status.code, status.message);
 }

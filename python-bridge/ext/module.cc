@@ -8,9 +8,12 @@
 #include "client_binding.h"
 
 NB_MODULE(_native, module) {
-  nanobind::set_leak_warnings(false);  // refs in module globals outlive the interpreter's last collection
+  nanobind::set_leak_warnings(
+      false);  // refs in module globals outlive the interpreter's last collection
   module.attr("__version__") = POLYRAY_VERSION;
   polyray::py::bind_objects(module);
   polyray::py::bind_client(module);
-  module.def("set_process_name", [](const char* name) { prctl(PR_SET_NAME, name); }, nanobind::arg("name"));
+  module.def(
+      "set_process_name", [](const char* name) { prctl(PR_SET_NAME, name); },
+      nanobind::arg("name"));
 }

@@ -16,7 +16,8 @@ constexpr char kHex[] = "0123456789abcdef";
 
 int view_getbuffer(PyObject* self, Py_buffer* buffer, int flags) {
   const View* view = nb::inst_ptr<View>(self);
-  return PyBuffer_FillInfo(buffer, self, const_cast<uint8_t*>(view->bytes.data), static_cast<Py_ssize_t>(view->bytes.size), 1, flags);
+  return PyBuffer_FillInfo(buffer, self, const_cast<uint8_t*>(view->bytes.data),
+                           static_cast<Py_ssize_t>(view->bytes.size), 1, flags);
 }
 
 int put_getbuffer(PyObject* self, Py_buffer* buffer, int flags) {
@@ -25,14 +26,18 @@ int put_getbuffer(PyObject* self, Py_buffer* buffer, int flags) {
     PyErr_SetString(PyExc_BufferError, "this buffer is sealed");
     return -1;
   }
-  const int filled = PyBuffer_FillInfo(buffer, self, put->put.data, static_cast<Py_ssize_t>(put->put.size), 0, flags);
+  const int filled = PyBuffer_FillInfo(buffer, self, put->put.data,
+                                       static_cast<Py_ssize_t>(put->put.size), 0, flags);
   if (filled == 0) put->exports += 1;
   return filled;
 }
 
-void put_releasebuffer(PyObject* self, Py_buffer*) { nb::inst_ptr<PutBuffer>(self)->exports -= 1; }
+void put_releasebuffer(PyObject* self, Py_buffer*) {
+  nb::inst_ptr<PutBuffer>(self)->exports -= 1;
+}
 
-PyType_Slot view_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(view_getbuffer)}, {0, nullptr}};
+PyType_Slot view_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(view_getbuffer)},
+                            {0, nullptr}};
 PyType_Slot put_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(put_getbuffer)},
                            {Py_bf_releasebuffer, reinterpret_cast<void*>(put_releasebuffer)},
                            {0, nullptr}};
@@ -43,10 +48,13 @@ void bind_ref(nb::module_& module) {
       .def("hex", [](const Ref& self) { return hex_of(self.id); })
       .def("is_nil", [](const Ref& self) { return self.id.unique == 0; })
       .def("__hash__", [](const Ref& self) { return static_cast<Py_ssize_t>(self.id.unique >> 1); })
-      .def("__eq__", [](const Ref& self, nb::handle other) {
-        Ref* ref = nullptr;
-        return nb::try_cast<Ref*>(other, ref) && ref != nullptr && ref->id == self.id;
-      }, nb::arg().none())
+      .def(
+          "__eq__",
+          [](const Ref& self, nb::handle other) {
+            Ref* ref = nullptr;
+            return nb::try_cast<Ref*>(other, ref) && ref != nullptr && ref->id == self.id;
+          },
+          nb::arg().none())
       .def("__repr__", [](const Ref& self) { return "ObjectRef(" + hex_of(self.id) + ")"; });
 }
 
@@ -77,7 +85,8 @@ nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id)
 void bind_objects(nb::module_& module) {
   bind_ref(module);
   nb::class_<View>(module, "View", nb::type_slots(view_slots))
-      .def_prop_ro("address", [](const View& self) { return reinterpret_cast<uintptr_t>(self.bytes.data); })
+      .def_prop_ro("address",
+                   [](const View& self) { return reinterpret_cast<uintptr_t>(self.bytes.data); })
       .def("__len__", [](const View& self) { return self.bytes.size; });
   nb::class_<PutBuffer>(module, "PutBuffer", nb::type_slots(put_slots))
       .def("__len__", [](const PutBuffer& self) { return self.put.size; });

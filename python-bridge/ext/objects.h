@@ -24,7 +24,8 @@ struct Ref {
   Ref(const Ref&) = delete;
   Ref& operator=(const Ref&) = delete;
   ~Ref() {
-    if (session && session->usable()) session->with([&](Client& client) { client.release_ref(id); });
+    if (session && session->usable())
+      session->with([&](Client& client) { client.release_ref(id); });
   }
 };
 
@@ -37,23 +38,26 @@ struct View {
   View(const View&) = delete;
   View& operator=(const View&) = delete;
   ~View() {
-    if (bytes.pinned && session && session->usable()) session->with([&](Client& client) { client.unpin(id); });
+    if (bytes.pinned && session && session->usable())
+      session->with([&](Client& client) { client.unpin(id); });
   }
 };
 
 struct PutBuffer {
   std::shared_ptr<Session> session;
   polyray::PutBuffer put;
-  uint64_t call = 0;    // a return of this call, when `of_call`
+  uint64_t call = 0;  // a return of this call, when `of_call`
   uint32_t index = 0;
   bool of_call = false;
   bool open = true;
   size_t exports = 0;
-  PutBuffer(std::shared_ptr<Session> owner, polyray::PutBuffer buffer) : session(std::move(owner)), put(buffer) {}
+  PutBuffer(std::shared_ptr<Session> owner, polyray::PutBuffer buffer)
+      : session(std::move(owner)), put(buffer) {}
   PutBuffer(const PutBuffer&) = delete;
   PutBuffer& operator=(const PutBuffer&) = delete;
   ~PutBuffer() {
-    if (open && session && session->usable()) session->with([&](Client& client) { client.put_abort(put); });
+    if (open && session && session->usable())
+      session->with([&](Client& client) { client.put_abort(put); });
   }
 };
 
@@ -71,7 +75,9 @@ struct Call {
   nb::object args;
 };
 
-inline nb::bytes id_bytes(const ObjectId& id) { return nb::bytes(reinterpret_cast<const char*>(&id), sizeof(ObjectId)); }
+inline nb::bytes id_bytes(const ObjectId& id) {
+  return nb::bytes(reinterpret_cast<const char*>(&id), sizeof(ObjectId));
+}
 
 // The id of a 16-byte bytes object; raises ValueError.
 ObjectId id_of_bytes(nb::handle bytes);
@@ -89,7 +95,9 @@ class ByteArgument {
   ~ByteArgument() { PyBuffer_Release(&view_); }
   ByteArgument(const ByteArgument&) = delete;
   ByteArgument& operator=(const ByteArgument&) = delete;
-  std::span<const uint8_t> bytes() const { return {static_cast<const uint8_t*>(view_.buf), static_cast<size_t>(view_.len)}; }
+  std::span<const uint8_t> bytes() const {
+    return {static_cast<const uint8_t*>(view_.buf), static_cast<size_t>(view_.len)};
+  }
 
  private:
   Py_buffer view_{};

@@ -28,11 +28,14 @@ constexpr int64_t kSliceMs = 1000;
 constexpr Millis kPumpTick{1};
 constexpr uint32_t kActorTopic = 1;
 
-int64_t since(Clock::time_point start) { return std::chrono::duration_cast<Millis>(Clock::now() - start).count(); }
+int64_t since(Clock::time_point start) {
+  return std::chrono::duration_cast<Millis>(Clock::now() - start).count();
+}
 
 }  // namespace
 
-Session::Session(std::unique_ptr<Client> client) : owner_pid_(getpid()), client_(std::move(client)) {}
+Session::Session(std::unique_ptr<Client> client)
+    : owner_pid_(getpid()), client_(std::move(client)) {}
 
 Session::~Session() {
   if (getpid() != owner_pid_) {  // the parent's threads and locks are not here: leave all as it is
@@ -83,7 +86,8 @@ void Session::on_event(Event& event) {
       }
       break;
     case EventKind::kStreamEnd:
-      if (auto stream = streams_.find(event.id.unique); stream != streams_.end()) stream->second.ended = true;
+      if (auto stream = streams_.find(event.id.unique); stream != streams_.end())
+        stream->second.ended = true;
       settle(event.id);
       break;
     case EventKind::kCancel:
@@ -120,25 +124,30 @@ void Session::on_actor_state(std::span<const uint8_t> payload, const ObjectId* a
   ActorStateMap state;
   if (!read_actor_state(payload, state)) return;
   if (!state.ok && asked != nullptr) {
-    const auto error = error_envelope({.code = StatusCode::kActorDied, .message = state.message, .actor = asked});
+    const auto error =
+        error_envelope({.code = StatusCode::kActorDied, .message = state.message, .actor = asked});
     client_->set_actor_state(*asked, ActorPhase::kDead, 0, 0, 0, error);
     return;
   }
-  client_->set_actor_state(state.actor, static_cast<ActorPhase>(state.phase), state.endpoint | state.serial << 32,
-                           state.incarnation, state.max_task_retries, state.error);
-  if (state.phase == static_cast<uint32_t>(ActorPhase::kDead)) watched_actors_.erase(state.actor.unique);
+  client_->set_actor_state(state.actor, static_cast<ActorPhase>(state.phase),
+                           state.endpoint | state.serial << 32, state.incarnation,
+                           state.max_task_retries, state.error);
+  if (state.phase == static_cast<uint32_t>(ActorPhase::kDead))
+    watched_actors_.erase(state.actor.unique);
 }
 
 void Session::watch_actor(const ObjectId& actor) {
-  if (client_->actor_phase(actor) != ActorPhase::kUnknown || !watched_actors_.insert(actor.unique).second) return;
+  if (client_->actor_phase(actor) != ActorPhase::kUnknown ||
+      !watched_actors_.insert(actor.unique).second)
+    return;
   watch_requests_.emplace(client_->service_request(actor_watch_request(actor)), actor);
 }
 
 // --- waiting -----------------------------------------------------------------------------------------------------
 
 template <class Done>
-WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms, bool main_thread,
-                               bool blocked) {
+WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms,
+                               bool main_thread, bool blocked) {
   if (!usable()) return WaitOutcome::kClosed;
   if (done()) return WaitOutcome::kReady;
   const auto start = Clock::now();
@@ -151,7 +160,8 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       if (done()) return WaitOutcome::kReady;
       if (ended_ || !usable()) return WaitOutcome::kClosed;
       if (chores_.collect || !chores_.cancelled.empty()) return WaitOutcome::kEvents;
-      const int64_t left = timeout_ms < 0 ? kSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
+      const int64_t left =
+          timeout_ms < 0 ? kSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
       if (left == 0) return WaitOutcome::kTimeout;
       if (blocked && !told) {
         told = true;
@@ -171,14 +181,17 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
         wake_.notify_all();
       }
       // The whole slice went by: perhaps there is a signal. The caller looks, with the GIL, and comes back.
-      if (main_thread && slice == kSignalSliceMs && since(slept_from) >= slice && !done()) return WaitOutcome::kInterrupted;
+      if (main_thread && slice == kSignalSliceMs && since(slept_from) >= slice && !done())
+        return WaitOutcome::kInterrupted;
     }
   };
   const WaitOutcome outcome = loop();
   if (told && usable()) client_->set_blocked(false);
   --inside_;
-  if (inside_ == 0) leave();
-  else if (!draining_) wake_.notify_all();
+  if (inside_ == 0)
+    leave();
+  else if (!draining_)
+    wake_.notify_all();
   return outcome;
 }
 
@@ -188,8 +201,8 @@ void Session::leave() {
   if (!client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
 }
 
-WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms, bool blocked,
-                          bool main_thread) {
+WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
+                          bool blocked, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!usable()) return WaitOutcome::kClosed;
   ObjectWait mine;
@@ -201,11 +214,13 @@ WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64
       mine.settled += 1;
     }
   }
-  const auto outcome = run_until(lock, [&] { return mine.settled >= needed; }, timeout_ms, main_thread, blocked);
+  const auto outcome =
+      run_until(lock, [&] { return mine.settled >= needed; }, timeout_ms, main_thread, blocked);
   if (mine.pending > 0) {
     for (const ObjectId& id : ids) {
       auto [first, last] = waits_.equal_range(id.unique);
-      for (auto it = first; it != last;) it = it->second == &mine ? waits_.erase(it) : std::next(it);
+      for (auto it = first; it != last;)
+        it = it->second == &mine ? waits_.erase(it) : std::next(it);
     }
   }
   return outcome;
@@ -213,7 +228,8 @@ WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64
 
 WaitOutcome Session::next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (usable() && !calls_.empty() && !draining_) drain();  // replies go out in the client's own batches
+  if (usable() && !calls_.empty() && !draining_)
+    drain();  // replies go out in the client's own batches
   const auto outcome = run_until(lock, [&] { return !calls_.empty(); }, timeout_ms, main_thread);
   if (outcome == WaitOutcome::kReady) {
     call = std::move(calls_.front());
@@ -222,9 +238,11 @@ WaitOutcome Session::next_call(IncomingCall& call, int64_t timeout_ms, bool main
   return outcome;
 }
 
-WaitOutcome Session::wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms, bool main_thread) {
+WaitOutcome Session::wait_answer(uint32_t request, std::vector<uint8_t>& payload,
+                                 int64_t timeout_ms, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const auto outcome = run_until(lock, [&] { return answers_.contains(request); }, timeout_ms, main_thread);
+  const auto outcome =
+      run_until(lock, [&] { return answers_.contains(request); }, timeout_ms, main_thread);
   if (outcome == WaitOutcome::kReady) {
     auto found = answers_.find(request);
     payload = std::move(found->second);
@@ -235,7 +253,9 @@ WaitOutcome Session::wait_answer(uint32_t request, std::vector<uint8_t>& payload
 
 // --- streams -----------------------------------------------------------------------------------------------------
 
-void Session::open_stream(const ObjectId& task) { streams_[task.unique]; }
+void Session::open_stream(const ObjectId& task) {
+  streams_[task.unique];
+}
 
 bool Session::stream_has_item(const ObjectId& task) {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -244,13 +264,15 @@ bool Session::stream_has_item(const ObjectId& task) {
   return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();
 }
 
-WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms, bool main_thread) {
+WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms,
+                               bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
   item = {};
   if (!streams_.contains(task.unique)) return WaitOutcome::kReady;
   if (usable() && client_->subscribe(task) != ObjectStatus::kPending) {
     drain();  // the task is over: what it yielded is here already or never comes
-    if (auto stream = streams_.find(task.unique); stream != streams_.end()) stream->second.ended = true;
+    if (auto stream = streams_.find(task.unique); stream != streams_.end())
+      stream->second.ended = true;
   }
   const auto ready = [&] {
     auto stream = streams_.find(task.unique);

@@ -35,8 +35,8 @@ enum class WaitOutcome { kReady = 0, kTimeout = 1, kEvents = 2, kInterrupted = 3
 
 // Things that only Python can do; taken by whoever waits next.
 struct Chores {
-  bool collect = false;                  // memory is short: collect garbage, then gc_done()
-  std::vector<ObjectId> cancelled;       // tasks that run here and shall stop
+  bool collect = false;             // memory is short: collect garbage, then gc_done()
+  std::vector<ObjectId> cancelled;  // tasks that run here and shall stop
 };
 
 class Session {
@@ -60,31 +60,34 @@ class Session {
 
   // --- waiting (without the GIL)
   // Until `needed` of the ids are settled. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
-  WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms, bool blocked, bool main_thread);
+  WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
+                   bool blocked, bool main_thread);
   // The next incoming call; the caller owns it until reply.
   WaitOutcome next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread);
   // An answer of the node service.
-  WaitOutcome wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms, bool main_thread);
+  WaitOutcome wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms,
+                          bool main_thread);
   // Item `index` of a stream (its reference goes to the caller), or kReady with a nil id: the stream has ended.
   WaitOutcome next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms, bool main_thread);
 
   // --- without waiting. REQUIRES: mutex_ held for those that say so.
-  void open_stream(const ObjectId& task);                      // held
+  void open_stream(const ObjectId& task);  // held
   bool stream_has_item(const ObjectId& task);
-  void close_stream(const ObjectId& task);                     // drops what was not taken
-  void watch_actor(const ObjectId& actor);                     // held; once per actor, answers are handled here
-  bool notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier);  // false: settled already
+  void close_stream(const ObjectId& task);  // drops what was not taken
+  void watch_actor(const ObjectId& actor);  // held; once per actor, answers are handled here
+  bool notify(const ObjectId& id,
+              const std::shared_ptr<Notifier>& notifier);  // false: settled already
   Chores take_chores();
   bool is_cancelled(const ObjectId& task);
   void forget_cancelled(const ObjectId& task);
   // Starts the pump unless it runs. `interrupt`: a cancelled call signals SIGINT to the calling thread.
-  void start_pump(bool interrupt);                             // held
+  void start_pump(bool interrupt);  // held
   void close();
 
  private:
   template <class Done>
-  WaitOutcome run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms, bool main_thread,
-                        bool blocked = false);
+  WaitOutcome run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms,
+                        bool main_thread, bool blocked = false);
   void drain();
   void on_event(Event& event);
   void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
@@ -108,8 +111,8 @@ class Session {
   bool draining_ = false;  // a foreground thread sleeps on the futex
   std::atomic<bool> closed_{false};
   std::atomic<bool> ended_{false};
-  size_t inside_ = 0;      // foreground threads that wait
-  uint64_t entries_ = 0;   // how often one began to wait
+  size_t inside_ = 0;     // foreground threads that wait
+  uint64_t entries_ = 0;  // how often one began to wait
 
   std::vector<Event> batch_;
   std::deque<IncomingCall> calls_;

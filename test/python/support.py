@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a program in a process of its own, as users do, under a watchdog; and waiting for what must come true."""
+"""Running a program in a process of its own, as users do, under a watchdog; and waiting for what
+must come true.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from collections.abc import Callable
 WATCHDOG_S = 120
 
 
-def run_program(source: str, *args: str, env: dict[str, str] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_program(
+    source: str, *args: str, env: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run Python source; shows its output when it fails."""
     done = subprocess.run(
         [sys.executable, "-c", source, *args],

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: actors behave as Ray's: order, names, handles as values, errors, death, restart, concurrency.
+"""Goal: actors behave as Ray's: order, names, handles as values, errors, death, restart,
+concurrency.
 
 Method: small classes against one runtime of two CPUs.
 """
@@ -15,7 +16,12 @@ from collections.abc import AsyncIterator
 
 import polyray as ray
 import pytest
-from polyray.exceptions import ActorAlreadyExistsError, ActorDiedError, InvalidOptionError, RayActorError
+from polyray.exceptions import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    InvalidOptionError,
+    RayActorError,
+)
 
 pytestmark = pytest.mark.usefixtures("runtime")
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: Python calls TypeScript: functions and actors by module and export, values, handles both ways, errors.
+"""Goal: Python calls TypeScript: functions and actors by module and export, values, handles both
+ways, errors.
 
 Method: a TypeScript module written for the test, one runtime.
 """
@@ -44,7 +45,9 @@ def test_functions_are_called_by_module_and_export(module: Path) -> None:
     assert ray.get(ray.js_function(module, "later").remote(square.remote(3))) == 10
 
 
-@pytest.mark.parametrize("value", [None, True, 5, -1.5, "é", b"bytes", [1, [2, "x"]], {"a": 1}, {1, 2}, 2**70])
+@pytest.mark.parametrize(
+    "value", [None, True, 5, -1.5, "é", b"bytes", [1, [2, "x"]], {"a": 1}, {1, 2}, 2**70]
+)
 def test_plain_values_come_back_equal(module: Path, value: object) -> None:
     assert ray.get(ray.js_function(module, "echo").remote(value)) == value
 

@@ -11,13 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from support import run_program
 
 
 def error_of(source: str, **env: str) -> str:
     done = run_program(
-        f"import polyray as ray\ntry:\n    {source}\nexcept ray.exceptions.RayError as e:\n    print(type(e).__name__, e)\n", env=env
+        "import polyray as ray\n"
+        f"try:\n    {source}\n"
+        "except ray.exceptions.RayError as e:\n    print(type(e).__name__, e)\n",
+        env=env,
     )
     return done.stdout
 
@@ -25,14 +27,18 @@ def error_of(source: str, **env: str) -> str:
 def test_importing_loads_nothing_heavy_and_starts_nothing() -> None:
     heavy = run_program(
         "import sys, polyray, threading; "
-        "print([m for m in ('numpy', 'pyarrow', 'asyncio', 'logging', 'subprocess', 'grpc', 'cloudpickle') if m in sys.modules], "
+        "heavy = ('numpy', 'pyarrow', 'asyncio', 'logging', 'subprocess', 'grpc', 'cloudpickle'); "
+        "print([m for m in heavy if m in sys.modules], "
         "threading.active_count())"
     ).stdout
     assert heavy.strip() == "[] 1"
 
 
 def test_no_thread_is_started_by_attaching() -> None:
-    source = "import os, polyray as ray; ray.init(num_cpus=1); ray.get(ray.put(1)); print(len(os.listdir('/proc/self/task')))"
+    source = (
+        "import os, polyray as ray; ray.init(num_cpus=1); ray.get(ray.put(1)); "
+        "print(len(os.listdir('/proc/self/task')))"
+    )
     assert run_program(source).stdout.strip() == "1"
 
 
@@ -59,24 +65,57 @@ def test_init_gives_a_context_and_shutdown_allows_another() -> None:
 
 
 def test_the_first_use_starts_a_runtime() -> None:
-    assert run_program("import polyray as ray; print(ray.get(ray.remote(lambda: 5).remote()))").stdout.strip() == "5"
+    assert (
+        run_program(
+            "import polyray as ray; print(ray.get(ray.remote(lambda: 5).remote()))"
+        ).stdout.strip()
+        == "5"
+    )
 
 
 def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path) -> None:
     env = {"POLYRAY_TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "polyray"]
-    started = run_program("import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))", *command, "start", "--head", "--port", "0", "--num-cpus", "2", "--json", env=env)
+    started = run_program(
+        "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))",
+        *command,
+        "start",
+        "--head",
+        "--port",
+        "0",
+        "--num-cpus",
+        "2",
+        "--json",
+        env=env,
+    )
     import json
 
     address = json.loads(started.stdout)["address"]
     try:
-        use = "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
-        for init in (f"ray.init({address!r})", "ray.init('auto')", "ray.init(address='auto', namespace='n')"):
-            assert run_program(f"import polyray as ray; {init}; {use}", env=env).stdout.split() == ["6", address]
-        assert run_program(f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}).stdout.split() == ["6", address]
+        use = (
+            "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
+        )
+        for init in (
+            f"ray.init({address!r})",
+            "ray.init('auto')",
+            "ray.init(address='auto', namespace='n')",
+        ):
+            assert run_program(f"import polyray as ray; {init}; {use}", env=env).stdout.split() == [
+                "6",
+                address,
+            ]
+        assert run_program(
+            f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}
+        ).stdout.split() == ["6", address]
         assert "does not set its size" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
     finally:
-        subprocess.run([*command, "stop", "--address", address], env={**__import__("os").environ, **env}, timeout=60, check=True, capture_output=True)
+        subprocess.run(
+            [*command, "stop", "--address", address],
+            env={**__import__("os").environ, **env},
+            timeout=60,
+            check=True,
+            capture_output=True,
+        )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +134,9 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path
         ("ray.init()", {"POLYRAY_NODE": "/bin/false"}, "RaySystemError .*does not run as Node.js"),
     ],
 )
-def test_what_is_missing_or_wrong_is_a_typed_error(source: str, env: dict[str, str], expected: str) -> None:
+def test_what_is_missing_or_wrong_is_a_typed_error(
+    source: str, env: dict[str, str], expected: str
+) -> None:
     import re
 
     assert re.search(expected, error_of(source, **env)), error_of(source, **env)

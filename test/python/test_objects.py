@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: values come back as they went; numpy and Arrow lie in the shared segment, read-only and uncopied.
+"""Goal: values come back as they went; numpy and Arrow lie in the shared segment, read-only and
+uncopied.
 
-Method: addresses are compared with /proc/self/maps; memory is RssAnon, because touched shared pages count in RSS.
+Method: addresses are compared with /proc/self/maps; memory is RssAnon, because touched shared pages
+count in RSS.
 """
 
 from __future__ import annotations
@@ -38,7 +40,20 @@ def rss_anon_bytes() -> int:
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 1, -(2**80), 1.5, "text", b"x" * 70000, [1, [2]], {"a": (1, 2)}, {1, 2}, Fraction(1, 3), range(3)],
+    [
+        None,
+        True,
+        1,
+        -(2**80),
+        1.5,
+        "text",
+        b"x" * 70000,
+        [1, [2]],
+        {"a": (1, 2)},
+        {1, 2},
+        Fraction(1, 3),
+        range(3),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_values_come_back_equal(value: object) -> None:

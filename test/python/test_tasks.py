@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: remote functions behave as Ray's: arguments, results, errors, retries, nesting, cancelling, streams.
+"""Goal: remote functions behave as Ray's: arguments, results, errors, retries, nesting, cancelling,
+streams.
 
 Method: small programs against one runtime of two CPUs.
 """
@@ -15,7 +16,13 @@ from pathlib import Path
 
 import polyray as ray
 import pytest
-from polyray.exceptions import GetTimeoutError, InvalidOptionError, RayTaskError, TaskCancelledError, WorkerCrashedError
+from polyray.exceptions import (
+    GetTimeoutError,
+    InvalidOptionError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -91,7 +98,7 @@ def test_an_error_that_cannot_be_pickled_still_says_what_it_was() -> None:
 
         raise LocalError
 
-    with pytest.raises(RayTaskError, match="LocalError.*holds a socket"):
+    with pytest.raises(RayTaskError, match=r"LocalError.*holds a socket"):
         ray.get(fail.remote())
 
 
@@ -201,7 +208,7 @@ def test_custom_resources_and_names_are_accepted_and_wrong_options_are_not() -> 
         add.options(num_cpu=1)
     with pytest.raises(InvalidOptionError, match="num_cpus"):
         add.options(num_cpus=-1)
-    with pytest.raises(TypeError, match="add.remote"):
+    with pytest.raises(TypeError, match=r"add\.remote"):
         add(1)
 
 

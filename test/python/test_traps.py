@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: the traps that the design names: threads, forks, interrupts, joining from below a worker, the driver's endings.
+"""Goal: the traps that the design names: threads, forks, interrupts, joining from below a worker,
+the driver's endings.
 
 Method: each in a process of its own where it could hurt others.
 """
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import polyray as ray
 import pytest
-
 from support import eventually, processes_of, run_program
 
 
@@ -113,12 +113,15 @@ def test_a_process_below_a_worker_joins_as_a_driver(runtime: ray.RayContext) -> 
     source = (
         "import polyray as ray; ray.init(); "
         "assert ray.get_runtime_context().get_actor_id() is None; "
-        "print(ray.get(ray.get_actor('board').note.remote(1)), ray.get(ray.remote(lambda: 41).remote()))"
+        "noted = ray.get(ray.get_actor('board').note.remote(1)); "
+        "print(noted, ray.get(ray.remote(lambda: 41).remote()))"
     )
 
     @ray.remote
     def below(program: str) -> str:
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     assert ray.get(below.remote(source), timeout=100) == "2 41"
 
@@ -130,8 +133,7 @@ def test_ctrl_c_leaves_a_waiting_get() -> None:
         "@ray.remote\n"
         "def f(): time.sleep(1000)\n"
         "ref = f.remote()\n"
-        "print('waiting', flush=True)\n"
-        "try:\n    ray.get(ref)\n"
+        "try:\n    print('waiting', flush=True)\n    ray.get(ref)\n"
         "except KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
@@ -164,6 +166,11 @@ def test_nothing_is_left_however_the_driver_ends(ending: str, tmp_path: Path) ->
     address, grandchild = done.stdout.split()
     session = address.removeprefix("session:")
     eventually(lambda: not os.path.exists(f"/proc/{grandchild}"), "the grandchild ended")
-    eventually(lambda: processes_of(session) == [], f"no process of the session: {processes_of(session)}")
+    eventually(
+        lambda: processes_of(session) == [], f"no process of the session: {processes_of(session)}"
+    )
     sessions = tmp_path / f"polyray-{os.getuid()}"
-    eventually(lambda: not any((folder / "node.json").exists() for folder in sessions.iterdir()), "no session is published")
+    eventually(
+        lambda: not any((folder / "node.json").exists() for folder in sessions.iterdir()),
+        "no session is published",
+    )

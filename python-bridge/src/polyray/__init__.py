@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""polyray: one runtime for TypeScript and Python programs, with Ray's names (`import polyray as ray`).
+"""polyray: one runtime for TypeScript and Python programs, with Ray's names (`import polyray as
+ray`).
 
 Importing it starts nothing and loads neither numpy nor pyarrow nor asyncio.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Actors: classes whose instances live in workers, and handles to them.
 
-A handle owns a reference to the actor's lifetime object: when every handle is gone the actor ends, unless it is
-detached. Its wire form (docs/values.md) is that reference and plain data, the same in both languages.
-Calls of one process to one actor arrive in order.
+A handle owns a reference to the actor's lifetime object: when every handle is gone the actor ends,
+unless it is detached. Its wire form (docs/values.md) is that reference and plain data, the same in
+both languages. Calls of one process to one actor arrive in order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class ActorMethod:
 
     __slots__ = ("_flags", "_handle", "_name", "_retries", "_returns")
 
-    def __init__(self, handle: ActorHandle, name: str, returns: int, flags: int, retries: int = -2) -> None:
+    def __init__(
+        self, handle: ActorHandle, name: str, returns: int, flags: int, retries: int = -2
+    ) -> None:
         self._handle = handle
         self._name = name
         self._returns = returns
@@ -58,7 +60,12 @@ class ActorMethod:
         if handle._max_pending >= 0:
             handle._check_room(rt)
         ref = rt.client.submit_actor_call(
-            handle._ref, self._name, rt.encode_args(args, kwargs), self._returns or 1, self._flags, self._retries
+            handle._ref,
+            self._name,
+            rt.encode_args(args, kwargs),
+            self._returns or 1,
+            self._flags,
+            self._retries,
         )
         if self._flags:
             from polyray.streams import ObjectRefGenerator
@@ -76,14 +83,20 @@ class ActorMethod:
         elif returns is not None:
             flags, count = 0, int(returns)
         retries = options.get("max_task_retries")
-        return ActorMethod(self._handle, self._name, count, flags, self._retries if retries is None else retries)
+        return ActorMethod(
+            self._handle, self._name, count, flags, self._retries if retries is None else retries
+        )
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Not built yet."""
-        raise NotImplementedError("task graphs (.bind) are not built yet: call .remote() with refs as arguments")
+        raise NotImplementedError(
+            "task graphs (.bind) are not built yet: call .remote() with refs as arguments"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"a method of an actor cannot be called directly: use {self._name}.remote()")
+        raise TypeError(
+            f"a method of an actor cannot be called directly: use {self._name}.remote()"
+        )
 
 
 class ActorHandle:
@@ -109,13 +122,16 @@ class ActorHandle:
         flags = _STREAMING if own.get("stream") else 0
         returns = own.get("numReturns")
         retries = own.get("maxTaskRetries")
-        made = ActorMethod(self, name, 1 if returns is None else returns, flags, -2 if retries is None else retries)
+        made = ActorMethod(
+            self, name, 1 if returns is None else returns, flags, -2 if retries is None else retries
+        )
         return made
 
     def _check_room(self, rt: Runtime) -> None:
         if rt.client.actor_pending_calls(self._ref) >= self._max_pending:
             raise make_error(
-                "PENDING_CALLS_LIMIT", f"{self._meta.get('className')}: {self._max_pending} calls are waiting already"
+                "PENDING_CALLS_LIMIT",
+                f"{self._meta.get('className')}: {self._max_pending} calls are waiting already",
             )
 
     @property
@@ -133,7 +149,9 @@ class ActorHandle:
         return isinstance(other, ActorHandle) and self._ref == other._ref
 
     def __repr__(self) -> str:
-        return f"Actor({self._meta.get('className')}, {'' if self._ref is None else self._ref.hex()})"
+        return (
+            f"Actor({self._meta.get('className')}, {'' if self._ref is None else self._ref.hex()})"
+        )
 
     def __reduce__(self) -> Any:
         from polyray.exceptions import OufOfBandObjectRefSerializationException
@@ -161,18 +179,25 @@ class ActorClass:
         self._methods, self._method_options, self._is_async = _describe(cls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"an actor cannot be made by a call of its class: use {self._target.name}.remote()")
+        raise TypeError(
+            f"an actor cannot be made by a call of its class: use {self._target.name}.remote()"
+        )
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options."""
-        return ActorClass(self._target, {**self._options, **checked(options, ACTOR_OPTIONS, "an actor")})
+        return ActorClass(
+            self._target, {**self._options, **checked(options, ACTOR_OPTIONS, "an actor")}
+        )
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Not built yet."""
         raise NotImplementedError("task graphs (.bind) are not built yet")
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Create an actor; gives a handle at once. A name that is taken raises ActorAlreadyExistsError."""
+        """Create an actor; gives a handle at once.
+
+        A name that is taken raises ActorAlreadyExistsError.
+        """
         rt = runtime.current()
         options = self._options
         if options.get("get_if_exists") and not options.get("name"):
@@ -197,7 +222,9 @@ class ActorClass:
             maxConcurrency=self._concurrency(),
             isAsync=self._is_async,
             resources=dict(fixed_amounts(wanted)),
-            workerKey=rt.key_base.text(self._target.language, env_vars(options), self._target.exec_argv),
+            workerKey=rt.key_base.text(
+                self._target.language, env_vars(options), self._target.exec_argv
+            ),
             args=encoded.to_bytes() if stored is None else stored.binary(),
             argsInStore=stored is not None,
             refs=list(encoded.refs),
@@ -249,10 +276,24 @@ class ActorClass:
 
     def __reduce__(self) -> Any:
         target = self._target
-        return _rebuild, (target.value, target.language, target.module, target.export, target.exec_argv, self._options)
+        return _rebuild, (
+            target.value,
+            target.language,
+            target.module,
+            target.export,
+            target.exec_argv,
+            self._options,
+        )
 
 
-def _rebuild(value: Any, language: str, module: str | None, export: str | None, argv: tuple[str, ...], options: dict[str, Any]) -> ActorClass:
+def _rebuild(
+    value: Any,
+    language: str,
+    module: str | None,
+    export: str | None,
+    argv: tuple[str, ...],
+    options: dict[str, Any],
+) -> ActorClass:
     return ActorClass(Target(value, language, module, export, argv), options)
 
 
@@ -282,7 +323,10 @@ def _describe(cls: Any) -> tuple[list[str], dict[str, Any], bool]:
             found["stream"] = True
         elif returns is not None:
             found["numReturns"] = returns
-        for option, key in (("max_task_retries", "maxTaskRetries"), ("concurrency_group", "concurrencyGroup")):
+        for option, key in (
+            ("max_task_retries", "maxTaskRetries"),
+            ("concurrency_group", "concurrencyGroup"),
+        ):
             if options.get(option) is not None:
                 found[key] = options[option]
         if found:
@@ -291,30 +335,46 @@ def _describe(cls: Any) -> tuple[list[str], dict[str, Any], bool]:
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
-    """A handle to the actor of that name; raises ActorHandleNotFoundError (a ValueError) when there is none."""
+    """A handle to the actor of that name.
+
+    Raises ActorHandleNotFoundError (a ValueError) when there is none.
+    """
     if not isinstance(name, str) or not name:
-        raise InvalidOptionError(f"[invalid option] the name of an actor is a text that is not empty, not {name!r}.")
+        raise InvalidOptionError(
+            f"[invalid option] the name of an actor is a text that is not empty, not {name!r}."
+        )
     rt = runtime.current()
-    answer = rt.request("actor.byName", name=name, namespace=rt.namespace() if namespace is None else namespace)
+    answer = rt.request(
+        "actor.byName", name=name, namespace=rt.namespace() if namespace is None else namespace
+    )
     return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"])
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     """Names of live named actors; with all_namespaces, dicts of name and namespace."""
     rt = runtime.current()
-    found = rt.request("actor.list", allNamespaces=all_namespaces, namespace=rt.namespace())["actors"]
+    found = rt.request("actor.list", allNamespaces=all_namespaces, namespace=rt.namespace())[
+        "actors"
+    ]
     return [dict(row) for row in found] if all_namespaces else [row["name"] for row in found]
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
-    """End an actor now; its running and queued calls fail. With no_restart=False it restarts if it may."""
+    """End an actor now; its running and queued calls fail.
+
+    With no_restart=False it restarts if it may.
+    """
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"kill() takes an actor handle, not a {type(actor).__name__}; use cancel() for tasks")
+        raise ValueError(
+            f"kill() takes an actor handle, not a {type(actor).__name__}; use cancel() for tasks"
+        )
     runtime.current().request("actor.kill", actor=actor._ref.binary(), noRestart=no_restart)
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the call that makes this ref: a queued one never runs, a running one gets KeyboardInterrupt.
+    """Cancel the call that makes this ref.
+
+    A queued one never runs, a running one gets KeyboardInterrupt.
 
     `force` ends its worker (tasks only). The result becomes TaskCancelledError.
     """
@@ -324,7 +384,9 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     ref = getattr(ray_waitable, "_task_ref", ray_waitable)
     if type(ref) is not ObjectRef:
         raise TypeError(f"cancel() takes an ObjectRef, not a {type(ray_waitable).__name__}")
-    error = make_error("TASK_CANCELLED", f"the task of {ref.hex()} was cancelled", task_id=ref.hex())
+    error = make_error(
+        "TASK_CANCELLED", f"the task of {ref.hex()} was cancelled", task_id=ref.hex()
+    )
     runtime.current().client.cancel(ref, force, encode_error(error).to_bytes())
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calling TypeScript and JavaScript: functions and classes named by module and export.
 
-A module is a `file:` URL, a path (made absolute) or a package name. TypeScript sources need a loader in the worker: the
-one of the driver where it has one, else the `tsx` of the module's project, else that of this package.
+A module is a `file:` URL, a path (made absolute) or a package name. TypeScript sources need a
+loader in the worker: the one of the driver where it has one, else the `tsx` of the module's
+project, else that of this package.
 """
 
 from __future__ import annotations
 
 import os
-
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,16 @@ from polyray.remote_function import RemoteFunction, Target
 _TYPESCRIPT = (".ts", ".mts", ".cts", ".tsx")
 
 
-def js_function(module: str | os.PathLike[str], export: str = "default", **options: Any) -> RemoteFunction:
+def js_function(
+    module: str | os.PathLike[str], export: str = "default", **options: Any
+) -> RemoteFunction:
     """A function that a module of JavaScript or TypeScript exports."""
     return RemoteFunction(_target(module, export), {}).options(**options)
 
 
-def js_actor_class(module: str | os.PathLike[str], export: str = "default", **options: Any) -> ActorClass:
+def js_actor_class(
+    module: str | os.PathLike[str], export: str = "default", **options: Any
+) -> ActorClass:
     """A class that a module of JavaScript or TypeScript exports."""
     return ActorClass(_target(module, export), {}).options(**options)
 
@@ -33,7 +37,10 @@ def js_actor_class(module: str | os.PathLike[str], export: str = "default", **op
 def _target(module: str | os.PathLike[str], export: str) -> Target:
     text = os.fspath(module)
     if not isinstance(text, str) or not text or not isinstance(export, str) or not export:
-        raise InvalidOptionError(f"[invalid option] a module and the name of its export are texts, not {module!r}, {export!r}.")
+        raise InvalidOptionError(
+            "[invalid option] a module and the name of its export are texts, "
+            f"not {module!r}, {export!r}."
+        )
     if not text.startswith(("file:", "node:", "data:")) and _is_path(text):
         path = Path(text).expanduser().resolve()
         if not path.exists():
@@ -49,7 +56,9 @@ def _is_path(text: str) -> bool:
 def _loader(url: str) -> tuple[str, ...]:
     found = runtime.peek()
     inherited = tuple(found.key_base.exec_argv) if found is not None else ()
-    if not url.endswith(_TYPESCRIPT) or any("tsx" in part or "ts-node" in part for part in inherited):
+    if not url.endswith(_TYPESCRIPT) or any(
+        "tsx" in part or "ts-node" in part for part in inherited
+    ):
         return ()
     from urllib.parse import unquote, urlparse
 
@@ -69,7 +78,9 @@ def _loader(url: str) -> tuple[str, ...]:
 
 def java_function(class_name: str, function_name: str) -> Any:
     """Not supported: there are no Java workers."""
-    raise InvalidOptionError("[invalid option] there are no Java workers; js_function() calls TypeScript and JavaScript.")
+    raise InvalidOptionError(
+        "[invalid option] there are no Java workers; js_function() calls TypeScript and JavaScript."
+    )
 
 
 def java_actor_class(class_name: str) -> Any:
@@ -79,6 +90,6 @@ def java_actor_class(class_name: str) -> Any:
 
 def cpp_function(function_name: str) -> Any:
     """Not supported: there are no C++ workers."""
-    raise InvalidOptionError("[invalid option] there are no C++ workers; js_function() calls TypeScript and JavaScript.")
-
-
+    raise InvalidOptionError(
+        "[invalid option] there are no C++ workers; js_function() calls TypeScript and JavaScript."
+    )

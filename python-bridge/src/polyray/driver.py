@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """init and shutdown: starting or joining a runtime as a driver.
 
-With no address and none in POLYRAY_ADDRESS or RAY_ADDRESS, a runtime is started for this process and ends with it.
-A program that runs inside a worker (a Spark executor below one, say) joins as a driver of its own.
-Invariant: one runtime a process; a second init raises unless ignore_reinit_error.
+With no address and none in POLYRAY_ADDRESS or RAY_ADDRESS, a runtime is started for this process
+and ends with it. A program that runs inside a worker (a Spark executor below one, say) joins as a
+driver of its own. Invariant: one runtime a process; a second init raises unless
+ignore_reinit_error.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ from polyray.exceptions import InvalidOptionError, RaySystemError
 from polyray.runtime import DRIVER, KeyBase, Place, Runtime
 from polyray.sessions import find_session, start_runtime
 
-# Arguments of Ray's init that are accepted and have no effect here (yet); told in docs/api-python.md.
+# Arguments of Ray's init that are accepted and have no effect here (docs/api-python.md).
 _NO_EFFECT = frozenset(
     {
-        "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard", "job_config", "logging_config",
-        "logging_format", "logging_level", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
-        "system_reserved_memory", "proxy_server_url", "_system_config", "_temp_dir", "_node_ip_address",
-        "_redis_password", "_metrics_export_port", "_driver_object_store_memory", "_enable_object_reconstruction",
-        "_tracing_startup_hook", "_node_name", "_skip_env_hook", "_redis_username", "object_spilling_directory",
+        "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
+        "job_config", "logging_config", "logging_format", "logging_level",
+        "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
+        "system_reserved_memory", "proxy_server_url", "_system_config", "_temp_dir",
+        "_node_ip_address", "_redis_password", "_metrics_export_port",
+        "_driver_object_store_memory", "_enable_object_reconstruction", "_tracing_startup_hook",
+        "_node_name", "_skip_env_hook", "_redis_username", "object_spilling_directory",
         "_plasma_directory", "_memory",
     }
 )  # fmt: skip
 
 
 class RayContext(Mapping[str, Any]):
-    """What init() gives: the address of the runtime, as attributes and as a mapping; a context manager that shuts down."""
+    """What init() gives: the address of the runtime, as attributes and as a mapping.
+
+    As a context manager it shuts down at the end.
+    """
 
     dashboard_url = ""
 
@@ -89,9 +95,10 @@ def init(
 ) -> RayContext:
     """Start a runtime for this program, or join the one at `address`.
 
-    `address`: None (POLYRAY_ADDRESS or RAY_ADDRESS when set, else start one), "local" (start one), "auto" (the
-    newest of this user), "session:<id>" or "host:port". Other arguments as Ray's; docs/api-python.md lists them.
-    Raises RaySystemError when there is none at the address, InvalidOptionError for values that are not allowed.
+    `address`: None (POLYRAY_ADDRESS or RAY_ADDRESS when set, else start one), "local" (start one),
+    "auto" (the newest of this user), "session:<id>" or "host:port". Other arguments as Ray's;
+    docs/api-python.md lists them. Raises RaySystemError when there is none at the address,
+    InvalidOptionError for values that are not allowed.
     """
     for name in kwargs:
         if name not in _NO_EFFECT:
@@ -103,7 +110,8 @@ def init(
         if ignore_reinit_error:
             return RayContext(existing.place)
         raise RaySystemError(
-            "[system] polyray.init() was called twice. Call polyray.shutdown() first, or pass ignore_reinit_error=True."
+            "[system] polyray.init() was called twice. Call polyray.shutdown() first, "
+            "or pass ignore_reinit_error=True."
         )
     shutdown()  # what is left of one whose runtime ended
     node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs)
@@ -117,8 +125,9 @@ def init(
     else:
         if node:
             raise InvalidOptionError(
-                f"[invalid option] {', '.join(sorted({f for f in node if f.startswith('--')}))}: a program that joins "
-                f"the runtime at {wanted} does not set its size. Leave these out, or start one with address='local'."
+                f"[invalid option] {', '.join(flag for flag in node if flag.startswith('--'))}: "
+                f"a program that joins the runtime at {wanted} does not set its size. "
+                "Leave these out, or start one with address='local'."
             )
         place = find_session(wanted)
     try:
@@ -130,14 +139,20 @@ def init(
     return RayContext(runtime.current().place)
 
 
-def _attach(place: Place, namespace: str | None, variables: dict[str, str], log: bool, embedded: Any) -> None:
+def _attach(
+    place: Place, namespace: str | None, variables: dict[str, str], log: bool, embedded: Any
+) -> None:
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except (AttributeError, ValueError):  # a host program without standard streams
         pass
     client = _native.attach(place.socket_name, place.token, DRIVER, 0, 0, log)
-    space = namespace if namespace is not None else os.environ.get("POLYRAY_NAMESPACE") or place.namespace
+    space = (
+        namespace
+        if namespace is not None
+        else os.environ.get("POLYRAY_NAMESPACE") or place.namespace
+    )
     base = KeyBase(
         job=client.job,
         cwd=os.getcwd(),
@@ -182,7 +197,10 @@ def _address(address: str | None) -> str | None:
             return given
         return None if address is None or given == "local" else "auto"
     if address.startswith("ray://"):
-        raise InvalidOptionError("[invalid option] ray:// addresses are not supported yet: join a runtime of this machine.")
+        raise InvalidOptionError(
+            "[invalid option] ray:// addresses are not supported yet: "
+            "join a runtime of this machine."
+        )
     return address
 
 
@@ -197,17 +215,33 @@ def _node_flags(
     import json
 
     flags: list[str] = []
-    numbers = {"num_cpus": num_cpus, "num_gpus": num_gpus, "object_store_memory": object_store_memory, "memory": kwargs.get("_memory")}
+    numbers = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "object_store_memory": object_store_memory,
+        "memory": kwargs.get("_memory"),
+    }
     for name, value in numbers.items():
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
-            raise InvalidOptionError(f"[invalid option] {name} must be a number >= 0, not {value!r}.")
+            raise InvalidOptionError(
+                f"[invalid option] {name} must be a number >= 0, not {value!r}."
+            )
         flags += [f"--{name.replace('_', '-')}", str(int(value) if value == int(value) else value)]
     if resources:
-        bad = [name for name, amount in resources.items() if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0]
-        if bad or any(name in ("CPU", "GPU", "memory", "object_store_memory") for name in resources):
-            raise InvalidOptionError(f"[invalid option] resources must be names of your own with numbers >= 0, not {dict(resources)!r}.")
+        bad = [
+            name
+            for name, amount in resources.items()
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0
+        ]
+        if bad or any(
+            name in ("CPU", "GPU", "memory", "object_store_memory") for name in resources
+        ):
+            raise InvalidOptionError(
+                "[invalid option] resources must be names of your own with numbers >= 0, "
+                f"not {dict(resources)!r}."
+            )
         flags += ["--resources", json.dumps(dict(resources))]
     if labels:
         flags += ["--labels", ",".join(f"{name}={value}" for name, value in labels.items())]
@@ -228,7 +262,10 @@ def _env_vars(runtime_env: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def shutdown(*, wait_for_processes: bool = False) -> None:
-    """Leave the runtime; one that init() started ends, with all its processes. Also called at exit."""
+    """Leave the runtime; one that init() started ends, with all its processes.
+
+    Also called at exit.
+    """
     found = runtime._current
     runtime.set_current(None)
     if found is None or found.is_worker:
@@ -263,7 +300,10 @@ def nodes() -> list[dict[str, Any]]:
 
 def cluster_resources() -> dict[str, float]:
     """All resources of the cluster by name."""
-    return {name: float(amount) for name, amount in runtime.current().request("resources.total")["resources"].items()}
+    return {
+        name: float(amount)
+        for name, amount in runtime.current().request("resources.total")["resources"].items()
+    }
 
 
 def available_resources() -> dict[str, float]:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the calls of a worker: tasks one at a time, the methods of its actor in order (or several at once).
+"""Runs the calls of a worker: tasks one at a time, the methods of its actor in order (or several at
+once).
 
-The main thread takes calls and runs tasks and sequential methods itself. Actors with max_concurrency > 1 run methods on
-threads; actors with async methods run everything on one event loop in a thread. Every call gets exactly one reply.
-Functions are decoded once per spec. A cancelled call gets KeyboardInterrupt (a coroutine: CancelledError).
+The main thread takes calls and runs tasks and sequential methods itself. Actors with
+max_concurrency > 1 run methods on threads; actors with async methods run everything on one event
+loop in a thread. Every call gets exactly one reply. Functions are decoded once per spec. A
+cancelled call gets KeyboardInterrupt (a coroutine: CancelledError).
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import importlib
 import os
@@ -101,7 +104,9 @@ class Executor:
         self._rt = rt
         self._client = rt.client
         self._specs: dict[int, LoadedSpec] = {}
-        self._variable: contextvars.ContextVar[Any] = contextvars.ContextVar("polyray_task", default=None)
+        self._variable: contextvars.ContextVar[Any] = contextvars.ContextVar(
+            "polyray_task", default=None
+        )
         runtime.runs_task = self._variable
         self._shown = ""
         self._pool: Any = None
@@ -116,7 +121,7 @@ class Executor:
     # -- taking calls
 
     def serve(self) -> None:
-        """Take and run calls until the worker leaves. Raises RayError when the runtime has ended."""
+        """Take and run calls until the worker leaves; RayError when the runtime has ended."""
         next_call = self._client.next_call
         while not self.leaving:
             call = next_call(-1)
@@ -154,7 +159,7 @@ class Executor:
         data, value = self._rt.value_of(self._client.read_id(spec_id))
         fields = decode_task_spec(data)
         if fields.form == "module":
-            value = _import(fields.module, fields.export_name)
+            value = _import(fields.module or "", fields.export_name or "")
         value = _unwrapped(value)
         classes = None
         if fields.retry_exception_list:
@@ -249,8 +254,14 @@ class Executor:
             return
         if isinstance(error, SystemExit):
             self.leave()
-            text = f"[worker crashed] {name} ended its worker process by SystemExit({error.code!r})."
-            self._settle_error(call, WorkerCrashedError(text, task_name=name, pid=self._pid, code="PROCESS_EXIT"), _ERROR)
+            text = (
+                f"[worker crashed] {name} ended its worker process by SystemExit({error.code!r})."
+            )
+            self._settle_error(
+                call,
+                WorkerCrashedError(text, task_name=name, pid=self._pid, code="PROCESS_EXIT"),
+                _ERROR,
+            )
             return
         if spec is not None and call.retries_left != 0 and _retries(error, spec):
             self._client.reply(call.handle, _RETRY)
@@ -259,7 +270,9 @@ class Executor:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
         self._settle_error(call, error, _ERROR, name)
 
-    def _settle_error(self, call: Any, error: BaseException, status: int, name: str | None = None) -> None:
+    def _settle_error(
+        self, call: Any, error: BaseException, status: int, name: str | None = None
+    ) -> None:
         if name is None:
             encoded = encode_error(error, self._rt)
         else:
@@ -289,7 +302,9 @@ class Executor:
             spec = self._load(call)
             name = spec.name
             self._show(name)
-            self._variable.set(Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources))
+            self._variable.set(
+                Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
+            )
             _actor = actor = Actor(call.actor, call.incarnation, spec)
             args, kwargs = decode_args(call.args, self._rt)
             actor.instance = spec.value(*args, **kwargs)
@@ -323,10 +338,14 @@ class Executor:
             return lambda function, *args, **kwargs: function(actor.instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return _terminate
-        found = None if name.startswith("__") and name != "__call__" else getattr(actor.instance, name, None)
+        found = (
+            None
+            if name.startswith("__") and name != "__call__"
+            else getattr(actor.instance, name, None)
+        )
         if not callable(found):
             raise AttributeError(f"{actor.spec.name} has no method {name!r}")
-        return found
+        return found  # type: ignore[no-any-return]
 
     def _show(self, name: str) -> None:
         if name != self._shown:
@@ -340,7 +359,14 @@ class Executor:
         try:
             if actor is None:
                 raise ActorDiedError("[actor died] this process holds no actor.")
-            self._variable.set(Running(call.task, f"{actor.spec.name}.{name}", call.attempt, actor.spec.fields.resources))
+            self._variable.set(
+                Running(
+                    call.task,
+                    f"{actor.spec.name}.{name}",
+                    call.attempt,
+                    actor.spec.fields.resources,
+                )
+            )
             function = actor.methods.get(name) or self._method(name)
             args, kwargs = decode_args(call.args, self._rt)
             result = function(*args, **kwargs)
@@ -361,7 +387,7 @@ class Executor:
             pass
 
     def _exit_actor(self) -> None:
-        """The running call is not answered: its caller, like all others, gets ActorDiedError with the reason."""
+        # The running call is not answered: its caller, like all others, gets ActorDiedError.
         assert _actor is not None
         self.leaving = True
         self._rt.request("actor.exit", actor=_actor.id, reason="it left by exit_actor()")
@@ -399,7 +425,9 @@ class Executor:
         name = f"{actor.spec.name}.{call.method}"
         try:
             async with self._semaphore:
-                self._variable.set(Running(call.task, name, call.attempt, actor.spec.fields.resources))
+                self._variable.set(
+                    Running(call.task, name, call.attempt, actor.spec.fields.resources)
+                )
                 function = self._method(call.method)
                 args, kwargs = decode_args(call.args, self._rt)
                 result = function(*args, **kwargs)
@@ -432,7 +460,9 @@ class Executor:
 
 
 def _cancelled(task: bytes) -> TaskCancelledError:
-    return TaskCancelledError(f"[cancelled] the task of {task.hex()} was cancelled.", task_id=task.hex())
+    return TaskCancelledError(
+        f"[cancelled] the task of {task.hex()} was cancelled.", task_id=task.hex()
+    )
 
 
 def _retries(error: BaseException, spec: LoadedSpec) -> bool:
@@ -464,17 +494,17 @@ def _import(module: str, export: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise RaySystemError(f"[system] the module {module!r} has no {export!r}.", cause=error) from error
+            raise RaySystemError(
+                f"[system] the module {module!r} has no {export!r}.", cause=error
+            ) from error
     return found
 
 
 def end_process(code: int) -> None:
     """End this worker from any thread, with what it has printed written out."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     os._exit(code)
 
 

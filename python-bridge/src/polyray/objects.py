@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """get, put, wait and what a ref can do beside: await, future.
 
-Blocking calls run without the GIL. A ref is awaited through one notifier per event loop (an eventfd that the loop
-watches), so nothing polls and no thread is needed.
+Blocking calls run without the GIL. A ref is awaited through one notifier per event loop (an eventfd
+that the loop watches), so nothing polls and no thread is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def milliseconds(timeout: float | None) -> int:
     if timeout is None:
         return -1
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise InvalidOptionError(f"[invalid option] timeout must be a number of seconds or None, not {timeout!r}.")
+        raise InvalidOptionError(
+            f"[invalid option] timeout must be a number of seconds or None, not {timeout!r}."
+        )
     if timeout < 0:
         if timeout == -1:
             return -1
@@ -56,10 +58,12 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     return values
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef:
+def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
     """Put a value into the store and get a ref to it."""
     if type(value) is ObjectRef:
-        raise TypeError("put() of an ObjectRef is not allowed: pass the ref itself, or put a list that holds it")
+        raise TypeError(
+            "put() of an ObjectRef is not allowed: pass the ref itself, or put a list that holds it"
+        )
     return runtime.current().put(value)
 
 
@@ -70,16 +74,25 @@ def wait(
     timeout: float | None = None,
     fetch_local: bool = True,
 ) -> tuple[list[Any], list[Any]]:
-    """Wait until `num_returns` of the refs are ready; gives (ready, not ready), in the order of the argument."""
+    """Wait until `num_returns` of the refs are ready; gives (ready, not ready).
+
+    Both are in the order of the argument.
+    """
     refs = _list_of_refs(ray_waitables, "wait")
     if len(set(refs)) != len(refs):
         raise ValueError("wait() needs different refs: one of them is there twice")
     if not refs:
         raise ValueError("wait() needs at least one ref")
-    if isinstance(num_returns, bool) or not isinstance(num_returns, int) or not 1 <= num_returns <= len(refs):
+    if (
+        isinstance(num_returns, bool)
+        or not isinstance(num_returns, int)
+        or not 1 <= num_returns <= len(refs)
+    ):
         raise ValueError(f"num_returns must be 1 to {len(refs)}, not {num_returns!r}")
     rt = runtime.current()
-    settled = rt.client.wait(refs, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None)
+    settled = rt.client.wait(
+        refs, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
+    )
     ready: list[Any] = []
     rest: list[Any] = []
     for waitable, is_settled in zip(ray_waitables, settled, strict=True):
@@ -87,10 +100,10 @@ def wait(
     return ready, rest
 
 
-def _list_of_refs(refs: Any, what: str) -> list[ObjectRef]:
+def _list_of_refs(refs: Any, what: str) -> list[ObjectRef[Any]]:
     if not isinstance(refs, (list, tuple)):
         raise TypeError(f"{what}() takes an ObjectRef or a list of them, not {type(refs).__name__}")
-    found: list[ObjectRef] = []
+    found: list[ObjectRef[Any]] = []
     for ref in refs:
         if type(ref) is not ObjectRef:
             ref = getattr(ref, "_task_ref", ref)
@@ -114,7 +127,7 @@ class LoopWaiter:
                 if not future.done():
                     future.set_result(None)
 
-    async def until_ready(self, ref: ObjectRef, loop: asyncio.AbstractEventLoop) -> None:
+    async def until_ready(self, ref: ObjectRef[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Return when the ref is settled (or, of a stream, has an item)."""
         if not runtime.current().client.notify(ref, self.notifier):
             return
@@ -126,7 +139,7 @@ class LoopWaiter:
 _loops: weakref.WeakKeyDictionary[Any, LoopWaiter] = weakref.WeakKeyDictionary()
 
 
-async def until_ready(ref: ObjectRef) -> None:
+async def until_ready(ref: ObjectRef[Any]) -> None:
     """Await readiness without reading the value."""
     import asyncio
 
@@ -137,13 +150,13 @@ async def until_ready(ref: ObjectRef) -> None:
     await waiter.until_ready(ref, loop)
 
 
-async def get_async(ref: ObjectRef) -> Any:
+async def get_async(ref: ObjectRef[Any]) -> Any:
     """The value of a ref, for coroutines."""
     await until_ready(ref)
     return runtime.current().get(ref, 0)
 
 
-def _await(self: ObjectRef) -> Generator[Any, None, Any]:
+def _await(self: ObjectRef[Any]) -> Generator[Any, None, Any]:
     return get_async(self).__await__()
 
 
@@ -153,10 +166,10 @@ class _FutureThread:
     def __init__(self) -> None:
         self.notifier = _native.Notifier()
         self.lock = threading.Lock()
-        self.waiting: dict[bytes, list[tuple[ObjectRef, concurrent.futures.Future[Any]]]] = {}
+        self.waiting: dict[bytes, list[tuple[ObjectRef[Any], concurrent.futures.Future[Any]]]] = {}
         threading.Thread(target=self._run, name="polyray-futures", daemon=True).start()
 
-    def add(self, ref: ObjectRef, future: concurrent.futures.Future[Any]) -> None:
+    def add(self, ref: ObjectRef[Any], future: concurrent.futures.Future[Any]) -> None:
         with self.lock:
             self.waiting.setdefault(ref.binary(), []).append((ref, future))
         if not runtime.current().client.notify(ref, self.notifier):
@@ -183,7 +196,7 @@ class _FutureThread:
 _future_thread: _FutureThread | None = None
 
 
-def _future(self: ObjectRef) -> concurrent.futures.Future[Any]:
+def _future(self: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
     import concurrent.futures
 
     global _future_thread
@@ -194,7 +207,7 @@ def _future(self: ObjectRef) -> concurrent.futures.Future[Any]:
     return future
 
 
-def _reduce(self: ObjectRef) -> Any:
+def _reduce(self: ObjectRef[Any]) -> Any:
     from polyray.exceptions import OufOfBandObjectRefSerializationException
 
     raise OufOfBandObjectRefSerializationException(
@@ -203,23 +216,23 @@ def _reduce(self: ObjectRef) -> Any:
     )
 
 
-def _from_binary(cls: type, object_id: bytes) -> ObjectRef:
+def _from_binary(cls: type, object_id: bytes) -> ObjectRef[Any]:
     return runtime.current().client.ref_of(object_id)
 
 
-def _from_hex(cls: type, text: str) -> ObjectRef:
+def _from_hex(cls: type, text: str) -> ObjectRef[Any]:
     return runtime.current().client.ref_of(bytes.fromhex(text))
 
 
-def _task_id(self: ObjectRef) -> str:
+def _task_id(self: ObjectRef[Any]) -> str:
     return self.hex()
 
 
-def _job_id(self: ObjectRef) -> int:
+def _job_id(self: ObjectRef[Any]) -> int:
     return runtime.current().job
 
 
-def _as_future(self: ObjectRef, _internal: bool = False) -> Any:
+def _as_future(self: ObjectRef[Any], _internal: bool = False) -> Any:
     import asyncio
 
     return asyncio.ensure_future(get_async(self))

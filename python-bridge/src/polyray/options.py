@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of tasks and actors: names, types, ranges, and what they ask of a worker.
 
-A name that is not an option, or a value out of range, is an InvalidOptionError that says what is allowed. Options of
-Ray that have no effect here yet are accepted when their value asks for nothing.
+A name that is not an option, or a value out of range, is an InvalidOptionError that says what is
+allowed. Options of Ray that have no effect here yet are accepted when their value asks for nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ Check = Callable[[Any], "str | None"]
 
 
 def _number(value: Any) -> str | None:
-    ok = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**53)
+    ok = value is None or (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**53
+    )
     return None if ok else "a number >= 0"
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or (isinstance(value, str) and value != "") else "a text that is not empty"
+    return (
+        None
+        if value is None or (isinstance(value, str) and value != "")
+        else "a text that is not empty"
+    )
 
 
 def _flag(value: Any) -> str | None:
@@ -31,7 +37,9 @@ def _flag(value: Any) -> str | None:
 
 def _whole(least: int) -> Check:
     def check(value: Any) -> str | None:
-        ok = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least)
+        ok = value is None or (
+            isinstance(value, int) and not isinstance(value, bool) and value >= least
+        )
         return None if ok else f"a whole number >= {least}"
 
     return check
@@ -41,7 +49,8 @@ def _amounts(value: Any) -> str | None:
     if value is None:
         return None
     ok = isinstance(value, Mapping) and all(
-        isinstance(name, str) and _number(amount) is None and amount is not None for name, amount in value.items()
+        isinstance(name, str) and _number(amount) is None and amount is not None
+        for name, amount in value.items()
     )
     return None if ok else 'a dict of names and numbers >= 0, such as {"alice": 1}'
 
@@ -56,7 +65,9 @@ def _returns(value: Any) -> str | None:
 def _retry(value: Any) -> str | None:
     if value is None or isinstance(value, bool):
         return None
-    ok = isinstance(value, (list, tuple)) and all(isinstance(c, type) and issubclass(c, BaseException) for c in value)
+    ok = isinstance(value, (list, tuple)) and all(
+        isinstance(c, type) and issubclass(c, BaseException) for c in value
+    )
     return None if ok else "True, False or a list of exception classes"
 
 
@@ -73,13 +84,17 @@ def _runtime_env(value: Any) -> str | None:
         if key != "env_vars" and part:
             return f"a dict with env_vars ({key!r} is not built yet)"
     variables = value.get("env_vars") or {}
-    ok = isinstance(variables, Mapping) and all(isinstance(x, str) for pair in variables.items() for x in pair)
+    ok = isinstance(variables, Mapping) and all(
+        isinstance(x, str) for pair in variables.items() for x in pair
+    )
     return None if ok else "env_vars of strings"
 
 
 def _no_effect(*allowed: Any) -> Check:
     def check(value: Any) -> str | None:
-        return None if value is None or value in allowed else f"left out ({value!r} is not built yet)"
+        return (
+            None if value is None or value in allowed else f"left out ({value!r} is not built yet)"
+        )
 
     return check
 
@@ -87,7 +102,9 @@ def _no_effect(*allowed: Any) -> Check:
 def _groups(value: Any) -> str | None:
     if value is None:
         return None
-    ok = isinstance(value, Mapping) and all(isinstance(k, str) and _whole(1)(n) is None for k, n in value.items())
+    ok = isinstance(value, Mapping) and all(
+        isinstance(k, str) and _whole(1)(n) is None for k, n in value.items()
+    )
     return None if ok else 'a dict such as {"io": 2}'
 
 
@@ -153,10 +170,14 @@ def checked(options: Mapping[str, Any], table: Mapping[str, Check], what: str) -
         check = table.get(name)
         if check is None:
             names = ", ".join(sorted(key for key in table if not key.startswith("_")))
-            raise InvalidOptionError(f"[invalid option] {what} has no option {name!r}. Valid options: {names}.")
+            raise InvalidOptionError(
+                f"[invalid option] {what} has no option {name!r}. Valid options: {names}."
+            )
         wanted = check(value)
         if wanted is not None:
-            raise InvalidOptionError(f"[invalid option] {what} option {name} must be {wanted}, not {value!r}.")
+            raise InvalidOptionError(
+                f"[invalid option] {what} option {name} must be {wanted}, not {value!r}."
+            )
     return dict(options)
 
 
@@ -170,7 +191,9 @@ def amounts(options: Mapping[str, Any], default_cpus: float) -> dict[str, float]
     for name, amount in (options.get("resources") or {}).items():
         if name in ("CPU", "GPU", "memory"):
             option = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
-            raise InvalidOptionError(f"[invalid option] {name} is a built-in resource: use {option}.")
+            raise InvalidOptionError(
+                f"[invalid option] {name} is a built-in resource: use {option}."
+            )
         found[name] = amount
     return {name: amount for name, amount in found.items() if amount > 0}
 

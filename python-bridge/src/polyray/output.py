@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker's standard streams: lines go to its log file, marked with the name of what printed them.
 
-The node service tails the file; a line `\\x1epolyray-name:<name>` sets the name for what follows. It is written only
-when something is printed by another task or actor than before.
+The node service tails the file; a line `\\x1epolyray-name:<name>` sets the name for what follows.
+It is written only when something is printed by another task or actor than before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remote functions: the spec is put once per function and options, a call sends ids and arguments only.
+"""Remote functions: the spec is put once per function and options, a call sends ids and arguments
+only.
 
-The spec object is the envelope of [TaskSpec bytes, payload]; the payload is the function itself (cloudpickle), None
-for a function named by module and export. The `remote` method is the hot path.
+The spec object is the envelope of [TaskSpec bytes, payload]; the payload is the function itself
+(cloudpickle), None for a function named by module and export. The `remote` method is the hot path.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _GENERATOR = 0x20 | 0x200
 
 
 class Target:
-    """What runs: a Python function or class of this process, or an export of a module of either language."""
+    """What runs: a Python function or class, or an export of a module of either language."""
 
     __slots__ = ("exec_argv", "export", "language", "module", "value")
 
@@ -45,7 +46,9 @@ class Target:
     def name(self) -> str:
         """The name shown in errors and logs."""
         if self.value is not None:
-            return str(getattr(self.value, "__qualname__", type(self.value).__name__)).replace("<locals>.", "")
+            return str(getattr(self.value, "__qualname__", type(self.value).__name__)).replace(
+                "<locals>.", ""
+            )
         return str(self.export)
 
 
@@ -53,7 +56,11 @@ def code_flags(function: Any) -> int:
     """co_flags of a function, through wrappers; 0 when it has no code."""
     seen = 0
     while not hasattr(function, "__code__") and seen < 8:
-        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None) or getattr(function, "__func__", None)
+        inner = (
+            getattr(function, "__wrapped__", None)
+            or getattr(function, "func", None)
+            or getattr(function, "__func__", None)
+        )
         if inner is None:
             return 0
         function, seen = inner, seen + 1
@@ -102,7 +109,10 @@ class RemoteFunction:
         function = target.value
         flags = code_flags(function)
         if flags & _COROUTINE and not flags & 0x200:
-            raise ValueError(f"'async def' functions are not tasks, only methods of actors: {target.name}. Use asyncio.run inside.")
+            raise ValueError(
+                f"'async def' functions are not tasks, only methods of actors: {target.name}. "
+                "Use asyncio.run inside."
+            )
         self._generates = bool(flags & _GENERATOR)
         returns = options.get("num_returns")
         self._streams = returns in ("streaming", "dynamic") or (returns is None and self._generates)
@@ -111,7 +121,9 @@ class RemoteFunction:
             functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"a remote function cannot be called directly: use {self._target.name}.remote()")
+        raise TypeError(
+            f"a remote function cannot be called directly: use {self._target.name}.remote()"
+        )
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; gives a ref at once (a list of refs when num_returns > 1)."""
@@ -124,7 +136,9 @@ class RemoteFunction:
         if self._streams:
             from polyray.streams import ObjectRefGenerator
 
-            return ObjectRefGenerator(rt.client.submit_task(self._number, envelope, 1, _STREAMING, -2))
+            return ObjectRefGenerator(
+                rt.client.submit_task(self._number, envelope, 1, _STREAMING, -2)
+            )
         if self._returns == 1:
             return rt.client.submit_task(self._number, envelope, 1, 0, -2)
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, 0, -2)
@@ -137,7 +151,9 @@ class RemoteFunction:
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Not built yet."""
-        raise NotImplementedError("task graphs (.bind) are not built yet: call .remote() with refs as arguments")
+        raise NotImplementedError(
+            "task graphs (.bind) are not built yet: call .remote() with refs as arguments"
+        )
 
     def _register(self, rt: Runtime) -> None:
         options = self._options
@@ -160,14 +176,30 @@ class RemoteFunction:
         )
         key = rt.key_base.text(target.language, env_vars(options), target.exec_argv)
         language = _LANGUAGE[target.language]
-        self._number = rt.client.register_spec(self._spec, language, fixed_amounts(wanted), key, retries, 0)
+        self._number = rt.client.register_spec(
+            self._spec, language, fixed_amounts(wanted), key, retries, 0
+        )
         self._runtime = rt
 
     def __reduce__(self) -> Any:
-        return _rebuild, (self._target.value, self._target.language, self._target.module, self._target.export, self._target.exec_argv, self._options)
+        return _rebuild, (
+            self._target.value,
+            self._target.language,
+            self._target.module,
+            self._target.export,
+            self._target.exec_argv,
+            self._options,
+        )
 
 
-def _rebuild(value: Any, language: str, module: str | None, export: str | None, argv: tuple[str, ...], options: dict[str, Any]) -> RemoteFunction:
+def _rebuild(
+    value: Any,
+    language: str,
+    module: str | None,
+    export: str | None,
+    argv: tuple[str, ...],
+    options: dict[str, Any],
+) -> RemoteFunction:
     return RemoteFunction(Target(value, language, module, export, argv), options)
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This process's connection to a runtime: the slot that the whole package reads, encoding context, requests, values.
+"""This process's connection to a runtime: the slot that the whole package reads, encoding context,
+requests, values.
 
-A driver fills the slot by init(), a worker when it starts; a forked child attaches again, as an endpoint of its own,
-when it is first used. Imports nothing heavy. Invariants: (1) one runtime a process; (2) after detach nothing is
-submitted; (3) requests to the node service are MessagePack maps (docs/design/0001-core.md).
+A driver fills the slot by init(), a worker when it starts; a forked child attaches again, as an
+endpoint of its own, when it is first used. Imports nothing heavy. Invariants: (1) one runtime a
+process; (2) after detach nothing is submitted; (3) requests to the node service are MessagePack
+maps (docs/design/0001-core.md).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import msgpack
 
 from polyray import _native
 from polyray._native import ObjectRef
-from polyray.exceptions import GetTimeoutError, _BY_NAME, error_of_code, make_error
+from polyray.exceptions import _BY_NAME, GetTimeoutError, error_of_code, make_error
 from polyray.serialize import Encoded, decode, encode, encode_args
 
 DRIVER = 3
@@ -33,7 +35,7 @@ _ERROR = 1
 
 @dataclass(frozen=True)
 class KeyBase:
-    """What the workers that this process asks for have in common (the worker key of 0001-core.md)."""
+    """What the workers of this process have in common (the worker key of 0001-core.md)."""
 
     job: int
     cwd: str
@@ -43,7 +45,12 @@ class KeyBase:
     env_vars: Mapping[str, str] = field(default_factory=dict)
     exec_argv: Sequence[str] = ()
 
-    def text(self, language: str, env_vars: Mapping[str, str] | None = None, exec_argv: Sequence[str] = ()) -> str:
+    def text(
+        self,
+        language: str,
+        env_vars: Mapping[str, str] | None = None,
+        exec_argv: Sequence[str] = (),
+    ) -> str:
         """The key's JSON. Equal needs give equal text."""
         merged = {**self.env_vars, **(env_vars or {})}
         key = {
@@ -87,16 +94,19 @@ class Place:
 
 
 class Runtime:
-    """One attached endpoint. It is also the context by which the value model knows refs and handles."""
+    """One attached endpoint; also the context by which the value model knows refs, handles."""
 
-    def __init__(self, client: Any, place: Place, key_base: KeyBase, is_worker: bool = False) -> None:
+    def __init__(
+        self, client: _native.Client, place: Place, key_base: KeyBase, is_worker: bool = False
+    ) -> None:
         self.client = client
         self.place = place
         self.key_base = key_base
         self.is_worker = is_worker
         self.job: int = key_base.job
         self.embedded: Any = None  # the process that this driver started, if any
-        self.specs: list[ObjectRef] = []  # what was registered stays: calls of it may be under way
+        # What was registered stays: calls of it may be under way.
+        self.specs: list[ObjectRef[Any]] = []
 
     # -- context of the value model
 
@@ -109,7 +119,7 @@ class Runtime:
         form = getattr(type(value), "__polyray_handle__", None)
         return None if form is None else form(value)
 
-    def make_ref(self, object_id: bytes) -> ObjectRef:
+    def make_ref(self, object_id: bytes) -> ObjectRef[Any]:
         """A counted ref to an object of a received value."""
         return self.client.ref_of(object_id)
 
@@ -134,18 +144,18 @@ class Runtime:
             raise value
         return value
 
-    def get(self, ref: ObjectRef, timeout_ms: int = -1) -> Any:
+    def get(self, ref: ObjectRef[Any], timeout_ms: int = -1) -> Any:
         """The value of one ref."""
         data = self.client.fetch(ref, timeout_ms, runs_task.get() is not None)
         if data is None:
             raise timed_out(ref)
         return self.value_of(data)
 
-    def put(self, value: Any, flags: int = 0, name: str = "value") -> ObjectRef:
+    def put(self, value: Any, flags: int = 0, name: str = "value") -> ObjectRef[Any]:
         """Put a value."""
         return self.put_encoded(encode(value, self, name), flags)
 
-    def put_encoded(self, encoded: Encoded, flags: int = 0) -> ObjectRef:
+    def put_encoded(self, encoded: Encoded, flags: int = 0) -> ObjectRef[Any]:
         """Put an envelope; a big one is written straight into the store."""
         if encoded.size <= COPY_BYTES:
             return self.client.put(encoded.to_bytes(), flags)
@@ -163,9 +173,11 @@ class Runtime:
     def request(self, method: str, **fields: Any) -> dict[str, Any]:
         """Ask the node service; raises the typed error of its answer."""
         payload = msgpack.packb({"m": method, **fields}, use_bin_type=True)
-        answer = msgpack.unpackb(self.client.request(payload, _REQUEST_MS), raw=False, strict_map_key=False)
+        answer = msgpack.unpackb(
+            self.client.request(payload, _REQUEST_MS), raw=False, strict_map_key=False
+        )
         if answer.get("ok"):
-            return answer
+            return dict(answer)
         code = answer.get("code")
         raise error_of_code(code if code in _BY_NAME else "SYSTEM", str(answer.get("message", "")))
 
@@ -181,7 +193,7 @@ class _NoTask:
         return None
 
 
-# What runs here now: filled by the worker with a context variable, so that drivers do not import contextvars' users.
+# What runs here now: the worker fills it with a context variable.
 runs_task: Any = _NoTask()
 
 _current: Runtime | None = None
@@ -189,9 +201,12 @@ _forked: Runtime | None = None
 _starter: Callable[[], Any] | None = None
 
 
-def timed_out(ref: ObjectRef) -> GetTimeoutError:
+def timed_out(ref: ObjectRef[Any]) -> GetTimeoutError:
     """The error of a get that took too long."""
-    error = make_error("GET_TIMEOUT", f"{ref.hex()} was not ready in time. Wait longer, or see what its task waits for.")
+    error = make_error(
+        "GET_TIMEOUT",
+        f"{ref.hex()} was not ready in time. Wait longer, or see what its task waits for.",
+    )
     assert isinstance(error, GetTimeoutError)
     return error
 
@@ -209,16 +224,22 @@ def is_attached() -> bool:
 
 
 def current() -> Runtime:
-    """The runtime of this process. Attaches again in a forked child; else calls init() with its defaults."""
-    global _current
+    """The runtime of this process; attaches again in a forked child, else calls init()."""
     if _current is not None:
         return _current
     if _forked is not None:
         _attach_child()
     elif _starter is not None:
         _starter()
-    if _current is None:
-        raise make_error("NOT_INITIALIZED", "this process is not attached to a runtime. Call polyray.init()")
+    found = _slot()
+    if found is None:
+        raise make_error(
+            "NOT_INITIALIZED", "this process is not attached to a runtime. Call polyray.init()"
+        )
+    return found
+
+
+def _slot() -> Runtime | None:
     return _current
 
 

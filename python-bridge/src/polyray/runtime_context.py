@@ -123,7 +123,11 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """The ids as a dict, as Ray's get()."""
-        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        found = {
+            "job_id": self.get_job_id(),
+            "node_id": self.get_node_id(),
+            "namespace": self.namespace,
+        }
         if self.get_task_id() is not None:
             found["task_id"] = str(self.get_task_id())
         if self.get_actor_id() is not None:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions on this machine: found by address in the user's session folder, or started for this driver.
+"""Sessions on this machine: found by address in the user's session folder, or started for this
+driver.
 
-A started runtime is a Node process that holds the read end of our pipe: it ends when this process does, however that
-ends. Nothing is imported or spawned before it is needed. Errors say what was looked for and what to do.
+A started runtime is a Node process that holds the read end of our pipe: it ends when this process
+does, however that ends. Nothing is imported or spawned before it is needed. Errors say what was
+looked for and what to do.
 """
 
 from __future__ import annotations
@@ -130,11 +132,14 @@ class Embedded:
 
 
 def home() -> dict[str, str]:
-    """Where the JavaScript half is: POLYRAY_HOME, or the record that the build left beside this package."""
+    """Where the JavaScript half is: POLYRAY_HOME, or the record that the build left."""
     asked = os.environ.get("POLYRAY_HOME")
     if asked:
         folder = Path(asked)
-        return {"root": asked, "dist": str(folder / "dist" if (folder / "dist").is_dir() else folder)}
+        return {
+            "root": asked,
+            "dist": str(folder / "dist" if (folder / "dist").is_dir() else folder),
+        }
     record = Path(__file__).parent / "_home.json"
     try:
         found: dict[str, str] = json.loads(record.read_text())
@@ -151,7 +156,8 @@ def node_executable() -> str:
         if candidate and (shutil.which(candidate) or os.access(candidate, os.X_OK)):
             return candidate
     raise RaySystemError(
-        f"[system] Node.js is needed to start a runtime and was not found. Install Node.js {_OLDEST_NODE} or newer, "
+        "[system] Node.js is needed to start a runtime and was not found. "
+        f"Install Node.js {_OLDEST_NODE} or newer, "
         "or set POLYRAY_NODE to its executable; or join a running one: polyray.init(address=...)."
     )
 
@@ -163,7 +169,8 @@ def cli_path() -> str:
     if path is None or not path.is_file():
         raise RaySystemError(
             f"[system] the JavaScript half of polyray was not found ({path or 'no record of it'}). "
-            "Set POLYRAY_HOME to the polyray npm package, or join a running runtime: polyray.init(address=...)."
+            "Set POLYRAY_HOME to the polyray npm package, or join a running runtime: "
+            "polyray.init(address=...)."
         )
     return str(path)
 
@@ -225,16 +232,23 @@ def _start_error(node: str, said: str) -> Exception:
     import subprocess
 
     try:
-        version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20).stdout.strip()
+        version = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=20
+        ).stdout.strip()
         major = int(version.lstrip("v").split(".")[0])
     except (OSError, ValueError, subprocess.SubprocessError):
-        return RaySystemError(f"[system] {node} does not run as Node.js. Set POLYRAY_NODE to a Node.js executable.")
+        return RaySystemError(
+            f"[system] {node} does not run as Node.js. Set POLYRAY_NODE to a Node.js executable."
+        )
     if major < _OLDEST_NODE:
         return VersionMismatchError(
-            f"[version mismatch] {node} is Node.js {version}; polyray needs {_OLDEST_NODE} or newer. Set POLYRAY_NODE."
+            f"[version mismatch] {node} is Node.js {version}; polyray needs {_OLDEST_NODE} "
+            "or newer. Set POLYRAY_NODE."
         )
     text = said.removeprefix("polyray: ")
     last = text.splitlines()[-20:]
     if text.startswith("[invalid option]"):
         return make_error("INVALID_OPTION", text.removeprefix("[invalid option] "))
-    return RaySystemError("[system] the runtime did not start: " + ("\n".join(last) or "it said nothing") + ".")
+    return RaySystemError(
+        "[system] the runtime did not start: " + ("\n".join(last) or "it said nothing") + "."
+    )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams: the refs of what a generator task yields, in order, while it runs.
 
-The task's own ref (`completed`) is sealed when the generator has ended; its error is the last ref's. Dropping the
-generator drops what was not taken.
+The task's own ref (`completed`) is sealed when the generator has ended; its error is the last
+ref's. Dropping the generator drops what was not taken.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from polyray.exceptions import GetTimeoutError, make_error
 from polyray.objects import until_ready
 
 
-class ObjectRefGenerator(Iterator[ObjectRef], AsyncIterator[ObjectRef]):
+class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]):
     """Iterates over refs, with `for` or `async for`."""
 
-    def __init__(self, task_ref: ObjectRef) -> None:
+    def __init__(self, task_ref: ObjectRef[Any]) -> None:
         self._task_ref = task_ref
         self._taken = 0
         self._finished = False
@@ -27,10 +27,10 @@ class ObjectRefGenerator(Iterator[ObjectRef], AsyncIterator[ObjectRef]):
     def __iter__(self) -> ObjectRefGenerator:
         return self
 
-    def __next__(self) -> ObjectRef:
+    def __next__(self) -> ObjectRef[Any]:
         return self._next(-1)
 
-    def _next(self, timeout_ms: int) -> ObjectRef:
+    def _next(self, timeout_ms: int) -> ObjectRef[Any]:
         if self._finished:
             raise StopIteration
         client = runtime.current().client
@@ -42,7 +42,7 @@ class ObjectRefGenerator(Iterator[ObjectRef], AsyncIterator[ObjectRef]):
             raise StopIteration
         self._taken += 1
         client.stream_consumed(self._task_ref, self._taken)
-        return item  # type: ignore[no-any-return]
+        return item
 
     def _end(self, client: Any) -> None:
         self._finished = True
@@ -52,7 +52,7 @@ class ObjectRefGenerator(Iterator[ObjectRef], AsyncIterator[ObjectRef]):
     def __aiter__(self) -> ObjectRefGenerator:
         return self
 
-    async def __anext__(self) -> ObjectRef:
+    async def __anext__(self) -> ObjectRef[Any]:
         if self._finished:
             raise StopAsyncIteration
         client = runtime.current().client
@@ -63,7 +63,7 @@ class ObjectRefGenerator(Iterator[ObjectRef], AsyncIterator[ObjectRef]):
         except StopIteration:
             raise StopAsyncIteration from None
 
-    def completed(self) -> ObjectRef:
+    def completed(self) -> ObjectRef[Any]:
         """The ref that is sealed when the generator has ended."""
         return self._task_ref
 

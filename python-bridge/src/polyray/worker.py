@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main program of a Python worker: attach, start the control thread, serve calls until the end.
 
-Runs in a child of the zygote. The variables that make this process a worker are taken out of the environment at once,
-so that a process below it (a Spark executor, a subprocess) joins as a driver and never takes itself for this worker.
-SIGTERM lets the running call finish; SIGINT interrupts it when it was cancelled; SIGUSR1 prints all stacks.
+Runs in a child of the zygote. The variables that make this process a worker are taken out of the
+environment at once, so that a process below it (a Spark executor, a subprocess) joins as a driver
+and never takes itself for this worker. SIGTERM lets the running call finish; SIGINT interrupts it
+when it was cancelled; SIGUSR1 prints all stacks.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import Any
 
 from polyray import _native, output, runtime
@@ -70,4 +70,4 @@ def _install_signals(executor: Executor, client: Any) -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
-    faulthandler.register(signal.SIGUSR1, all_threads=True, file=sys.__stderr__)
+    faulthandler.register(signal.SIGUSR1, all_threads=True, file=2)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that Python workers are forked from: `python -m polyray.zygote`.
 
-Imports the standard library's usual parts, cloudpickle, msgpack and polyray only; it has one thread, which is checked
-before each fork. Speaks JSON lines (ts/node/zygote.ts): in {"fork": {...}}; out {"ready"}, {"forked"}, {"failed"},
-{"exited"}. Ends at the end of its standard input. Waits in select(): SIGCHLD comes through a wake-up descriptor.
+Imports the standard library's usual parts, cloudpickle, msgpack and polyray only; it has one
+thread, which is checked before each fork. Speaks JSON lines (ts/node/zygote.ts): in {"fork":
+{...}}; out {"ready"}, {"forked"}, {"failed"}, {"exited"}. Ends at the end of its standard input.
+Waits in select(): SIGCHLD comes through a wake-up descriptor.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import sys
 from typing import Any
 
 _PRELOAD = (
-    "atexit", "cloudpickle", "collections", "contextvars", "datetime", "faulthandler", "importlib", "inspect", "logging",
-    "msgpack", "pickle", "polyray", "polyray.executor", "polyray.task_spec", "polyray.worker", "traceback", "typing",
+    "atexit", "cloudpickle", "collections", "contextvars", "datetime", "faulthandler", "importlib",
+    "inspect", "logging", "msgpack", "pickle", "polyray", "polyray.executor", "polyray.task_spec",
+    "polyray.worker", "traceback", "typing",
 )  # fmt: skip
 
 
@@ -90,7 +92,14 @@ class Zygote:
         token = order["startupToken"]
         threads = _threads()
         if threads != 1:
-            _say({"failed": {"startupToken": token, "message": f"the Python start process has {threads} threads"}})
+            _say(
+                {
+                    "failed": {
+                        "startupToken": token,
+                        "message": f"the Python start process has {threads} threads",
+                    }
+                }
+            )
             return
         try:
             pid = os.fork()
