@@ -56,9 +56,14 @@ export class Live {
   fail(error: unknown): void {
     this.#clear();
     console.error(`${this.#clock()} the demo failed:`);
-    for (let each = error, depth = 1; each !== undefined && each !== null; depth++) {
+    let said = "";
+    for (let each = error; each !== undefined && each !== null; ) {
       const text = each instanceof Error ? `${each.name}: ${each.message}` : String(each);
-      console.error(text.replace(/^/gm, "  ".repeat(depth)));
+      // A task's error quotes its cause.
+      if (!(each instanceof Error && said.includes(each.message))) {
+        console.error(text.replace(/^/gm, "  "));
+      }
+      said += text;
       each = each instanceof Error ? each.cause : undefined;
     }
   }

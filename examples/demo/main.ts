@@ -154,7 +154,10 @@ for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const)
-  process.once(signal, () => process.exit(code));
+  process.once(signal, () => {
+    live.fail(`ended by ${signal}`);
+    process.exit(code);
+  });
 try {
   await demo();
 } catch (error) {
