@@ -9,7 +9,6 @@ project, else that of this package.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from polyray import runtime
@@ -42,6 +41,8 @@ def _target(module: str | os.PathLike[str], export: str) -> Target:
             f"not {module!r}, {export!r}."
         )
     if not text.startswith(("file:", "node:", "data:")) and _is_path(text):
+        from pathlib import Path
+
         path = Path(text).expanduser().resolve()
         if not path.exists():
             raise InvalidOptionError(f"[invalid option] there is no module {path}.")
@@ -60,6 +61,7 @@ def _loader(url: str) -> tuple[str, ...]:
         "tsx" in part or "ts-node" in part for part in inherited
     ):
         return ()
+    from pathlib import Path
     from urllib.parse import unquote, urlparse
 
     from polyray.sessions import home

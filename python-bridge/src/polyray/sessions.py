@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyray.exceptions import RaySystemError, VersionMismatchError, make_error
 from polyray.runtime import Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _OLDEST_NODE = 20
 _START_S = 60.0
@@ -25,6 +27,7 @@ _START_S = 60.0
 def sessions_root() -> Path:
     """The folder of this user's sessions."""
     import tempfile
+    from pathlib import Path
 
     base = os.environ.get("POLYRAY_TMPDIR") or tempfile.gettempdir()
     return Path(base) / f"polyray-{os.getuid()}"
@@ -135,14 +138,16 @@ def home() -> dict[str, str]:
     """Where the JavaScript half is: POLYRAY_HOME, or the record that the build left."""
     asked = os.environ.get("POLYRAY_HOME")
     if asked:
+        from pathlib import Path
+
         folder = Path(asked)
         return {
             "root": asked,
             "dist": str(folder / "dist" if (folder / "dist").is_dir() else folder),
         }
-    record = Path(__file__).parent / "_home.json"
     try:
-        found: dict[str, str] = json.loads(record.read_text())
+        with open(os.path.join(os.path.dirname(__file__), "_home.json")) as record:
+            found: dict[str, str] = json.load(record)
     except OSError:
         return {}
     return found
@@ -165,14 +170,14 @@ def node_executable() -> str:
 def cli_path() -> str:
     """The polyray command as JavaScript."""
     dist = home().get("dist")
-    path = Path(dist) / "cli" / "main.js" if dist else None
-    if path is None or not path.is_file():
+    path = os.path.join(dist, "cli", "main.js") if dist else None
+    if path is None or not os.path.isfile(path):
         raise RaySystemError(
             f"[system] the JavaScript half of polyray was not found ({path or 'no record of it'}). "
             "Set POLYRAY_HOME to the polyray npm package, or join a running runtime: "
             "polyray.init(address=...)."
         )
-    return str(path)
+    return path
 
 
 def start_runtime(flags: Sequence[str]) -> tuple[Embedded, Place]:
