@@ -25,7 +25,8 @@ namespace {
 
 constexpr size_t kMaxGroups = 8192;
 constexpr size_t kMaxKept = 8;
-constexpr long kMaxPid = 4194304;  // PID_MAX_LIMIT of Linux: nothing above it may become a pid by a cast
+constexpr long kMaxPid =
+    4194304;  // PID_MAX_LIMIT of Linux: nothing above it may become a pid by a cast
 constexpr int kMaxPasses = 200;
 constexpr size_t kLineBytes = PATH_MAX + 16;
 
@@ -45,7 +46,8 @@ void close_all_but_stdin() {
 }
 
 void ignore_signals() {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU})
+  for (const int number :
+       {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU})
     ::signal(number, SIG_IGN);
 }
 
@@ -65,7 +67,8 @@ void take_line() {
     const long group = ::strtol(line + 1, nullptr, 10);
     if (group <= 1 || group > kMaxPid || group == ::getpgrp()) return;
     removes_group(static_cast<pid_t>(group));
-    if (line[0] == '+' && group_count < kMaxGroups) groups[group_count++] = static_cast<pid_t>(group);
+    if (line[0] == '+' && group_count < kMaxGroups)
+      groups[group_count++] = static_cast<pid_t>(group);
   } else if (::strncmp(line, "keep ", 5) == 0 && kept_count < kMaxKept &&
              ::strlen(line + 5) < PATH_MAX) {
     ::strcpy(kept[kept_count++], line + 5);
@@ -95,7 +98,7 @@ bool has_variable(const char* pid, const char* variable, size_t variable_size) {
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
   bool found = false;
-  size_t have = 0;      // bytes in `scan`; it always starts at the beginning of a variable
+  size_t have = 0;        // bytes in `scan`; it always starts at the beginning of a variable
   bool skipping = false;  // inside a variable that is too long for `scan`
   while (!found) {
     const ssize_t count = ::read(fd, scan + have, sizeof scan - have);
@@ -107,7 +110,8 @@ bool has_variable(const char* pid, const char* variable, size_t variable_size) {
       const void* end = ::memchr(scan + start, '\0', have - start);
       if (end == nullptr) break;
       const size_t size = static_cast<size_t>(static_cast<const char*>(end) - (scan + start));
-      if (!skipping && size == variable_size && ::memcmp(scan + start, variable, size) == 0) found = true;
+      if (!skipping && size == variable_size && ::memcmp(scan + start, variable, size) == 0)
+        found = true;
       skipping = false;
       start += size + 1;
     }
@@ -133,7 +137,8 @@ bool is_zombie(const char* pid) {
   if (count <= 0) return true;
   text[count] = '\0';
   const char* after_name = ::strrchr(text, ')');
-  return after_name != nullptr && after_name[1] == ' ' && (after_name[2] == 'Z' || after_name[2] == 'X');
+  return after_name != nullptr && after_name[1] == ' ' &&
+         (after_name[2] == 'Z' || after_name[2] == 'X');
 }
 
 // SIGKILL to every process of the session. Returns how many were there.
@@ -227,6 +232,7 @@ int main(int argc, char** argv) {
     if (quiet < 2) wait_ms(10);
   }
   // An empty or short name is never a session folder.
-  if (folder[0] == '/' && ::strlen(folder) > 4 && ::strchr(folder + 1, '/') != nullptr) remove_tree(folder, 0);
+  if (folder[0] == '/' && ::strlen(folder) > 4 && ::strchr(folder + 1, '/') != nullptr)
+    remove_tree(folder, 0);
   return 0;
 }

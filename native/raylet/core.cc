@@ -13,7 +13,8 @@ namespace polyray::raylet {
 namespace {
 
 LeaseLimits limits_of(const RayletOptions& options, uint64_t cpus) {
-  return LeaseLimits{std::max(options.worker_start_limit, 1u), static_cast<uint32_t>(std::max<uint64_t>(16, 4 * cpus))};
+  return LeaseLimits{std::max(options.worker_start_limit, 1u),
+                     static_cast<uint32_t>(std::max<uint64_t>(16, 4 * cpus))};
 }
 
 uint64_t cpus_of(const RayletOptions& options) {
@@ -26,8 +27,10 @@ uint64_t count_objects(const Segment& segment) {
   const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
   for (uint32_t number = 0; number < high; ++number) {
     const ChunkHeader& chunk = segment.chunk(number);
-    if (chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries)) continue;
-    for (const auto& word : chunk.used) count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
+    if (chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries))
+      continue;
+    for (const auto& word : chunk.used)
+      count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
   }
   return count;
 }
@@ -35,8 +38,10 @@ uint64_t count_objects(const Segment& segment) {
 }  // namespace
 
 Result<std::unique_ptr<RayletCore>> RayletCore::open(const RayletOptions& options) {
-  if (options.session_token.size() >= sizeof(HelloBody::session_token) || options.session_name.empty())
-    return Status::error(StatusCode::kInvalidArgument, "a session needs a name, and a token of at most 63 bytes");
+  if (options.session_token.size() >= sizeof(HelloBody::session_token) ||
+      options.session_name.empty())
+    return Status::error(StatusCode::kInvalidArgument,
+                         "a session needs a name, and a token of at most 63 bytes");
   uint32_t node_tag = options.node_tag;
   while (node_tag == 0) os::fill_random({reinterpret_cast<uint8_t*>(&node_tag), sizeof node_tag});
   SegmentOptions store;
@@ -50,25 +55,36 @@ Result<std::unique_ptr<RayletCore>> RayletCore::open(const RayletOptions& option
   if (!poller.is_ok()) return poller.status();
   Result<os::Fd> bell = os::open_event();
   if (!bell.is_ok()) return bell.status();
-  std::unique_ptr<RayletCore> core(new RayletCore(options, std::move(segment.value()), std::move(poller.value()),
+  std::unique_ptr<RayletCore> core(new RayletCore(options, std::move(segment.value()),
+                                                  std::move(poller.value()),
                                                   std::move(bell.value()), node_tag));
   Status opened = core->open_parts();
   if (!opened.is_ok()) return opened;
   return core;
 }
 
-RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller, os::Fd bell,
-                       uint32_t node_tag)
-    : options_(options), node_tag_(node_tag), socket_name_("polyray-" + options.session_name + "-raylet"),
-      segment_(std::move(segment)), poller_(std::move(poller)), bell_(std::move(bell)), peers_(*segment_),
-      leases_(ResourceSet(options.resources), workers_, &segment_->lease(0), limits_of(options, cpus_of(options))),
-      extents_(*segment_, peers_), frees_(*segment_, peers_, extents_), processes_(peers_, guardian_), relay_(peers_),
+RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment,
+                       os::Poller poller, os::Fd bell, uint32_t node_tag)
+    : options_(options),
+      node_tag_(node_tag),
+      socket_name_("polyray-" + options.session_name + "-raylet"),
+      segment_(std::move(segment)),
+      poller_(std::move(poller)),
+      bell_(std::move(bell)),
+      peers_(*segment_),
+      leases_(ResourceSet(options.resources), workers_, &segment_->lease(0),
+              limits_of(options, cpus_of(options))),
+      extents_(*segment_, peers_),
+      frees_(*segment_, peers_, extents_),
+      processes_(peers_, guardian_),
+      relay_(peers_),
       deaths_(*segment_, peers_, frees_, extents_,
               [this](uint32_t worker) {
                 leases_.finish_adopted(worker, now_ms_);
                 leases_changed_ = true;
               }),
-      door_(*segment_, peers_, workers_, poller_, {options.session_token, options.package_version, node_tag},
+      door_(*segment_, peers_, workers_, poller_,
+            {options.session_token, options.package_version, node_tag},
             {[this](Peer& peer, std::vector<os::Fd>& stdio) { attached(peer, stdio); },
              [this](uint32_t endpoint) { socket_ended(endpoint); }}),
       max_idle_workers_(options.max_idle_workers != 0 ? options.max_idle_workers
@@ -76,7 +92,8 @@ RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> se
 
 Status RayletCore::open_parts() {
   Status populated = segment_->populate_endpoint(kRayletEndpoint);
-  if (populated.is_ok()) populated = segment_->populate(segment_->offset_of(&segment_->lease(0)), 1024 * sizeof(Lease));
+  if (populated.is_ok())
+    populated = segment_->populate(segment_->offset_of(&segment_->lease(0)), 1024 * sizeof(Lease));
   if (!populated.is_ok()) return populated;
   Endpoint& self = segment_->endpoint(kRayletEndpoint);
   self.kind = static_cast<uint32_t>(EndpointKind::kRaylet);
@@ -85,7 +102,8 @@ Status RayletCore::open_parts() {
   self.state.store(static_cast<uint32_t>(EndpointState::kAttached), std::memory_order_release);
   Status status = poller_.add(bell_.get(), os::kReadable, Door::token(Door::Token::kBell, 0));
   if (status.is_ok()) status = door_.open(socket_name_, bell_.get());
-  if (status.is_ok()) status = guardian_.start(options_.guardian_path, options_.session_name, options_.session_dir);
+  if (status.is_ok())
+    status = guardian_.start(options_.guardian_path, options_.session_name, options_.session_dir);
   if (status.is_ok() && guardian_.pidfd() >= 0)
     status = poller_.add(guardian_.pidfd(), os::kReadable, Door::token(Door::Token::kGuardian, 0));
   return status;
@@ -140,7 +158,8 @@ void RayletCore::react(const os::Poller::Ready& ready) {
     case Door::Token::kGuardian:
       poller_.remove(guardian_.pidfd());
       if (!stopping_ && guardian_.restart().is_ok())
-        poller_.add(guardian_.pidfd(), os::kReadable, Door::token(Door::Token::kGuardian, 0)).is_ok();
+        poller_.add(guardian_.pidfd(), os::kReadable, Door::token(Door::Token::kGuardian, 0))
+            .is_ok();
       break;
   }
 }
@@ -161,7 +180,8 @@ void RayletCore::mark_ready(uint32_t endpoint) {
   for_each_inbound(*segment_, kRayletEndpoint, [&](uint32_t inbound, uint64_t offset) {
     if (endpoint != 0 && offset != peers_.find(endpoint)->in_ring) return;
     self.ready[inbound / 64].fetch_or(uint64_t{1} << (inbound % 64), std::memory_order_acq_rel);
-    self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64), std::memory_order_acq_rel);
+    self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64),
+                                                   std::memory_order_acq_rel);
   });
 }
 
@@ -197,7 +217,8 @@ void RayletCore::end_idle_workers() {
     Worker* worker = workers_.oldest_idle();
     if (worker->idle_since_ms + kIdleWorkerMs > now_ms_) return;
     workers_.leave(*worker);
-    processes_.end(uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32, worker->token, kJobGraceMs, now_ms_);
+    processes_.end(uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32, worker->token,
+                   kJobGraceMs, now_ms_);
   }
 }
 
@@ -253,7 +274,8 @@ void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
   const std::string how = exit.signal != 0 ? "by signal " + std::to_string(exit.signal)
                           : exit.code >= 0 ? "with exit code " + std::to_string(exit.code)
                                            : std::string("unexpectedly");
-  leases_.worker_gone(peer.startup_token, "workers of this class end before they are ready (the last one " + how + ")");
+  leases_.worker_gone(peer.startup_token,
+                      "workers of this class end before they are ready (the last one " + how + ")");
   processes_.gone(peer.startup_token);
   JsonObject event("worker_gone");
   event.number("startupToken", static_cast<int64_t>(peer.startup_token)).number("pid", peer.pid);
@@ -285,7 +307,8 @@ void RayletCore::begin_stop(uint32_t grace_ms) {
   peers_.flush();
   for (Worker* worker : workers_.all()) {
     const uint64_t peer_id = uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32;
-    processes_.end(worker->endpoint != 0 ? peer_id : ~uint64_t{0}, worker->token, grace_ms, now_ms_);
+    processes_.end(worker->endpoint != 0 ? peer_id : ~uint64_t{0}, worker->token, grace_ms,
+                   now_ms_);
   }
   step_stop();
 }
@@ -309,10 +332,13 @@ void RayletCore::step_stop() {
   killed_ = true;
   stop_at_ms_ = now_ms_ + 500;
   for (const auto& [endpoint, peer] : all)
-    if (peer.kind == EndpointKind::kWorker) processes_.end(peer.peer_id(), peer.startup_token, 0, now_ms_);
+    if (peer.kind == EndpointKind::kWorker)
+      processes_.end(peer.peer_id(), peer.startup_token, 0, now_ms_);
 }
 
-void RayletCore::finish() { guardian_.finish(5000); }
+void RayletCore::finish() {
+  guardian_.finish(5000);
+}
 
 RayletStats RayletCore::stats() {
   mark_ready(0);

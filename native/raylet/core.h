@@ -22,10 +22,10 @@ namespace polyray::raylet {
 
 class RayletCore {
  public:
-  static constexpr uint64_t kExitWaitMs = 30;       // for the exit status, after the socket ended
-  static constexpr uint64_t kJobGraceMs = 1000;     // SIGTERM to SIGKILL at a job's end
-  static constexpr uint64_t kActorGraceMs = 5000;   // the same for a returned dedicated worker
-  static constexpr uint64_t kIdleWorkerMs = 1000;   // surplus idle workers end after this
+  static constexpr uint64_t kExitWaitMs = 30;      // for the exit status, after the socket ended
+  static constexpr uint64_t kJobGraceMs = 1000;    // SIGTERM to SIGKILL at a job's end
+  static constexpr uint64_t kActorGraceMs = 5000;  // the same for a returned dedicated worker
+  static constexpr uint64_t kIdleWorkerMs = 1000;  // surplus idle workers end after this
   static constexpr uint64_t kLeasePollMs = 20;
   static constexpr size_t kDrainRecords = 65536;
 
@@ -41,8 +41,8 @@ class RayletCore {
   uint32_t node_tag() const { return node_tag_; }
 
  private:
-  RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller, os::Fd bell,
-             uint32_t node_tag);
+  RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller,
+             os::Fd bell, uint32_t node_tag);
   Status open_parts();
   int sleep_ms(uint64_t now_ms);
   void react(const os::Poller::Ready& ready);
@@ -80,7 +80,8 @@ class RayletCore {
   ServiceRelay relay_;
   Deaths deaths_;
   Door door_;
-  std::map<uint32_t, uint64_t> ending_;  // endpoints whose end is to be handled, and when at the latest
+  std::map<uint32_t, uint64_t>
+      ending_;  // endpoints whose end is to be handled, and when at the latest
   std::vector<os::Poller::Ready> ready_;
   uint64_t now_ms_ = 0;
   uint64_t lease_poll_at_ms_ = 0;

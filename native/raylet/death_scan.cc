@@ -19,7 +19,8 @@ void visit_entry(Segment& segment, uint32_t index, uint32_t endpoint, DeathScan&
     if (entry.offset != 0) scan.offsets.push_back(entry.offset);
     if (entry.refs.load(std::memory_order_acquire) == 0)
       scan.unreferenced.push_back({segment.header().node_tag, index, unique});
-  } else if (kind == EntryState::kPending && entry.sealer.load(std::memory_order_acquire) == endpoint + 1) {
+  } else if (kind == EntryState::kPending &&
+             entry.sealer.load(std::memory_order_acquire) == endpoint + 1) {
     entry.offset = 0;
     entry.size = 0;
     entry.capacity = 0;
@@ -44,8 +45,10 @@ DeathScan scan_entries(Segment& segment, uint32_t endpoint) {
       continue;
     const auto first = static_cast<uint32_t>(segment.chunk_offset(number) / kEntryBytes);
     for (uint32_t word = 0; word < kEntriesPerChunk / 64; ++word) {
-      for (uint64_t bits = chunk.used[word].load(std::memory_order_acquire); bits != 0; bits &= bits - 1)
-        visit_entry(segment, first + word * 64 + static_cast<uint32_t>(std::countr_zero(bits)), endpoint, scan);
+      for (uint64_t bits = chunk.used[word].load(std::memory_order_acquire); bits != 0;
+           bits &= bits - 1)
+        visit_entry(segment, first + word * 64 + static_cast<uint32_t>(std::countr_zero(bits)),
+                    endpoint, scan);
     }
   }
   std::sort(scan.offsets.begin(), scan.offsets.end());
@@ -67,7 +70,8 @@ void retire_slab_slots(Segment& segment, uint32_t endpoint, const DeathScan& sca
     }
     uint32_t live = 0;
     for (size_t word = 0; word < 64; ++word) {
-      const uint64_t left = slab.used[word].fetch_and(keep[word], std::memory_order_acq_rel) & keep[word];
+      const uint64_t left =
+          slab.used[word].fetch_and(keep[word], std::memory_order_acq_rel) & keep[word];
       live += static_cast<uint32_t>(std::popcount(left));
     }
     slab.live.store(live, std::memory_order_relaxed);

@@ -13,8 +13,9 @@
 namespace polyray::raylet {
 
 struct DeathScan {
-  std::vector<uint64_t> offsets;       // of sealed objects in the data region, sorted
-  std::vector<ObjectId> unreferenced;  // sealed, no reference left: the kRelease died with its sender
+  std::vector<uint64_t> offsets;  // of sealed objects in the data region, sorted
+  std::vector<ObjectId>
+      unreferenced;  // sealed, no reference left: the kRelease died with its sender
   bool uses(uint64_t offset, uint64_t bytes) const;
 };
 

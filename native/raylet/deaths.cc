@@ -13,9 +13,12 @@ namespace polyray::raylet {
 namespace {
 
 constexpr char kSubmitterDied[] =
-    "[object lost] the process that submitted the task ended before the task was done. Submit it again.";
+    "[object lost] the process that submitted the task ended before the task was done. Submit it "
+    "again.";
 
-Claim claim_of(const CallRecord& record) { return static_cast<Claim>(record.claim.load(std::memory_order_acquire)); }
+Claim claim_of(const CallRecord& record) {
+  return static_cast<Claim>(record.claim.load(std::memory_order_acquire));
+}
 
 // A record slot may hold any payload: only one that looks like a call of this endpoint in every field is taken for one.
 bool is_call_of(const Segment& segment, uint64_t offset, const Peer& peer) {
@@ -23,7 +26,8 @@ bool is_call_of(const Segment& segment, uint64_t offset, const Peer& peer) {
   const CallRecord& record = segment.record(offset);
   return record.caller == peer.endpoint && record.caller_serial == peer.serial &&
          record.claim.load(std::memory_order_acquire) <= static_cast<uint32_t>(Claim::kDone) &&
-         record.kind >= static_cast<uint16_t>(CallKind::kTask) && record.kind <= static_cast<uint16_t>(CallKind::kActorCall);
+         record.kind >= static_cast<uint16_t>(CallKind::kTask) &&
+         record.kind <= static_cast<uint16_t>(CallKind::kActorCall);
 }
 
 }  // namespace
@@ -48,12 +52,14 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
   settle_supervised(peer.endpoint);
   orphan_entries(peer.endpoint);
   // Only now: a contact that reads this takes entries over which the dead one was sealing, and the passes above write them.
-  const uint64_t info = static_cast<uint32_t>(exit.code) | uint64_t{static_cast<uint32_t>(exit.signal)} << 32;
+  const uint64_t info =
+      static_cast<uint32_t>(exit.code) | uint64_t{static_cast<uint32_t>(exit.signal)} << 32;
   for (const uint32_t contact : peer.contacts) {
     Peer* other = peers_.find(contact);
     if (other == nullptr) continue;
     grave.waits_for.insert(other->peer_id());
-    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info, 0, peer.serial});
+    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info, 0,
+                                 peer.serial});
   }
   // Calls of earlier dead submitters that ran here.
   for (auto it = adopted_.begin(); it != adopted_.end();) {
@@ -74,11 +80,14 @@ void Deaths::undo_seal(uint32_t endpoint) {
   Endpoint& shared = segment_.endpoint(endpoint);
   const uint32_t index = shared.sealing.exchange(0, std::memory_order_acq_rel);
   const uint32_t added = shared.seal_progress.exchange(0, std::memory_order_acq_rel);
-  if (index == 0 || !segment_.valid_slot(uint64_t{index} * kEntryBytes, ChunkKind::kEntries, kEntryBytes)) return;
+  if (index == 0 ||
+      !segment_.valid_slot(uint64_t{index} * kEntryBytes, ChunkKind::kEntries, kEntryBytes))
+    return;
   const ObjectEntry& entry = segment_.entry(index);
   if (entry.sealer.load(std::memory_order_acquire) != endpoint + 1) return;
   const uint32_t state = entry.state.load(std::memory_order_acquire);
-  if (static_cast<EntryState>(state & kEntryStateMask) == EntryState::kPending) frees_.undo_nested(entry, added);
+  if (static_cast<EntryState>(state & kEntryStateMask) == EntryState::kPending)
+    frees_.undo_nested(entry, added);
 }
 
 void Deaths::settle_records(const Peer& peer, Report& report) {
@@ -98,7 +107,8 @@ void Deaths::settle_records(const Peer& peer, Report& report) {
       (i < record.return_count ? call.returns : call.refs).push_back(id);
     }
     for (const ObjectId& id : call.returns)
-      if (ObjectEntry* entry = segment_.find(id)) entry->supervisor.store(kRayletEndpoint, std::memory_order_release);
+      if (ObjectEntry* entry = segment_.find(id))
+        entry->supervisor.store(kRayletEndpoint, std::memory_order_release);
     report.busy_workers.insert(static_cast<uint32_t>(record.target));
     adopted_.push_back(std::move(call));
   });
@@ -119,7 +129,9 @@ void Deaths::settle_supervised(uint32_t endpoint) {
   for_each_slot(segment_, ChunkKind::kEntries, endpoint + 1, [&](uint64_t offset) {
     const ObjectEntry& entry = segment_.entry(static_cast<uint32_t>(offset / kEntryBytes));
     const uint32_t state = entry.state.load(std::memory_order_acquire);
-    if (static_cast<EntryState>(state & kEntryStateMask) != EntryState::kPending || (state & kEntryActor) != 0) return;
+    if (static_cast<EntryState>(state & kEntryStateMask) != EntryState::kPending ||
+        (state & kEntryActor) != 0)
+      return;
     if (entry.supervisor.load(std::memory_order_acquire) != endpoint) return;
     ids.push_back({segment_.header().node_tag, static_cast<uint32_t>(offset / kEntryBytes),
                    entry.unique.load(std::memory_order_acquire)});
@@ -141,8 +153,9 @@ void Deaths::orphan_entries(uint32_t endpoint) {
     if (chunk.owner.load(std::memory_order_acquire) != endpoint + 1) continue;
     const auto kind = static_cast<ChunkKind>(chunk.kind.load(std::memory_order_acquire));
     if (kind == ChunkKind::kRecords || kind == ChunkKind::kRings) continue;  // at the burial
-    const bool unused = std::all_of(std::begin(chunk.used), std::end(chunk.used),
-                                    [](const auto& word) { return word.load(std::memory_order_acquire) == 0; });
+    const bool unused =
+        std::all_of(std::begin(chunk.used), std::end(chunk.used),
+                    [](const auto& word) { return word.load(std::memory_order_acquire) == 0; });
     if (kind != ChunkKind::kEntries || unused)
       chunk_release(segment_, number);
     else
@@ -157,8 +170,9 @@ void Deaths::finish(const Adopted& call) {
   }
   for (const ObjectId& id : call.refs) frees_.drop(id);
   const auto worker = static_cast<uint32_t>(call.target);
-  const bool more = std::any_of(adopted_.begin(), adopted_.end(),
-                                [&call](const Adopted& other) { return other.target == call.target; });
+  const bool more = std::any_of(adopted_.begin(), adopted_.end(), [&call](const Adopted& other) {
+    return other.target == call.target;
+  });
   if (!more) on_adopted_done_(worker);
 }
 

@@ -32,8 +32,13 @@ class Deaths {
     std::set<uint32_t> busy_workers;  // endpoints that still run calls of the dead one
   };
   // on_adopted_done(worker endpoint): it runs no adopted call any more.
-  Deaths(Segment& segment, Peers& peers, Frees& frees, ExtentDesk& extents, std::function<void(uint32_t)> on_adopted_done)
-      : segment_(segment), peers_(peers), frees_(frees), extents_(extents), on_adopted_done_(std::move(on_adopted_done)) {}
+  Deaths(Segment& segment, Peers& peers, Frees& frees, ExtentDesk& extents,
+         std::function<void(uint32_t)> on_adopted_done)
+      : segment_(segment),
+        peers_(peers),
+        frees_(frees),
+        extents_(extents),
+        on_adopted_done_(std::move(on_adopted_done)) {}
   // REQUIRES: its sockets are closed and its inbound records were drained. `peer` is out of the table already.
   Report handle(const Peer& peer, Exit exit);
   void acknowledged(const Peer& by, uint32_t endpoint, uint32_t serial);
@@ -51,8 +56,8 @@ class Deaths {
   };
   struct Adopted {
     uint64_t record = 0;
-    uint32_t caller = 0;           // the dead submitter's endpoint
-    uint64_t target = 0;           // peer id of the worker
+    uint32_t caller = 0;  // the dead submitter's endpoint
+    uint64_t target = 0;  // peer id of the worker
     std::vector<ObjectId> returns;
     std::vector<ObjectId> refs;
   };

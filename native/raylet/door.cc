@@ -26,7 +26,8 @@ bool same_text(const char* given, size_t given_size, const std::string& expected
 }
 
 FrameHeader header_of(Frame kind, uint32_t a, uint64_t b, size_t size) {
-  return FrameHeader{kFrameMagic, kFrameVersion, static_cast<uint16_t>(kind), a, static_cast<uint32_t>(size), b};
+  return FrameHeader{
+      kFrameMagic, kFrameVersion, static_cast<uint16_t>(kind), a, static_cast<uint32_t>(size), b};
 }
 
 }  // namespace
@@ -49,7 +50,8 @@ void Door::accept_all() {
     }
     if (connections_.size() >= kMaxConnections) continue;  // closes it
     const uint64_t id = next_connection_++;
-    if (!poller_.add(socket.value().get(), os::kReadable, token(Token::kConnection, id)).is_ok()) continue;
+    if (!poller_.add(socket.value().get(), os::kReadable, token(Token::kConnection, id)).is_ok())
+      continue;
     connections_[id] = Connection{std::move(socket.value()), who, 0, 0, false};
   }
 }
@@ -77,7 +79,8 @@ void Door::readable(uint64_t id, uint32_t) {
 void Door::packet(uint64_t id, Connection& connection, os::Packet& packet) {
   FrameHeader header;
   if (packet.bytes.size() < sizeof header) {
-    refuse(id, connection, Status::error(StatusCode::kBadRecord, "a frame is shorter than its header"));
+    refuse(id, connection,
+           Status::error(StatusCode::kBadRecord, "a frame is shorter than its header"));
     return;
   }
   std::memcpy(&header, packet.bytes.data(), sizeof header);
@@ -87,8 +90,9 @@ void Door::packet(uint64_t id, Connection& connection, os::Packet& packet) {
   }
   if (header.version != kFrameVersion) {
     refuse(id, connection,
-           Status::error(StatusCode::kVersionMismatch, "frame version " + std::to_string(header.version) +
-                                                           ", the node has " + std::to_string(kFrameVersion)));
+           Status::error(StatusCode::kVersionMismatch,
+                         "frame version " + std::to_string(header.version) + ", the node has " +
+                             std::to_string(kFrameVersion)));
     return;
   }
   switch (static_cast<Frame>(header.kind)) {
@@ -106,17 +110,22 @@ void Door::packet(uint64_t id, Connection& connection, os::Packet& packet) {
 
 Status Door::check(const HelloBody& hello) const {
   const size_t token_size = ::strnlen(hello.session_token, sizeof hello.session_token);
-  if (token_size != options_.session_token.size() || !same_text(hello.session_token, token_size, options_.session_token))
+  if (token_size != options_.session_token.size() ||
+      !same_text(hello.session_token, token_size, options_.session_token))
     return Status::error(StatusCode::kAuthentication, "the session token is missing or wrong");
   if (hello.protocol_min > kFrameVersion || hello.protocol_max < kFrameVersion) {
     return Status::error(StatusCode::kVersionMismatch,
-                         "the client speaks protocol " + std::to_string(hello.protocol_min) + " to " +
-                             std::to_string(hello.protocol_max) + ", the node " + std::to_string(kFrameVersion));
+                         "the client speaks protocol " + std::to_string(hello.protocol_min) +
+                             " to " + std::to_string(hello.protocol_max) + ", the node " +
+                             std::to_string(kFrameVersion));
   }
-  const std::string version(hello.package_version, ::strnlen(hello.package_version, sizeof hello.package_version));
-  if (!version.empty() && !options_.package_version.empty() && version != options_.package_version) {
-    return Status::error(StatusCode::kVersionMismatch, "the client is polyray " + version + ", the node is polyray " +
-                                                           options_.package_version + ". Install the same version.");
+  const std::string version(hello.package_version,
+                            ::strnlen(hello.package_version, sizeof hello.package_version));
+  if (!version.empty() && !options_.package_version.empty() &&
+      version != options_.package_version) {
+    return Status::error(StatusCode::kVersionMismatch,
+                         "the client is polyray " + version + ", the node is polyray " +
+                             options_.package_version + ". Install the same version.");
   }
   return Status::ok();
 }
@@ -138,7 +147,8 @@ void Door::hello(uint64_t id, Connection& connection, os::Packet& packet) {
 Status Door::attach_control(uint64_t id, Connection& connection, const HelloBody& hello) {
   Peer* peer = peers_.find(hello.endpoint);
   if (peer == nullptr || peer->pid != connection.who.pid)
-    return Status::error(StatusCode::kNotFound, "no endpoint " + std::to_string(hello.endpoint) + " of this process");
+    return Status::error(StatusCode::kNotFound,
+                         "no endpoint " + std::to_string(hello.endpoint) + " of this process");
   connection.endpoint = peer->endpoint;
   connection.serial = peer->serial;
   connection.control = true;
@@ -146,7 +156,8 @@ Status Door::attach_control(uint64_t id, Connection& connection, const HelloBody
   return welcome(connection, *peer, false);
 }
 
-Status Door::attach(uint64_t id, Connection& connection, const HelloBody& hello, os::Packet& packet) {
+Status Door::attach(uint64_t id, Connection& connection, const HelloBody& hello,
+                    os::Packet& packet) {
   const auto kind = static_cast<EndpointKind>(hello.kind);
   uint32_t job = hello.job;
   const Worker* worker = nullptr;
@@ -156,7 +167,8 @@ Status Door::attach(uint64_t id, Connection& connection, const HelloBody& hello,
       return Status::error(StatusCode::kNotFound, "nobody asked for this worker (any more)");
     job = worker->pool.job;
   } else if (kind == EndpointKind::kService) {
-    if (peers_.service() != nullptr) return Status::error(StatusCode::kAlreadyExists, "the node has its service already");
+    if (peers_.service() != nullptr)
+      return Status::error(StatusCode::kAlreadyExists, "the node has its service already");
   } else if (kind != EndpointKind::kDriver && kind != EndpointKind::kClient) {
     return Status::error(StatusCode::kInvalidArgument, "no such kind of endpoint");
   } else if (job != 0 && !peers_.job_alive(job)) {
@@ -207,7 +219,8 @@ Status Door::welcome(const Connection& connection, const Peer& peer, bool with_f
   std::memcpy(packet, &header, sizeof header);
   std::memcpy(packet + sizeof header, &body, sizeof body);
   const int fds[] = {segment_.fd(), peer.bell.get(), raylet_bell_};
-  return os::send_packet(connection.socket.get(), packet, {}, with_fds ? std::span<const int>(fds) : std::span<const int>());
+  return os::send_packet(connection.socket.get(), packet, {},
+                         with_fds ? std::span<const int>(fds) : std::span<const int>());
 }
 
 void Door::doorbell(Connection& connection, const FrameHeader& header) {
@@ -225,9 +238,12 @@ void Door::doorbell(Connection& connection, const FrameHeader& header) {
 }
 
 void Door::refuse(uint64_t id, Connection& connection, const Status& status) {
-  const FrameHeader header = header_of(Frame::kRefused, static_cast<uint32_t>(status.code), 0, status.message.size());
+  const FrameHeader header =
+      header_of(Frame::kRefused, static_cast<uint32_t>(status.code), 0, status.message.size());
   os::send_packet(connection.socket.get(), bytes_of(header),
-                  {reinterpret_cast<const uint8_t*>(status.message.data()), status.message.size()}, {}).is_ok();
+                  {reinterpret_cast<const uint8_t*>(status.message.data()), status.message.size()},
+                  {})
+      .is_ok();
   const uint32_t endpoint = connection.control ? 0 : connection.endpoint;
   close(id);
   if (endpoint != 0 && peers_.find(endpoint) != nullptr) events_.gone(endpoint);
@@ -248,7 +264,8 @@ bool Door::control(const Peer& peer, ControlOp op) {
   bool any = false;
   for (const uint64_t id : peer.control_connections) {
     const auto it = connections_.find(id);
-    if (it != connections_.end()) any = os::send_packet(it->second.socket.get(), bytes_of(header), {}, {}).is_ok() || any;
+    if (it != connections_.end())
+      any = os::send_packet(it->second.socket.get(), bytes_of(header), {}, {}).is_ok() || any;
   }
   return any;
 }

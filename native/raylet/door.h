@@ -23,8 +23,16 @@ class Door {
  public:
   static constexpr size_t kMaxConnections = 3 * kMaxEndpoints;
   // What a token of the poller means.
-  enum class Token : uint64_t { kListener = 1, kConnection = 2, kPidfd = 3, kBell = 4, kGuardian = 5 };
-  static uint64_t token(Token kind, uint64_t value) { return static_cast<uint64_t>(kind) << 56 | value; }
+  enum class Token : uint64_t {
+    kListener = 1,
+    kConnection = 2,
+    kPidfd = 3,
+    kBell = 4,
+    kGuardian = 5
+  };
+  static uint64_t token(Token kind, uint64_t value) {
+    return static_cast<uint64_t>(kind) << 56 | value;
+  }
 
   struct Options {
     std::string session_token;
@@ -35,8 +43,13 @@ class Door {
     std::function<void(Peer&, std::vector<os::Fd>& stdio)> attached;  // after kWelcome was sent
     std::function<void(uint32_t endpoint)> gone;                      // its socket ended
   };
-  Door(Segment& segment, Peers& peers, WorkerTable& workers, os::Poller& poller, Options options, Events events)
-      : segment_(segment), peers_(peers), workers_(workers), poller_(poller), options_(std::move(options)),
+  Door(Segment& segment, Peers& peers, WorkerTable& workers, os::Poller& poller, Options options,
+       Events events)
+      : segment_(segment),
+        peers_(peers),
+        workers_(workers),
+        poller_(poller),
+        options_(std::move(options)),
         events_(std::move(events)) {}
   Status open(const std::string& name, int raylet_bell);
   void accept_all();
@@ -49,7 +62,7 @@ class Door {
   struct Connection {
     os::Fd socket;
     os::PeerInfo who;
-    uint32_t endpoint = 0;   // 0: no hello yet
+    uint32_t endpoint = 0;  // 0: no hello yet
     uint32_t serial = 0;
     bool control = false;
   };

@@ -16,7 +16,8 @@ constexpr uint64_t kMaxWaitMs = 3600 * 1000;
 
 Result<uint64_t> ExtentDesk::allocate(uint64_t bytes, uint64_t alignment, uint32_t client) {
   Result<uint64_t> offset = allocator_.allocate(bytes, alignment, client);
-  if (offset.is_ok()) extents_[offset.value()] = Extent{(bytes + kPageBytes - 1) / kPageBytes * kPageBytes, client};
+  if (offset.is_ok())
+    extents_[offset.value()] = Extent{(bytes + kPageBytes - 1) / kPageBytes * kPageBytes, client};
   return offset;
 }
 
@@ -38,7 +39,8 @@ Result<uint64_t> ExtentDesk::take_small(uint64_t bytes) {
 }
 
 void ExtentDesk::grant(Peer& peer, uint32_t number, uint64_t offset) {
-  peers_.send(peer, RingSlot{static_cast<uint32_t>(Rec::kExtentGrant), number, offset, extents_.at(offset).bytes, 0});
+  peers_.send(peer, RingSlot{static_cast<uint32_t>(Rec::kExtentGrant), number, offset,
+                             extents_.at(offset).bytes, 0});
 }
 
 void ExtentDesk::refuse(Peer& peer, const Waiting& waiting) {
@@ -57,8 +59,9 @@ void ExtentDesk::request(Peer& peer, const RingSlot& slot, uint64_t now_ms) {
     return;
   }
   const StatusCode code = offset.status().code;
-  const bool can_come = (code == StatusCode::kObjectStoreFull || code == StatusCode::kOutOfMemory) &&
-                        slot.b <= allocator_.capacity_bytes();
+  const bool can_come =
+      (code == StatusCode::kObjectStoreFull || code == StatusCode::kOutOfMemory) &&
+      slot.b <= allocator_.capacity_bytes();
   const uint64_t wait_ms = can_come ? std::min(slot.d, kMaxWaitMs) : 0;
   waiting_.push_back({peer.peer_id(), slot.a, slot.b, slot.c, now_ms + wait_ms, offset.status()});
   short_ = short_ || can_come;
@@ -85,11 +88,13 @@ void ExtentDesk::free_object_bytes(uint64_t offset) {
     free_extent(offset);
     return;
   }
-  if (slab_free(segment_, offset)) free_extent(segment_.granule_offset(segment_.granule_of(offset)));
+  if (slab_free(segment_, offset))
+    free_extent(segment_.granule_offset(segment_.granule_of(offset)));
 }
 
 bool ExtentDesk::holds_any(uint32_t client) const {
-  return std::any_of(extents_.begin(), extents_.end(), [client](const auto& item) { return item.second.client == client; });
+  return std::any_of(extents_.begin(), extents_.end(),
+                     [client](const auto& item) { return item.second.client == client; });
 }
 
 void ExtentDesk::step(uint64_t now_ms) {
@@ -98,7 +103,8 @@ void ExtentDesk::step(uint64_t now_ms) {
     if (release_at_ms_ == 0) release_at_ms_ = last_free_ms_ + kIdleMs;
     for (auto it = waiting_.begin(); it != waiting_.end();) {
       Peer* peer = peers_.find(it->peer_id);
-      Result<uint64_t> offset = peer != nullptr ? allocate(it->bytes, it->alignment, peer->endpoint) : uint64_t{0};
+      Result<uint64_t> offset =
+          peer != nullptr ? allocate(it->bytes, it->alignment, peer->endpoint) : uint64_t{0};
       if (!offset.is_ok()) {
         it->why = offset.status();
         ++it;
@@ -131,7 +137,8 @@ void ExtentDesk::step(uint64_t now_ms) {
 std::optional<uint64_t> ExtentDesk::next_deadline_ms() const {
   std::optional<uint64_t> next;
   if (release_at_ms_ != 0) next = release_at_ms_;
-  for (const Waiting& waiting : waiting_) next = std::min(next.value_or(waiting.deadline_ms), waiting.deadline_ms);
+  for (const Waiting& waiting : waiting_)
+    next = std::min(next.value_or(waiting.deadline_ms), waiting.deadline_ms);
   return next;
 }
 
@@ -141,12 +148,13 @@ std::string ExtentDesk::who_holds_what() {
   std::vector<std::pair<uint64_t, uint32_t>> order;
   for (const auto& [client, bytes] : bytes_of) order.emplace_back(bytes, client);
   std::sort(order.rbegin(), order.rend());
-  std::string text = "the store has " + std::to_string(capacity_bytes()) + " bytes, " + std::to_string(used_bytes()) +
-                     " are taken. Holders:";
+  std::string text = "the store has " + std::to_string(capacity_bytes()) + " bytes, " +
+                     std::to_string(used_bytes()) + " are taken. Holders:";
   if (order.size() > kNamedHolders) order.resize(kNamedHolders);
   for (const auto& [bytes, client] : order) {
     const Peer* peer = peers_.find(client);
-    text += peer != nullptr ? " pid " + std::to_string(peer->pid) + " (endpoint " + std::to_string(client) + ")"
+    text += peer != nullptr
+                ? " pid " + std::to_string(peer->pid) + " (endpoint " + std::to_string(client) + ")"
             : client == kRayletEndpoint ? std::string(" the raylet")
                                         : std::string(" ended processes");
     text += " " + std::to_string(bytes) + " bytes;";

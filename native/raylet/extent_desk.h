@@ -27,7 +27,8 @@ class ExtentDesk {
   static constexpr uint32_t kNobody = 0xffffffff;  // holder of what ended endpoints left behind
   static constexpr uint64_t kIdleMs = 5000;        // free pages go back to the system after this
 
-  ExtentDesk(Segment& segment, Peers& peers) : segment_(segment), peers_(peers), allocator_(segment), slabs_(segment, kRayletEndpoint) {}
+  ExtentDesk(Segment& segment, Peers& peers)
+      : segment_(segment), peers_(peers), allocator_(segment), slabs_(segment, kRayletEndpoint) {}
   // kExtentRequest.
   void request(Peer& peer, const RingSlot& slot, uint64_t now_ms);
   // kExtentReturn: an unsealed put given up, or an unused granule.
@@ -75,16 +76,17 @@ class ExtentDesk {
   SlabPool slabs_;
   std::map<uint64_t, Extent> extents_;
   std::deque<Waiting> waiting_;
-  bool freed_ = false;           // something was freed since the last step
+  bool freed_ = false;  // something was freed since the last step
   bool short_ = false;
-  bool gc_asked_ = false;        // in this episode
+  bool gc_asked_ = false;  // in this episode
   uint64_t last_free_ms_ = 0;
-  uint64_t release_at_ms_ = 0;   // 0: no free pages to give back
+  uint64_t release_at_ms_ = 0;  // 0: no free pages to give back
 };
 
 template <class InUse>
 void ExtentDesk::client_gone(uint32_t client, InUse&& in_use) {
-  std::erase_if(waiting_, [client](const Waiting& w) { return static_cast<uint32_t>(w.peer_id) == client; });
+  std::erase_if(waiting_,
+                [client](const Waiting& w) { return static_cast<uint32_t>(w.peer_id) == client; });
   std::vector<uint64_t> unused;
   for (auto& [offset, extent] : extents_) {
     if (extent.client != client) continue;

@@ -5,14 +5,16 @@
 #include <algorithm>
 #include <cstring>
 
+#include "store/error_envelope.h"
 #include "store/slots.h"
-#include "wire/error_envelope.h"
 
 namespace polyray::raylet {
 
 namespace {
 
-EntryState kind_of(uint32_t state) { return static_cast<EntryState>(state & kEntryStateMask); }
+EntryState kind_of(uint32_t state) {
+  return static_cast<EntryState>(state & kEntryStateMask);
+}
 
 bool chunk_unused(const ChunkHeader& chunk) {
   return std::all_of(std::begin(chunk.used), std::end(chunk.used),
@@ -49,14 +51,16 @@ void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<Objec
   if (kind_of(state) == EntryState::kSealed) {
     for (const ObjectId& nested : nested_of(entry)) {
       ObjectEntry* inner = segment_.find(nested);
-      if (inner != nullptr && (inner->refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 && ref_release(inner->refs))
+      if (inner != nullptr && (inner->refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 &&
+          ref_release(inner->refs))
         next.push_back(nested);
     }
   }
   entry.state.store(static_cast<uint32_t>(EntryState::kDead), std::memory_order_release);
   tell(id, Rec::kObjectGone);
   // Bytes of an entry that was never sealed still belong to whoever writes them.
-  if (kind_of(state) == EntryState::kSealed && entry.offset != 0) extents_.free_object_bytes(entry.offset);
+  if (kind_of(state) == EntryState::kSealed && entry.offset != 0)
+    extents_.free_object_bytes(entry.offset);
   entry.offset = 0;
   entry.size = 0;
   entry.capacity = 0;
@@ -69,7 +73,8 @@ void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<Objec
   const uint32_t number = segment_.chunk_of(offset);
   slot_free(segment_, offset);
   ChunkHeader& chunk = segment_.chunk(number);
-  if (chunk.owner.load(std::memory_order_acquire) == kOwnerOrphan && chunk_unused(chunk)) chunk_release(segment_, number);
+  if (chunk.owner.load(std::memory_order_acquire) == kOwnerOrphan && chunk_unused(chunk))
+    chunk_release(segment_, number);
 }
 
 void Frees::released(const ObjectId& first) {
@@ -114,7 +119,8 @@ void Frees::subscribe(Peer& peer, const ObjectId& id) {
   }
   Subscription& subscription = subscribers_[id.unique];
   subscription.id = id;
-  if (std::find(subscription.peers.begin(), subscription.peers.end(), peer.peer_id()) == subscription.peers.end())
+  if (std::find(subscription.peers.begin(), subscription.peers.end(), peer.peer_id()) ==
+      subscription.peers.end())
     subscription.peers.push_back(peer.peer_id());
 }
 
@@ -126,7 +132,8 @@ void Frees::recheck_subscriptions() {
 
 void Frees::client_gone(uint32_t endpoint) {
   for (auto it = subscribers_.begin(); it != subscribers_.end();) {
-    std::erase_if(it->second.peers, [endpoint](uint64_t peer) { return static_cast<uint32_t>(peer) == endpoint; });
+    std::erase_if(it->second.peers,
+                  [endpoint](uint64_t peer) { return static_cast<uint32_t>(peer) == endpoint; });
     it = it->second.peers.empty() ? subscribers_.erase(it) : std::next(it);
   }
 }
@@ -157,7 +164,9 @@ void Frees::undo_nested(const ObjectEntry& entry, uint32_t count) {
 
 bool Frees::seal_error(const ObjectId& id, StatusCode code, const std::string& message) {
   ObjectEntry* entry = segment_.find(id);
-  if (entry == nullptr || kind_of(entry->state.load(std::memory_order_acquire)) != EntryState::kPending) return false;
+  if (entry == nullptr ||
+      kind_of(entry->state.load(std::memory_order_acquire)) != EntryState::kPending)
+    return false;
   if (!seal_begin(entry->sealer, kRayletEndpoint + 1)) return false;
   ErrorFields fields;
   fields.code = code;
@@ -166,7 +175,8 @@ bool Frees::seal_error(const ObjectId& id, StatusCode code, const std::string& m
   fields.node_tag = id.node_tag;
   std::vector<uint8_t> bytes = error_envelope(fields);
   uint32_t flags = kEntryError;
-  const Result<uint64_t> offset = bytes.size() <= kInlineBytes ? uint64_t{0} : extents_.take_small(bytes.size());
+  const Result<uint64_t> offset =
+      bytes.size() <= kInlineBytes ? uint64_t{0} : extents_.take_small(bytes.size());
   if (!offset.is_ok()) {  // the store is full: the shortest error there is, in the entry itself
     fields = ErrorFields{};
     fields.code = code;

@@ -23,7 +23,8 @@ namespace polyray::raylet {
 
 class Frees {
  public:
-  Frees(Segment& segment, Peers& peers, ExtentDesk& extents) : segment_(segment), peers_(peers), extents_(extents) {}
+  Frees(Segment& segment, Peers& peers, ExtentDesk& extents)
+      : segment_(segment), peers_(peers), extents_(extents) {}
   void released(const ObjectId& id);
   void sealed(const ObjectId& id);
   void subscribe(Peer& peer, const ObjectId& id);

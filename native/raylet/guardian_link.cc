@@ -4,7 +4,8 @@
 
 namespace polyray::raylet {
 
-Status GuardianLink::start(const std::string& path, const std::string& session, const std::string& session_dir) {
+Status GuardianLink::start(const std::string& path, const std::string& session,
+                           const std::string& session_dir) {
   path_ = path;
   session_ = session;
   session_dir_ = session_dir;
@@ -36,7 +37,8 @@ Status GuardianLink::restart() {
 void GuardianLink::say(const std::string& line) {
   if (!line_.is_open()) return;
   // A dead guardian is noticed by its pidfd and told everything again.
-  os::send_packet(line_.get(), {reinterpret_cast<const uint8_t*>(line.data()), line.size()}, {}, {}).is_ok();
+  os::send_packet(line_.get(), {reinterpret_cast<const uint8_t*>(line.data()), line.size()}, {}, {})
+      .is_ok();
 }
 
 void GuardianLink::add_group(uint32_t group) {

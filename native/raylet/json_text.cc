@@ -24,14 +24,21 @@ std::string json_quote(std::string_view text) {
 }
 
 std::string json_error(StatusCode code, std::string_view message) {
-  return "{\"code\":" + std::to_string(static_cast<unsigned>(code)) + ",\"message\":" + json_quote(message) + "}";
+  return "{\"code\":" + std::to_string(static_cast<unsigned>(code)) +
+         ",\"message\":" + json_quote(message) + "}";
 }
 
-JsonObject& JsonObject::number(std::string_view name, int64_t value) { return raw(name, std::to_string(value)); }
+JsonObject& JsonObject::number(std::string_view name, int64_t value) {
+  return raw(name, std::to_string(value));
+}
 
-JsonObject& JsonObject::text(std::string_view name, std::string_view value) { return raw(name, json_quote(value)); }
+JsonObject& JsonObject::text(std::string_view name, std::string_view value) {
+  return raw(name, json_quote(value));
+}
 
-JsonObject& JsonObject::boolean(std::string_view name, bool value) { return raw(name, value ? "true" : "false"); }
+JsonObject& JsonObject::boolean(std::string_view name, bool value) {
+  return raw(name, value ? "true" : "false");
+}
 
 JsonObject& JsonObject::raw(std::string_view name, std::string_view json) {
   text_ += ',';

@@ -29,7 +29,8 @@ class LeaseQueue::Line {
   }
 
  private:
-  using Place = std::tuple<uint32_t, uint32_t, uint64_t, Request*>;  // priority (inverted), active, seq
+  using Place =
+      std::tuple<uint32_t, uint32_t, uint64_t, Request*>;  // priority (inverted), active, seq
   struct Job {
     uint32_t active = 0;
     std::set<Place> waiting;
@@ -46,7 +47,8 @@ bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_
   for (const uint32_t number : idle_now_) {
     const auto it = held_.find(number);
     if (it == held_.end() || !it->second.live) continue;
-    const bool own = it->second.client == request.id.first && it->second.request == request.id.second;
+    const bool own =
+        it->second.client == request.id.first && it->second.request == request.id.second;
     if (!own) idle.push_back(number);
   }
   if (idle.empty()) return false;
@@ -60,14 +62,17 @@ bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_
     return true;
   };
   if (need_worker) {
-    const auto same_pool = [&](uint32_t number) { return held_.at(number).spec->pool == spec.pool; };
+    const auto same_pool = [&](uint32_t number) {
+      return held_.at(number).spec->pool == spec.pool;
+    };
     if (!take(same_pool)) return false;
   }
   while (!free.covers(spec.need)) {
     const auto helps = [&](uint32_t number) {
       const auto& items = spec.need.items();
       return std::any_of(items.begin(), items.end(), [&](const ResourceSet::Item& item) {
-        return free.get(item.first) < item.second && held_.at(number).spec->need.get(item.first) > 0;
+        return free.get(item.first) < item.second &&
+               held_.at(number).spec->need.get(item.first) > 0;
       });
     };
     if (!take(helps)) return false;
@@ -82,7 +87,8 @@ void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect
   resources_.acquire_anyway(request.spec->need);
   workers_.lease(worker, number, request.spec->dedicated);
   Held& held = held_[number];
-  held = Held{request.id.first, request.id.second, request.spec, worker.token, worker.endpoint, worker.serial, true, false};
+  held = Held{request.id.first, request.id.second, request.spec, worker.token,
+              worker.endpoint,  worker.serial,     true,         false};
   Lease& word = words_[number];
   word.holder = request.id.first;
   word.worker = worker.endpoint;
@@ -101,7 +107,8 @@ void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect
   effects.push_back(std::move(effect));
 }
 
-LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms, std::vector<LeaseEffect>& effects) {
+LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
+                                     std::vector<LeaseEffect>& effects) {
   const LeaseClass& spec = *request.spec;
   if (!resources_.feasible(spec.need)) {
     LeaseEffect effect;
@@ -114,7 +121,8 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms, std::vec
     }
     effect.kind = LeaseEffect::Kind::kFail;
     effect.code = spec.dedicated ? StatusCode::kActorUnschedulable : StatusCode::kTaskUnschedulable;
-    effect.message = "It needs " + spec.need.json() + ", but the node has " + resources_.total().json() + " in all.";
+    effect.message = "It needs " + spec.need.json() + ", but the node has " +
+                     resources_.total().json() + " in all.";
     effects.push_back(std::move(effect));
     request.backlog = 0;
     return Served::kFailed;
@@ -133,7 +141,8 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms, std::vec
   return resources_.fits(spec.need) ? Served::kNoWorker : Served::kNoResources;
 }
 
-void LeaseQueue::start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects) {
+void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
+                               std::vector<LeaseEffect>& effects) {
   ResourceSet room = available();
   size_t starting = 0;
   std::map<PoolKey, size_t> claimable;
@@ -190,8 +199,10 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
       const bool helps = poor[i] ? held.spec->need.overlaps(request->spec->need)
                                  : held.spec->pool == request->spec->pool;
       if (!helps) continue;
-      if (request->active == 0 || own_active > request->active + 1) yield = true;
-      else wants_poll_ = true;
+      if (request->active == 0 || own_active > request->active + 1)
+        yield = true;
+      else
+        wants_poll_ = true;
     }
     if (yield == held.yield) continue;
     held.yield = yield;
@@ -223,10 +234,12 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
   // The oldest request that was passed over too often: nobody else may take what it needs.
   const Request* first = nullptr;
   for (const Request* request : waiting)
-    if (request->passed_over >= kPassLimit && (first == nullptr || request->seq < first->seq)) first = request;
+    if (request->passed_over >= kPassLimit && (first == nullptr || request->seq < first->seq))
+      first = request;
   std::vector<Request*> poor;  // could not be served for lack of resources
   while (Request* request = line.take()) {
-    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need)) continue;
+    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need))
+      continue;
     const Served served = serve(*request, now_ms, effects);
     if (served == Served::kNoResources) poor.push_back(request);
     if (served != Served::kGranted) continue;
@@ -237,7 +250,8 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
     }
     if (request->backlog > 0) line.add(request);
     for (Request* other : poor)
-      if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need)) other->passed_over += 1;
+      if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need))
+        other->passed_over += 1;
   }
   std::erase_if(waiting, [](const Request* request) { return request->backlog == 0; });
   std::sort(waiting.begin(), waiting.end(), [](const Request* a, const Request* b) {

@@ -32,11 +32,13 @@ bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog)
 }
 
 LeaseState LeaseQueue::word_state(uint32_t lease) const {
-  return static_cast<LeaseState>(words_[lease].word.load(std::memory_order_acquire) & kLeaseStateMask);
+  return static_cast<LeaseState>(words_[lease].word.load(std::memory_order_acquire) &
+                                 kLeaseStateMask);
 }
 
 bool LeaseQueue::is_idle(const std::pair<const uint32_t, Held>& item) const {
-  return item.second.live && !item.second.spec->dedicated && word_state(item.first) == LeaseState::kIdle;
+  return item.second.live && !item.second.spec->dedicated &&
+         word_state(item.first) == LeaseState::kIdle;
 }
 
 uint32_t LeaseQueue::take_number() {
@@ -78,8 +80,9 @@ bool LeaseQueue::revoke_idle(uint32_t lease, uint64_t now_ms) {
   uint32_t word = words_[lease].word.load(std::memory_order_acquire);
   do {
     if (static_cast<LeaseState>(word & kLeaseStateMask) != LeaseState::kIdle) return false;
-  } while (!words_[lease].word.compare_exchange_weak(word, static_cast<uint32_t>(LeaseState::kRevoked),
-                                                     std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!words_[lease].word.compare_exchange_weak(
+      word, static_cast<uint32_t>(LeaseState::kRevoked), std::memory_order_acq_rel,
+      std::memory_order_acquire));
   end_lease(lease, held_.at(lease), now_ms);
   return true;
 }
@@ -94,7 +97,8 @@ void LeaseQueue::give_back(uint32_t client, uint32_t lease, uint64_t now_ms) {
 void LeaseQueue::forget_gone(uint32_t client, uint32_t worker, uint32_t worker_serial) {
   std::vector<uint32_t> numbers;
   for (const auto& [number, held] : held_) {
-    if (!held.live && held.client == client && held.worker == worker && held.worker_serial == worker_serial)
+    if (!held.live && held.client == client && held.worker == worker &&
+        held.worker_serial == worker_serial)
       numbers.push_back(number);
   }
   for (const uint32_t number : numbers) free_number(number);
@@ -136,7 +140,8 @@ void LeaseQueue::worker_gone(uint64_t token, const std::string& message) {
     Held& held = held_.at(number);
     if (!worker->blocked) resources_.release(held.spec->need);
     held.live = false;
-    words_[number].word.store(static_cast<uint32_t>(LeaseState::kRevoked), std::memory_order_release);
+    words_[number].word.store(static_cast<uint32_t>(LeaseState::kRevoked),
+                              std::memory_order_release);
     if (held.client == 0) free_number(number);
   }
   const bool failed = worker->state == WorkerState::kStarting;
@@ -148,7 +153,8 @@ void LeaseQueue::worker_gone(uint64_t token, const std::string& message) {
 
 void LeaseQueue::start_failed(uint64_t token, const std::string& json) {
   Worker* worker = workers_.by_token(token);
-  if (worker == nullptr || worker->endpoint != 0) return;  // it attached: its death is noticed as such
+  if (worker == nullptr || worker->endpoint != 0)
+    return;  // it attached: its death is noticed as such
   const PoolKey pool = worker->pool;
   workers_.remove(token);
   fail_pool(pool, StatusCode::kOk, json);
@@ -173,12 +179,14 @@ void LeaseQueue::fail_pool(const PoolKey& pool, StatusCode code, const std::stri
 
 void LeaseQueue::end_job(uint32_t job) {
   for (auto& [id, request] : requests_)
-    if (request.backlog > 0 && request.spec->pool.job == job) fail(request, StatusCode::kOwnerDied, "the job has ended");
+    if (request.backlog > 0 && request.spec->pool.job == job)
+      fail(request, StatusCode::kOwnerDied, "the job has ended");
   std::erase_if(requests_, [job](const auto& item) { return item.second.spec->pool.job == job; });
   std::erase_if(failed_starts_, [job](const auto& item) { return item.first.job == job; });
 }
 
-void LeaseQueue::client_gone(uint32_t client, const std::set<uint32_t>& busy_workers, uint64_t now_ms) {
+void LeaseQueue::client_gone(uint32_t client, const std::set<uint32_t>& busy_workers,
+                             uint64_t now_ms) {
   std::erase_if(requests_, [client](const auto& item) { return item.first.first == client; });
   std::vector<uint32_t> ended;
   for (auto& [number, held] : held_) {
@@ -220,8 +228,9 @@ uint64_t LeaseQueue::waiting() const {
 }
 
 uint64_t LeaseQueue::active_leases() const {
-  return static_cast<uint64_t>(std::count_if(held_.begin(), held_.end(),
-                                             [this](const auto& item) { return item.second.live && !is_idle(item); }));
+  return static_cast<uint64_t>(std::count_if(held_.begin(), held_.end(), [this](const auto& item) {
+    return item.second.live && !is_idle(item);
+  }));
 }
 
 std::vector<uint32_t> LeaseQueue::holders_of(uint32_t worker) const {
@@ -242,9 +251,11 @@ std::string LeaseQueue::validate() const {
     if (!tokens.insert(held.token).second) return "two live leases on one worker";
     if (!worker->blocked) sum.add(held.spec->need);
   }
-  if (sum != resources_.in_use()) return "acquired " + resources_.in_use().json() + " but leases hold " + sum.json();
+  if (sum != resources_.in_use())
+    return "acquired " + resources_.in_use().json() + " but leases hold " + sum.json();
   for (Worker* worker : workers_.all()) {
-    const bool leased = worker->state == WorkerState::kLeased || worker->state == WorkerState::kDedicated;
+    const bool leased =
+        worker->state == WorkerState::kLeased || worker->state == WorkerState::kDedicated;
     if (leased && !tokens.contains(worker->token)) return "a leased worker without a live lease";
   }
   for (const uint32_t number : free_numbers_)

@@ -38,20 +38,20 @@ struct LeaseClass {
 struct LeaseEffect {
   enum class Kind { kGrant, kStart, kFail, kInfeasible, kEndWorker };
   Kind kind{};
-  uint32_t client = 0;      // kGrant, kFail, kInfeasible
+  uint32_t client = 0;  // kGrant, kFail, kInfeasible
   uint32_t request = 0;
-  uint32_t lease = 0;       // kGrant
-  uint32_t worker = 0;      // kGrant: endpoint
+  uint32_t lease = 0;   // kGrant
+  uint32_t worker = 0;  // kGrant: endpoint
   uint32_t serial = 0;
-  uint64_t token = 0;       // kStart, kEndWorker
+  uint64_t token = 0;  // kStart, kEndWorker
   std::shared_ptr<const LeaseClass> spec;
   StatusCode code = StatusCode::kOk;  // kFail; kOk: `message` is the JSON {code,message} as it is
   std::string message;
 };
 
 struct LeaseLimits {
-  uint32_t start_limit = 4;   // workers starting at once
-  uint32_t pool_limit = 64;   // workers of one pool that are neither dedicated nor blocked
+  uint32_t start_limit = 4;  // workers starting at once
+  uint32_t pool_limit = 64;  // workers of one pool that are neither dedicated nor blocked
 };
 
 class LeaseQueue {
@@ -89,8 +89,8 @@ class LeaseQueue {
   // Total minus acquired, where IDLE leases count as free.
   ResourceSet available() const;
   const NodeResources& resources() const { return resources_; }
-  uint64_t waiting() const;       // sum of backlogs
-  uint64_t active_leases() const; // live and not IDLE
+  uint64_t waiting() const;        // sum of backlogs
+  uint64_t active_leases() const;  // live and not IDLE
   std::vector<uint32_t> holders_of(uint32_t worker) const;
   std::string validate() const;
 
@@ -105,13 +105,13 @@ class LeaseQueue {
     uint32_t active = 0;  // during step()
   };
   struct Held {
-    uint32_t client = 0;   // 0: adopted by the raylet
+    uint32_t client = 0;  // 0: adopted by the raylet
     uint32_t request = 0;
     std::shared_ptr<const LeaseClass> spec;
     uint64_t token = 0;
     uint32_t worker = 0;
     uint32_t worker_serial = 0;
-    bool live = true;      // false: only the number is kept
+    bool live = true;  // false: only the number is kept
     bool yield = false;
   };
   class Line;

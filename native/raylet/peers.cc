@@ -19,8 +19,8 @@ Result<Peer*> Peers::create(EndpointKind kind, uint32_t pid, uint32_t job, uint3
     ++number;
   }
   if (number >= kMaxEndpoints) {
-    return Status::error(StatusCode::kTableFull,
-                         "all " + std::to_string(kMaxEndpoints) + " endpoints (maxEndpoints) are taken");
+    return Status::error(StatusCode::kTableFull, "all " + std::to_string(kMaxEndpoints) +
+                                                     " endpoints (maxEndpoints) are taken");
   }
   Status populated = segment_.populate_endpoint(number);
   if (!populated.is_ok()) return populated;
@@ -118,7 +118,8 @@ void Peers::recycle(uint32_t endpoint, uint64_t in_ring, uint64_t out_ring) {
   slot_free(segment_, in_ring);
   slot_free(segment_, out_ring);
   Endpoint& shared = segment_.endpoint(endpoint);
-  const uint32_t high = std::min(shared.inbound_high.load(std::memory_order_relaxed), kMaxInboundRings);
+  const uint32_t high =
+      std::min(shared.inbound_high.load(std::memory_order_relaxed), kMaxInboundRings);
   for (uint32_t i = 0; i < high; ++i) shared.inbound[i].store(0, std::memory_order_relaxed);
   for (uint32_t i = 0; i * 64 < high; ++i) {
     shared.ready[i].store(0, std::memory_order_relaxed);
@@ -197,13 +198,16 @@ void Peers::flush() {
   }
 }
 
-std::optional<std::vector<uint8_t>> Peers::take_payload(const Peer& from, uint64_t offset, uint64_t bytes) {
-  if (offset < segment_.header().chunks_offset || offset >= segment_.control_bytes()) return std::nullopt;
+std::optional<std::vector<uint8_t>> Peers::take_payload(const Peer& from, uint64_t offset,
+                                                        uint64_t bytes) {
+  if (offset < segment_.header().chunks_offset || offset >= segment_.control_bytes())
+    return std::nullopt;
   const ChunkHeader& chunk = segment_.chunk(segment_.chunk_of(offset));
   if (chunk.owner.load(std::memory_order_acquire) != from.endpoint + 1 ||
       chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kRecords))
     return std::nullopt;
-  if (!slot_is_used(segment_, offset) || bytes > slot_bytes_at(segment_, offset)) return std::nullopt;
+  if (!slot_is_used(segment_, offset) || bytes > slot_bytes_at(segment_, offset))
+    return std::nullopt;
   const uint8_t* start = segment_.at(offset);
   std::vector<uint8_t> copy(start, start + bytes);
   slot_free(segment_, offset);

@@ -36,13 +36,13 @@ struct Peer {
   uint64_t startup_token = 0;
   uint64_t connection = 0;
   os::Fd bell;
-  os::Fd pidfd;                      // closed for endpoints of the raylet's own process
+  os::Fd pidfd;  // closed for endpoints of the raylet's own process
   std::vector<uint64_t> control_connections;
-  uint64_t in_ring = 0;              // to_raylet
-  uint64_t out_ring = 0;             // from_raylet
+  uint64_t in_ring = 0;   // to_raylet
+  uint64_t out_ring = 0;  // from_raylet
   std::unique_ptr<RingProducer> out;
   std::set<uint32_t> contacts;
-  bool dirty = false;                // `out` has records without a bell
+  bool dirty = false;  // `out` has records without a bell
   uint64_t peer_id() const { return uint64_t{endpoint} | uint64_t{serial} << 32; }
 };
 
@@ -51,7 +51,8 @@ inline ObjectId id_of(const RingSlot& slot) {
   return ObjectId{static_cast<uint32_t>(slot.b), static_cast<uint32_t>(slot.b >> 32), slot.c};
 }
 inline RingSlot id_slot(Rec kind, const ObjectId& id) {
-  return RingSlot{static_cast<uint32_t>(kind), 0, uint64_t{id.node_tag} | uint64_t{id.index} << 32, id.unique, 0};
+  return RingSlot{static_cast<uint32_t>(kind), 0, uint64_t{id.node_tag} | uint64_t{id.index} << 32,
+                  id.unique, 0};
 }
 
 class Peers {
@@ -60,8 +61,8 @@ class Peers {
   // Makes a new endpoint in the segment with both raylet rings. Errors: kTableFull, kOutOfMemory.
   Result<Peer*> create(EndpointKind kind, uint32_t pid, uint32_t job, uint32_t language);
   Peer* find(uint32_t endpoint);
-  Peer* find(uint64_t peer_id);                  // endpoint | serial << 32; null when the serial differs
-  Peer* by_in_ring(uint64_t ring_offset);        // who writes into this ring
+  Peer* find(uint64_t peer_id);            // endpoint | serial << 32; null when the serial differs
+  Peer* by_in_ring(uint64_t ring_offset);  // who writes into this ring
   Peer* service() { return service_ == 0 ? nullptr : find(service_); }
   void set_service(uint32_t endpoint) { service_ = endpoint; }
   std::map<uint32_t, Peer>& all() { return peers_; }
@@ -79,20 +80,21 @@ class Peers {
   bool send_text(Peer& peer, RingSlot slot, std::string_view text);
   // The offset of a record slot with a copy of `bytes` for `endpoint`; 0: no room.
   uint64_t store_payload(uint32_t endpoint, std::span<const uint8_t> bytes);
-  void event(std::string_view json);             // kRayletEvent to the service; kept until one attaches
+  void event(std::string_view json);  // kRayletEvent to the service; kept until one attaches
   void broadcast(const RingSlot& slot);
   // Overflow into rings, then one bell each.
   void flush();
   // --- in
   // Copies a payload that `from` put into a record slot of its own, and frees the slot. Empty when the slot is bad.
-  std::optional<std::vector<uint8_t>> take_payload(const Peer& from, uint64_t offset, uint64_t bytes);
-  void ring_bell(uint32_t endpoint);             // for a producer that waits for room
+  std::optional<std::vector<uint8_t>> take_payload(const Peer& from, uint64_t offset,
+                                                   uint64_t bytes);
+  void ring_bell(uint32_t endpoint);  // for a producer that waits for room
 
   // --- jobs
   uint32_t new_job() { return next_job_++; }
   bool job_alive(uint32_t job) const { return drivers_of_job_.contains(job); }
   void driver_attached(uint32_t job) { drivers_of_job_[job] += 1; }
-  bool driver_gone(uint32_t job);                // true: it was the job's last
+  bool driver_gone(uint32_t job);  // true: it was the job's last
   void end_job(uint32_t job) { drivers_of_job_.erase(job); }
   // Which job an id was made in.
   uint32_t job_of_serial(uint32_t serial) const;

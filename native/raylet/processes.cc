@@ -27,7 +27,8 @@ void Processes::signal(uint64_t peer_id, uint64_t token, int signal_number) {
   const auto group = groups_.find(token);
   if (group != groups_.end()) os::signal_group(group->second, signal_number).is_ok();
   const Peer* peer = peers_.find(peer_id);
-  if (peer != nullptr && peer->pidfd.is_open() && (group == groups_.end() || group->second != peer->pid))
+  if (peer != nullptr && peer->pidfd.is_open() &&
+      (group == groups_.end() || group->second != peer->pid))
     os::signal_pidfd(peer->pidfd.get(), signal_number).is_ok();
 }
 
@@ -52,7 +53,8 @@ void Processes::step(uint64_t now_ms) {
 
 std::optional<uint64_t> Processes::next_deadline_ms() const {
   std::optional<uint64_t> next;
-  for (const Ending& ending : endings_) next = std::min(next.value_or(ending.deadline_ms), ending.deadline_ms);
+  for (const Ending& ending : endings_)
+    next = std::min(next.value_or(ending.deadline_ms), ending.deadline_ms);
   return next;
 }
 

@@ -23,30 +23,33 @@
 namespace polyray {
 
 struct RayletOptions {
-  std::string session_name;     // abstract socket name: "polyray-<session>-raylet"
+  std::string session_name;  // abstract socket name: "polyray-<session>-raylet"
   std::string session_token;
-  std::string session_dir;      // removed by the guardian at the end (logs may be kept by the service first)
-  std::string guardian_path;    // polyray-guardian executable
+  std::string
+      session_dir;  // removed by the guardian at the end (logs may be kept by the service first)
+  std::string guardian_path;  // polyray-guardian executable
   std::string package_version;
-  uint32_t node_tag = 0;        // 0: random
+  uint32_t node_tag = 0;  // 0: random
   uint64_t object_store_bytes = 0;
-  std::string plasma_directory; // empty: memfd
-  std::vector<std::pair<std::string, uint64_t>> resources;  // fixed-point amounts by name ("CPU", "GPU", "memory", ...)
-  uint32_t max_idle_workers = 0;     // 0: number of CPUs
-  uint32_t worker_start_limit = 4;   // at most so many starting at once
+  std::string plasma_directory;  // empty: memfd
+  std::vector<std::pair<std::string, uint64_t>>
+      resources;                    // fixed-point amounts by name ("CPU", "GPU", "memory", ...)
+  uint32_t max_idle_workers = 0;    // 0: number of CPUs
+  uint32_t worker_start_limit = 4;  // at most so many starting at once
 };
 
 struct RayletStats {
   std::vector<std::pair<std::string, uint64_t>> total;
   std::vector<std::pair<std::string, uint64_t>> available;  // idle leases count as available
-  uint64_t store_used_bytes = 0, store_capacity_bytes = 0, objects = 0, endpoints = 0, workers = 0, idle_workers = 0,
-           starting_workers = 0, queued_leases = 0, active_leases = 0, bells_received = 0, records_handled = 0;
+  uint64_t store_used_bytes = 0, store_capacity_bytes = 0, objects = 0, endpoints = 0, workers = 0,
+           idle_workers = 0, starting_workers = 0, queued_leases = 0, active_leases = 0,
+           bells_received = 0, records_handled = 0;
 };
 
 class Raylet {
  public:
   static Result<std::unique_ptr<Raylet>> start(const RayletOptions& options);
-  virtual ~Raylet() = default;   // stops
+  virtual ~Raylet() = default;  // stops
   virtual std::string socket_name() const = 0;
   virtual uint32_t node_tag() const = 0;
   virtual RayletStats stats() = 0;

@@ -28,7 +28,8 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
       break;
     case Rec::kLeaseBacklog:
       leases_changed_ = true;
-      if (!leases_.set_backlog(from.endpoint, slot.a, static_cast<uint32_t>(slot.d)) && slot.d != 0) {
+      if (!leases_.set_backlog(from.endpoint, slot.a, static_cast<uint32_t>(slot.d)) &&
+          slot.d != 0) {
         const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
         peers_.send_text(from, answer, json_error(StatusCode::kNotFound, "no such lease request"));
       }
@@ -79,7 +80,8 @@ void RayletCore::lease_request(Peer& from, const RingSlot& slot) {
   if (payload) spec = read_lease_class(*payload);
   if (!spec) {
     const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
-    peers_.send_text(from, answer, json_error(StatusCode::kBadRecord, "the lease request is misshapen"));
+    peers_.send_text(from, answer,
+                     json_error(StatusCode::kBadRecord, "the lease request is misshapen"));
     return;
   }
   if (spec->pool.job != 0 && !peers_.job_alive(spec->pool.job)) {
@@ -105,8 +107,9 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
   switch (static_cast<RayletOp>(slot.a)) {
     case RayletOp::kWorkerFailed: {
       const auto payload = peers_.take_payload(from, slot.c, slot.d);
-      const std::string text = payload ? std::string(payload->begin(), payload->end())
-                                       : json_error(StatusCode::kWorkerCrashed, "the worker could not be started");
+      const std::string text =
+          payload ? std::string(payload->begin(), payload->end())
+                  : json_error(StatusCode::kWorkerCrashed, "the worker could not be started");
       const Worker* worker = workers_.by_token(slot.b);
       if (worker != nullptr && worker->endpoint != 0) break;  // it attached: its socket tells
       leases_.start_failed(slot.b, text);
@@ -116,11 +119,13 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
     }
     case RayletOp::kWorkerStarted:
       processes_.started(slot.b, static_cast<uint32_t>(slot.c));
-      if (workers_.by_token(slot.b) == nullptr) processes_.gone(slot.b);  // nobody wants it any more
+      if (workers_.by_token(slot.b) == nullptr)
+        processes_.gone(slot.b);  // nobody wants it any more
       break;
     case RayletOp::kKillEndpoint: {
       const Peer* peer = peers_.find(slot.b);
-      if (peer != nullptr) processes_.end(slot.b, peer->startup_token, slot.c == 1 ? 0 : slot.d, now_ms_);
+      if (peer != nullptr)
+        processes_.end(slot.b, peer->startup_token, slot.c == 1 ? 0 : slot.d, now_ms_);
       break;
     }
     case RayletOp::kEndJob: {
@@ -140,7 +145,8 @@ void RayletCore::apply(const LeaseEffect& effect) {
       peers_.contact(effect.client, effect.worker);
       if (client != nullptr) {
         const uint64_t worker = uint64_t{effect.worker} | uint64_t{effect.serial} << 32;
-        peers_.send(*client, RingSlot{static_cast<uint32_t>(Rec::kLeaseGrant), effect.request, worker, effect.lease, 0});
+        peers_.send(*client, RingSlot{static_cast<uint32_t>(Rec::kLeaseGrant), effect.request,
+                                      worker, effect.lease, 0});
       }
       break;
     case LeaseEffect::Kind::kStart:
@@ -150,12 +156,15 @@ void RayletCore::apply(const LeaseEffect& effect) {
       if (client != nullptr) {
         const RingSlot slot{static_cast<uint32_t>(Rec::kLeaseFailed), effect.request, 0, 0, 0};
         peers_.send_text(*client, slot,
-                         effect.code == StatusCode::kOk ? effect.message : json_error(effect.code, effect.message));
+                         effect.code == StatusCode::kOk ? effect.message
+                                                        : json_error(effect.code, effect.message));
       }
       break;
     case LeaseEffect::Kind::kInfeasible: {
       JsonObject event("infeasible");
-      event.number("endpoint", effect.client).number("request", effect.request).number("job", effect.spec->pool.job);
+      event.number("endpoint", effect.client)
+          .number("request", effect.request)
+          .number("job", effect.spec->pool.job);
       peers_.event(event.raw("resources", effect.spec->need.json()).take());
       break;
     }
@@ -171,8 +180,11 @@ void RayletCore::apply(const LeaseEffect& effect) {
 void RayletCore::start_worker(const LeaseEffect& effect) {
   const LeaseClass& spec = *effect.spec;
   JsonObject event("worker_needed");
-  event.number("startupToken", static_cast<int64_t>(effect.token)).number("language", spec.pool.language);
-  event.number("job", spec.pool.job).text("key", spec.pool.key).boolean("dedicated", spec.dedicated);
+  event.number("startupToken", static_cast<int64_t>(effect.token))
+      .number("language", spec.pool.language);
+  event.number("job", spec.pool.job)
+      .text("key", spec.pool.key)
+      .boolean("dedicated", spec.dedicated);
   peers_.event(event.take());
 }
 

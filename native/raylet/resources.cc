@@ -12,8 +12,9 @@ namespace polyray::raylet {
 
 namespace {
 auto lower(auto& items, std::string_view name) {
-  return std::lower_bound(items.begin(), items.end(), name,
-                          [](const ResourceSet::Item& item, std::string_view n) { return item.first < n; });
+  return std::lower_bound(
+      items.begin(), items.end(), name,
+      [](const ResourceSet::Item& item, std::string_view n) { return item.first < n; });
 }
 }  // namespace
 
@@ -64,7 +65,8 @@ std::string ResourceSet::json() const {
   for (const Item& item : items_) {
     if (out.size() > 1) out += ',';
     char amount[48];
-    std::snprintf(amount, sizeof amount, ":%llu.%04llu", static_cast<unsigned long long>(item.second / kResourceUnit),
+    std::snprintf(amount, sizeof amount, ":%llu.%04llu",
+                  static_cast<unsigned long long>(item.second / kResourceUnit),
                   static_cast<unsigned long long>(item.second % kResourceUnit));
     out += json_quote(item.first);
     out += amount;

@@ -27,7 +27,8 @@ void ServiceRelay::reply(Peer& from, const RingSlot& slot) {
   const auto payload = peers_.take_payload(from, slot.b, slot.c);
   if (!payload || peers_.service() != &from) return;
   if (Peer* to = peers_.find(slot.d))
-    peers_.send_payload(*to, RingSlot{static_cast<uint32_t>(Rec::kServiceAnswer), slot.a, 0, 0, 0}, *payload);
+    peers_.send_payload(*to, RingSlot{static_cast<uint32_t>(Rec::kServiceAnswer), slot.a, 0, 0, 0},
+                        *payload);
 }
 
 void ServiceRelay::push(Peer& from, const RingSlot& slot) {
@@ -45,7 +46,8 @@ void ServiceRelay::push(Peer& from, const RingSlot& slot) {
 void ServiceRelay::service_attached() {
   peers_.event("");  // events that came too early
   Peer* service = peers_.service();
-  for (; service != nullptr && !waiting_.empty(); waiting_.pop_front()) forward(*service, waiting_.front());
+  for (; service != nullptr && !waiting_.empty(); waiting_.pop_front())
+    forward(*service, waiting_.front());
 }
 
 void ServiceRelay::client_gone(uint64_t peer_id) {

@@ -15,9 +15,9 @@ namespace polyray::raylet {
 class ServiceRelay {
  public:
   explicit ServiceRelay(Peers& peers) : peers_(peers) {}
-  void call(Peer& from, const RingSlot& slot);    // kService
-  void reply(Peer& from, const RingSlot& slot);   // kServiceReply
-  void push(Peer& from, const RingSlot& slot);    // kServicePush
+  void call(Peer& from, const RingSlot& slot);   // kService
+  void reply(Peer& from, const RingSlot& slot);  // kServiceReply
+  void push(Peer& from, const RingSlot& slot);   // kServicePush
   void service_attached();
   void client_gone(uint64_t peer_id);
 

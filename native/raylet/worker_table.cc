@@ -22,7 +22,8 @@ const char* worker_state_name(WorkerState state) {
   return "?";
 }
 
-uint64_t WorkerTable::start(const PoolKey& pool, uint64_t class_hash, const ResourceSet& reserved, bool dedicated) {
+uint64_t WorkerTable::start(const PoolKey& pool, uint64_t class_hash, const ResourceSet& reserved,
+                            bool dedicated) {
   const uint64_t token = next_token_++;
   Worker& worker = by_token_[token];
   worker.token = token;
@@ -45,7 +46,8 @@ Worker* WorkerTable::by_endpoint(uint32_t endpoint) {
 
 bool WorkerTable::attach(uint64_t token, uint32_t endpoint, uint32_t serial) {
   Worker* worker = by_token(token);
-  if (worker == nullptr || worker->endpoint != 0 || worker->state != WorkerState::kStarting) return false;
+  if (worker == nullptr || worker->endpoint != 0 || worker->state != WorkerState::kStarting)
+    return false;
   worker->endpoint = endpoint;
   worker->serial = serial;
   by_endpoint_[endpoint] = token;
@@ -103,22 +105,25 @@ Worker* WorkerTable::oldest_idle() {
 }
 
 size_t WorkerTable::count(WorkerState state) const {
-  return static_cast<size_t>(std::count_if(by_token_.begin(), by_token_.end(),
-                                           [state](const auto& item) { return item.second.state == state; }));
+  return static_cast<size_t>(
+      std::count_if(by_token_.begin(), by_token_.end(),
+                    [state](const auto& item) { return item.second.state == state; }));
 }
 
 size_t WorkerTable::starting(const PoolKey& pool) const {
-  return static_cast<size_t>(std::count_if(by_token_.begin(), by_token_.end(), [&pool](const auto& item) {
-    return item.second.state == WorkerState::kStarting && item.second.pool == pool;
-  }));
+  return static_cast<size_t>(
+      std::count_if(by_token_.begin(), by_token_.end(), [&pool](const auto& item) {
+        return item.second.state == WorkerState::kStarting && item.second.pool == pool;
+      }));
 }
 
 size_t WorkerTable::pool_size(const PoolKey& pool) const {
-  return static_cast<size_t>(std::count_if(by_token_.begin(), by_token_.end(), [&pool](const auto& item) {
-    const Worker& worker = item.second;
-    return worker.pool == pool && !worker.blocked && worker.state != WorkerState::kDedicated &&
-           worker.state != WorkerState::kLeaving;
-  }));
+  return static_cast<size_t>(
+      std::count_if(by_token_.begin(), by_token_.end(), [&pool](const auto& item) {
+        const Worker& worker = item.second;
+        return worker.pool == pool && !worker.blocked && worker.state != WorkerState::kDedicated &&
+               worker.state != WorkerState::kLeaving;
+      }));
 }
 
 std::vector<Worker*> WorkerTable::of_job(uint32_t job) {
@@ -149,13 +154,17 @@ std::string WorkerTable::validate() const {
   if (listed != count(WorkerState::kIdle)) return "an idle worker is not listed";
   for (const auto& [endpoint, token] : by_endpoint_) {
     const auto it = by_token_.find(token);
-    if (it == by_token_.end() || it->second.endpoint != endpoint) return "an endpoint names the wrong worker";
+    if (it == by_token_.end() || it->second.endpoint != endpoint)
+      return "an endpoint names the wrong worker";
   }
   for (const auto& [token, worker] : by_token_) {
-    const bool leased = worker.state == WorkerState::kLeased || worker.state == WorkerState::kDedicated;
+    const bool leased =
+        worker.state == WorkerState::kLeased || worker.state == WorkerState::kDedicated;
     if (leased && worker.lease == 0) return "a leased worker without a lease";
-    if (worker.state == WorkerState::kIdle && worker.lease != 0) return "an idle worker with a lease";
-    if (worker.state != WorkerState::kStarting && worker.endpoint == 0 && worker.state != WorkerState::kLeaving)
+    if (worker.state == WorkerState::kIdle && worker.lease != 0)
+      return "an idle worker with a lease";
+    if (worker.state != WorkerState::kStarting && worker.endpoint == 0 &&
+        worker.state != WorkerState::kLeaving)
       return "a worker in use that never attached";
   }
   return "";

@@ -17,7 +17,13 @@
 
 namespace polyray::raylet {
 
-enum class WorkerState : uint32_t { kStarting = 0, kIdle = 1, kLeased = 2, kDedicated = 3, kLeaving = 4 };
+enum class WorkerState : uint32_t {
+  kStarting = 0,
+  kIdle = 1,
+  kLeased = 2,
+  kDedicated = 3,
+  kLeaving = 4
+};
 const char* worker_state_name(WorkerState state);
 
 struct PoolKey {
@@ -31,21 +37,22 @@ struct Worker {
   uint64_t token = 0;
   PoolKey pool;
   WorkerState state = WorkerState::kStarting;
-  uint64_t class_hash = 0;   // it was started for this class
+  uint64_t class_hash = 0;  // it was started for this class
   bool dedicated_start = false;
-  ResourceSet reserved;      // what that class needs: counted against starting more, while STARTING
-  uint32_t endpoint = 0;     // 0: not attached yet
+  ResourceSet reserved;   // what that class needs: counted against starting more, while STARTING
+  uint32_t endpoint = 0;  // 0: not attached yet
   uint32_t serial = 0;
-  int64_t group = 0;         // process group leader, 0 unknown
+  int64_t group = 0;  // process group leader, 0 unknown
   uint32_t lease = 0;
-  bool blocked = false;      // its task waits: its resources are given back
+  bool blocked = false;  // its task waits: its resources are given back
   uint64_t idle_since_ms = 0;
 };
 
 class WorkerTable {
  public:
   // A worker has been asked for. Returns its startup token.
-  uint64_t start(const PoolKey& pool, uint64_t class_hash, const ResourceSet& reserved, bool dedicated);
+  uint64_t start(const PoolKey& pool, uint64_t class_hash, const ResourceSet& reserved,
+                 bool dedicated);
   Worker* by_token(uint64_t token);
   Worker* by_endpoint(uint32_t endpoint);
   // The process attached. False when the token is unknown or used.

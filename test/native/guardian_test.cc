@@ -74,7 +74,10 @@ class Guardian : public ::testing::Test {
     line = std::move(pair.value().first);
   }
   void say(const std::string& text) {
-    ASSERT_TRUE(os::send_packet(line.get(), {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, {}, {}).is_ok());
+    ASSERT_TRUE(os::send_packet(line.get(),
+                                {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, {},
+                                {})
+                    .is_ok());
   }
   // End of file on the life line; waits until the guardian has ended.
   int end() {
@@ -93,7 +96,8 @@ class Guardian : public ::testing::Test {
       signal(SIGHUP, SIG_IGN);
       const std::string script = "sleep 300 & sleep 300";
       const char* const argv[] = {"sh", "-c", script.c_str(), nullptr};
-      const char* const environment[] = {"PATH=/usr/bin:/bin", variable.empty() ? nullptr : variable.c_str(), nullptr};
+      const char* const environment[] = {"PATH=/usr/bin:/bin",
+                                         variable.empty() ? nullptr : variable.c_str(), nullptr};
       execve("/bin/sh", const_cast<char* const*>(argv), const_cast<char* const*>(environment));
       _exit(127);
     }
@@ -114,7 +118,8 @@ TEST_F(Guardian, KnownGroupsEndWithTheirChildrenAndOthersDoNot) {
   const pid_t known = group();
   const pid_t left = group();
   const pid_t stranger = group();
-  say("+" + std::to_string(known) + "\n+" + std::to_string(left) + "\n-" + std::to_string(left) + "\n");
+  say("+" + std::to_string(known) + "\n+" + std::to_string(left) + "\n-" + std::to_string(left) +
+      "\n");
   os::sleep_ms(50);
   EXPECT_FALSE(is_over(known));
   EXPECT_EQ(end(), 0);
@@ -174,7 +179,8 @@ TEST_F(Guardian, SignalsOfATerminalDoNotEndIt) {
 TEST_F(Guardian, LinesMayComeInAnyPieces) {
   start();
   const pid_t known = group();
-  const std::string text = "+99999999999999999999\n+\n+0\n+1\nnonsense\n+" + std::to_string(known) + "\n";
+  const std::string text =
+      "+99999999999999999999\n+\n+0\n+1\nnonsense\n+" + std::to_string(known) + "\n";
   for (const char c : text) say(std::string(1, c));
   EXPECT_EQ(end(), 0);
   EXPECT_TRUE(soon([&] { return is_over(known); }));
@@ -216,7 +222,9 @@ pid_t find_guardian(const std::string& session) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     std::ifstream file(entry.path() / "cmdline");
     std::string text((std::istreambuf_iterator<char>(file)), {});
-    if (text.find("polyray-guardian") != std::string::npos && text.find(session) != std::string::npos) return std::stoi(name);
+    if (text.find("polyray-guardian") != std::string::npos &&
+        text.find(session) != std::string::npos)
+      return std::stoi(name);
   }
   return 0;
 }

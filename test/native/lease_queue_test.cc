@@ -25,7 +25,8 @@ struct Node {
     set.set("CPU", amount);
     return set;
   }
-  static LeaseClass spec(uint64_t hash, uint64_t cpu = 10000, uint32_t job = 1, bool dedicated = false) {
+  static LeaseClass spec(uint64_t hash, uint64_t cpu = 10000, uint32_t job = 1,
+                         bool dedicated = false) {
     LeaseClass out;
     out.hash = hash;
     out.pool = PoolKey{job, 1, "{}"};
@@ -59,8 +60,12 @@ struct Node {
     std::erase_if(out, [](const LeaseEffect& effect) { return effect.kind != Kind::kGrant; });
     return out;
   }
-  void set_word(uint32_t lease, LeaseState state) { (*words)[lease].word.store(static_cast<uint32_t>(state)); }
-  LeaseState word(uint32_t lease) { return static_cast<LeaseState>((*words)[lease].word.load() & kLeaseStateMask); }
+  void set_word(uint32_t lease, LeaseState state) {
+    (*words)[lease].word.store(static_cast<uint32_t>(state));
+  }
+  LeaseState word(uint32_t lease) {
+    return static_cast<LeaseState>((*words)[lease].word.load() & kLeaseStateMask);
+  }
   bool yields(uint32_t lease) { return ((*words)[lease].word.load() & kLeaseYield) != 0; }
 
   std::unique_ptr<std::array<Lease, kMaxLeases>> words;
@@ -233,15 +238,19 @@ TEST(LeaseQueue, ABigRequestIsNotPassedOverForEver) {
   for (uint32_t i = 0; i < 500 && !served; ++i) {
     node.queue.request(1, 10 + i, Node::spec(7), 1);
     for (const auto& grant : node.grants()) {
-      if (grant.client == 2) served = true;
-      else held.push_back(grant.lease);
+      if (grant.client == 2)
+        served = true;
+      else
+        held.push_back(grant.lease);
     }
     if (held.empty()) continue;
     node.queue.give_back(1, held.front(), node.now);
     held.erase(held.begin());
     for (const auto& grant : node.grants()) {
-      if (grant.client == 2) served = true;
-      else held.push_back(grant.lease);
+      if (grant.client == 2)
+        served = true;
+      else
+        held.push_back(grant.lease);
     }
   }
   EXPECT_TRUE(served);
@@ -304,13 +313,17 @@ class LeaseSimulation : public ::testing::TestWithParam<uint32_t> {};
 TEST_P(LeaseSimulation, EveryStepIsValidAndEverythingComesBack) {
   std::mt19937 random(GetParam());
   Node node(1 + random() % 6, LeaseLimits{1 + static_cast<uint32_t>(random() % 4), 16});
-  struct Grant { uint32_t client, lease, worker; };
+  struct Grant {
+    uint32_t client, lease, worker;
+  };
   std::vector<Grant> grants;
   std::vector<uint64_t> starting;
   std::vector<uint32_t> alive;  // worker endpoints
   uint32_t next_client = 1, next_request = 1;
   size_t served = 0;
-  const auto forget = [&](uint32_t lease) { std::erase_if(grants, [&](const Grant& g) { return g.lease == lease; }); };
+  const auto forget = [&](uint32_t lease) {
+    std::erase_if(grants, [&](const Grant& g) { return g.lease == lease; });
+  };
   const auto step = [&] {
     for (const LeaseEffect& effect : node.queue.step(++node.now)) {
       if (effect.kind == Kind::kStart) starting.push_back(effect.token);
@@ -328,12 +341,16 @@ TEST_P(LeaseSimulation, EveryStepIsValidAndEverythingComesBack) {
   };
   for (int i = 0; i < 1500; ++i) {
     switch (random() % 11) {
-      case 0: case 1:
+      case 0:
+      case 1:
         if (next_client < 12) ++next_client;
-        node.queue.request(1 + random() % next_client, next_request++,
-                           Node::spec(random() % 5, random() % 4 * 5000, 1 + random() % 3, random() % 16 == 0), random() % 8);
+        node.queue.request(
+            1 + random() % next_client, next_request++,
+            Node::spec(random() % 5, random() % 4 * 5000, 1 + random() % 3, random() % 16 == 0),
+            random() % 8);
         break;
-      case 2: case 3:
+      case 2:
+      case 3:
         if (!starting.empty()) {
           const uint64_t token = starting.back();
           starting.pop_back();
@@ -344,7 +361,8 @@ TEST_P(LeaseSimulation, EveryStepIsValidAndEverythingComesBack) {
           alive.push_back(endpoint);
         }
         break;
-      case 4: case 5:
+      case 4:
+      case 5:
         if (!grants.empty()) {
           const Grant grant = grants[random() % grants.size()];
           node.queue.give_back(grant.client, grant.lease, node.now);
@@ -361,14 +379,16 @@ TEST_P(LeaseSimulation, EveryStepIsValidAndEverythingComesBack) {
         }
         break;
       case 7:
-        if (!alive.empty()) node.queue.worker_blocked(alive[random() % alive.size()], random() % 2 == 0);
+        if (!alive.empty())
+          node.queue.worker_blocked(alive[random() % alive.size()], random() % 2 == 0);
         break;
       case 8:
         if (!alive.empty() && random() % 4 == 0) {
           const uint32_t endpoint = alive[random() % alive.size()];
           node.queue.worker_gone(node.workers.by_endpoint(endpoint)->token, "");
           std::erase(alive, endpoint);
-          for (uint32_t client = 1; client <= next_client; ++client) node.queue.forget_gone(client, endpoint, 1);
+          for (uint32_t client = 1; client <= next_client; ++client)
+            node.queue.forget_gone(client, endpoint, 1);
           std::erase_if(grants, [&](const Grant& g) { return g.worker == endpoint; });
         }
         break;
@@ -391,7 +411,8 @@ TEST_P(LeaseSimulation, EveryStepIsValidAndEverythingComesBack) {
     step();
   }
   EXPECT_GT(served, 50u);
-  for (uint32_t client = 1; client <= next_client; ++client) node.queue.client_gone(client, {}, node.now);
+  for (uint32_t client = 1; client <= next_client; ++client)
+    node.queue.client_gone(client, {}, node.now);
   EXPECT_EQ(node.queue.validate(), "");
   EXPECT_TRUE(node.queue.resources().in_use().empty()) << "seed " << GetParam();
   EXPECT_EQ(node.queue.waiting(), 0u);
@@ -410,12 +431,14 @@ TEST(LeaseQueue, EveryTaskOfEveryClientIsServedInTheEnd) {
       for (uint32_t request = 1; request <= 3; ++request) {
         const uint32_t tasks = 1 + random() % 30;
         left[{client, request}] = tasks;
-        node.queue.request(client, request, Node::spec(request, (1 + random() % 4) * 5000, client), tasks);
+        node.queue.request(client, request, Node::spec(request, (1 + random() % 4) * 5000, client),
+                           tasks);
       }
     }
     std::vector<std::pair<uint32_t, uint32_t>> held;
     uint32_t turns = 0;
-    while (std::any_of(left.begin(), left.end(), [](const auto& item) { return item.second > 0; })) {
+    while (
+        std::any_of(left.begin(), left.end(), [](const auto& item) { return item.second > 0; })) {
       ASSERT_LT(++turns, 10000u) << "seed " << seed << ": somebody starves";
       for (const auto& grant : node.grants()) {
         left[{grant.client, grant.request}] -= 1;

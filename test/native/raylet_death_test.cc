@@ -18,12 +18,15 @@ TEST(Deaths, EverythingOfAKilledClientComesBack) {
   ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork_client(*raylet, [&](Client& client) {
     std::vector<ObjectId> ids;
-    for (int i = 0; i < 500; ++i) ids.push_back(client.put(value_of(std::string(static_cast<size_t>(i) * 37 % 5000, 'x')), {}).value());
-    for (int i = 0; i < 8; ++i) ids.push_back(client.put(value_of(std::string(1 << 20, 'y')), {}).value());
+    for (int i = 0; i < 500; ++i)
+      ids.push_back(
+          client.put(value_of(std::string(static_cast<size_t>(i) * 37 % 5000, 'x')), {}).value());
+    for (int i = 0; i < 8; ++i)
+      ids.push_back(client.put(value_of(std::string(1 << 20, 'y')), {}).value());
     const auto all = value_of("all", ids);
     client.put(all, ids).is_ok();
     for (const ObjectId& id : ids) client.pin(id).is_ok();
-    client.put_begin(3 << 20, 0).is_ok();   // never sealed
+    client.put_begin(3 << 20, 0).is_ok();  // never sealed
     client.put_begin(3000, 0).is_ok();
     if (write(ready[1], "r", 1) != 1) _exit(1);
     os::sleep_ms(60'000);
@@ -46,7 +49,8 @@ TEST(Deaths, ObjectsThatOthersHoldSurviveTheirMaker) {
   ASSERT_EQ(pipe(out), 0);
   ASSERT_EQ(pipe(in), 0);
   const pid_t child = fork_client(*raylet, [&](Client& client) {
-    ObjectId ids[3] = {client.put(value_of("inline"), {}).value(), client.put(value_of(std::string(3000, 's')), {}).value(),
+    ObjectId ids[3] = {client.put(value_of("inline"), {}).value(),
+                       client.put(value_of(std::string(3000, 's')), {}).value(),
                        client.put(value_of(std::string(1 << 20, 'b')), {}).value()};
     if (write(out[1], ids, sizeof ids) != sizeof ids) _exit(1);
     char byte;
@@ -65,7 +69,8 @@ TEST(Deaths, ObjectsThatOthersHoldSurviveTheirMaker) {
   witness->service_request({});
   witness->flush();
   EXPECT_TRUE(soon([&] { return raylet->stats().objects == before.objects; }));
-  EXPECT_EQ(raylet->stats().store_used_bytes, before.store_used_bytes) << "an orphan slab went with its last object";
+  EXPECT_EQ(raylet->stats().store_used_bytes, before.store_used_bytes)
+      << "an orphan slab went with its last object";
 }
 
 // What a killed client may be in the middle of: puts of all sizes, containers, pins, releases, of its own objects and of
@@ -79,7 +84,8 @@ TEST(Deaths, ObjectsThatOthersHoldSurviveTheirMaker) {
     if (what < 4 && held.size() < 200) {
       static constexpr size_t kSizes[] = {10, 100, 3000, 40'000, 100'000, 700'000};
       std::vector<ObjectId> inside;
-      for (size_t i = 0; i < random() % 4 && !held.empty(); ++i) inside.push_back(held[random() % held.size()]);
+      for (size_t i = 0; i < random() % 4 && !held.empty(); ++i)
+        inside.push_back(held[random() % held.size()]);
       if (random() % 4 == 0) inside.push_back(shared);
       const auto envelope = value_of(std::string(kSizes[random() % 6], 'z'), inside);
       Result<ObjectId> id = client.put(envelope, inside);
@@ -117,7 +123,8 @@ Ledger audit(Segment& segment) {
     if (chunk.kind != static_cast<uint32_t>(ChunkKind::kEntries)) continue;
     for (uint32_t slot = 0; slot < kEntriesPerChunk; ++slot) {
       if ((chunk.used[slot / 64] >> (slot % 64) & 1) == 0) continue;
-      const ObjectEntry& entry = segment.entry(static_cast<uint32_t>(segment.chunk_offset(number) / kEntryBytes) + slot);
+      const ObjectEntry& entry =
+          segment.entry(static_cast<uint32_t>(segment.chunk_offset(number) / kEntryBytes) + slot);
       balance[entry.unique] += entry.refs & ~kRefsClosed;
       if ((entry.state & kEntryHasRefs) == 0) continue;
       const uint8_t* bytes = entry.offset == 0 ? entry.inline_data : segment.read(entry.offset);
@@ -125,7 +132,8 @@ Ledger audit(Segment& segment) {
     }
   }
   Ledger ledger;
-  for (const auto& [unique, count] : balance) (count > 0 ? ledger.excess : ledger.missing) += static_cast<uint64_t>(std::abs(count));
+  for (const auto& [unique, count] : balance)
+    (count > 0 ? ledger.excess : ledger.missing) += static_cast<uint64_t>(std::abs(count));
   return ledger;
 }
 
@@ -191,8 +199,10 @@ TEST(Deaths, SubmittersAndWorkersKilledAtRandomMomentsLeaveNothing) {
     const RayletStats now = runtime.raylet->stats();
     return now.endpoints == before.endpoints && now.active_leases == 0 && now.queued_leases == 0 &&
            now.workers == 0 && now.starting_workers == 0;
-  })) << "seed " << seed << ": " << runtime.raylet->stats().endpoints << " endpoints, " << runtime.raylet->stats().workers
-      << " workers, " << runtime.raylet->stats().active_leases << " leases, " << runtime.raylet->stats().starting_workers;
+  })) << "seed "
+      << seed << ": " << runtime.raylet->stats().endpoints << " endpoints, "
+      << runtime.raylet->stats().workers << " workers, " << runtime.raylet->stats().active_leases
+      << " leases, " << runtime.raylet->stats().starting_workers;
   const RayletStats after = runtime.raylet->stats();
   EXPECT_EQ(after.available, after.total);
   const Ledger ledger = audit(witness->segment());

@@ -16,9 +16,13 @@ TEST(Memory, AFullStoreNamesTheHolders) {
   ASSERT_TRUE(held.is_ok());
   const Status status = asker->put_begin(8 << 20, 30).status();
   EXPECT_EQ(status.code, StatusCode::kObjectStoreFull);
-  EXPECT_NE(status.message.find("pid " + std::to_string(getpid())), std::string::npos) << status.message;
-  EXPECT_NE(status.message.find("endpoint " + std::to_string(holder->endpoint())), std::string::npos) << status.message;
-  EXPECT_EQ(asker->put_begin(64 << 20, 100000).status().code, StatusCode::kObjectStoreFull) << "can never fit";
+  EXPECT_NE(status.message.find("pid " + std::to_string(getpid())), std::string::npos)
+      << status.message;
+  EXPECT_NE(status.message.find("endpoint " + std::to_string(holder->endpoint())),
+            std::string::npos)
+      << status.message;
+  EXPECT_EQ(asker->put_begin(64 << 20, 100000).status().code, StatusCode::kObjectStoreFull)
+      << "can never fit";
 }
 
 TEST(Memory, AWaitingPutGoesOnWhenSomebodyFreesAndEveryoneWasAskedToCollect) {
@@ -34,13 +38,15 @@ TEST(Memory, AWaitingPutGoesOnWhenSomebodyFreesAndEveryoneWasAskedToCollect) {
     done = true;
   });
   bool asked = false;
-  ASSERT_TRUE(run_until(*holder, [&] { return asked; }, [&](Event& event) {
-    if (event.kind != EventKind::kGcRequest) return;
-    asked = true;
-    EXPECT_FALSE(done);
-    holder->release_ref(buffer.id);
-    holder->gc_done();
-  }));
+  ASSERT_TRUE(run_until(
+      *holder, [&] { return asked; },
+      [&](Event& event) {
+        if (event.kind != EventKind::kGcRequest) return;
+        asked = true;
+        EXPECT_FALSE(done);
+        holder->release_ref(buffer.id);
+        holder->gc_done();
+      }));
   putting.join();
   EXPECT_EQ(code, StatusCode::kOk);
 }

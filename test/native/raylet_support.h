@@ -37,11 +37,16 @@ inline std::unique_ptr<Raylet> bare_raylet(uint64_t store_bytes = 16 << 20, uint
   return std::move(started.value());
 }
 
-inline std::vector<uint8_t> bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
-inline std::string plain_text(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
+inline std::vector<uint8_t> bytes_of(std::string_view text) {
+  return {text.begin(), text.end()};
+}
+inline std::string plain_text(const std::vector<uint8_t>& bytes) {
+  return {bytes.begin(), bytes.end()};
+}
 
 // Forks a client that runs `body` until it is killed. The parent goes on with the pid.
-inline pid_t fork_client(const Raylet& raylet, const std::function<void(Client&)>& body, EndpointKind kind = EndpointKind::kDriver) {
+inline pid_t fork_client(const Raylet& raylet, const std::function<void(Client&)>& body,
+                         EndpointKind kind = EndpointKind::kDriver) {
   const AttachOptions options = options_for(raylet, kind);
   const pid_t pid = fork();
   if (pid != 0) return pid;

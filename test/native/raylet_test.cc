@@ -49,9 +49,11 @@ TEST(Attach, WorkersNeedAStartupTokenDriversAJobThatLivesAndThereIsOneService) {
   EXPECT_EQ(Client::attach(driver).status().code, StatusCode::kNotFound);
   auto service = Client::attach(options_for(*raylet, EndpointKind::kService));
   ASSERT_TRUE(service.is_ok());
-  EXPECT_EQ(Client::attach(options_for(*raylet, EndpointKind::kService)).status().code, StatusCode::kAlreadyExists);
+  EXPECT_EQ(Client::attach(options_for(*raylet, EndpointKind::kService)).status().code,
+            StatusCode::kAlreadyExists);
   service.value().reset();
-  EXPECT_TRUE(soon([&] { return Client::attach(options_for(*raylet, EndpointKind::kService)).is_ok(); }));
+  EXPECT_TRUE(
+      soon([&] { return Client::attach(options_for(*raylet, EndpointKind::kService)).is_ok(); }));
 }
 
 TEST(Attach, ASecondEndpointJoinsItsJobAndTheJobEndsWithTheLast) {
@@ -80,8 +82,12 @@ TEST(Attach, GarbageOnTheSocketIsRefusedAndHarmsNobody) {
     std::vector<uint8_t> bytes(random() % 200);
     for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
     if (bytes.size() >= sizeof(FrameHeader) && random() % 2 == 0) {  // past the first checks
-      const FrameHeader header{kFrameMagic, kFrameVersion, static_cast<uint16_t>(random() % 9),
-                               static_cast<uint32_t>(random() % 5), static_cast<uint32_t>(bytes.size() - sizeof(FrameHeader)), 0};
+      const FrameHeader header{kFrameMagic,
+                               kFrameVersion,
+                               static_cast<uint16_t>(random() % 9),
+                               static_cast<uint32_t>(random() % 5),
+                               static_cast<uint32_t>(bytes.size() - sizeof(FrameHeader)),
+                               0};
       std::memcpy(bytes.data(), &header, sizeof header);
     }
     os::send_packet(socket.value().get(), bytes, {}, {}).is_ok();
@@ -123,7 +129,8 @@ int raylet_thread() {
 uint64_t sleeps_of(int thread) {
   std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/status");
   for (std::string line; std::getline(file, line);)
-    if (line.rfind("voluntary_ctxt_switches:", 0) == 0) return std::stoull(line.substr(line.find(':') + 1));
+    if (line.rfind("voluntary_ctxt_switches:", 0) == 0)
+      return std::stoull(line.substr(line.find(':') + 1));
   return ~uint64_t{0};
 }
 
@@ -145,7 +152,8 @@ TEST(Raylet, StatsAndStopWorkFromAnyThreadAndStopTwice) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      for (int n = 0; n < 200; ++n) EXPECT_EQ(raylet->stats().store_capacity_bytes, uint64_t{16} << 20);
+      for (int n = 0; n < 200; ++n)
+        EXPECT_EQ(raylet->stats().store_capacity_bytes, uint64_t{16} << 20);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -161,8 +169,9 @@ TEST(Raylet, ClientsAreToldOfTheEnd) {
   ASSERT_TRUE(client.is_ok());
   bool told = false;
   raylet->stop(0);
-  run_until(*client.value(), [&] { return told; },
-            [&](Event& event) { told = told || event.kind == EventKind::kShutdown; });
+  run_until(
+      *client.value(), [&] { return told; },
+      [&](Event& event) { told = told || event.kind == EventKind::kShutdown; });
   EXPECT_TRUE(told);
 }
 
@@ -177,30 +186,35 @@ TEST(Service, RequestsFromBeforeItsTimeWaitAndAnswersFindTheirWay) {
   auto service = std::move(Client::attach(options_for(*raylet, EndpointKind::kService)).value());
   bool joined = false;
   int calls = 0;
-  ASSERT_TRUE(run_until(*service, [&] { return calls == 1 && joined; }, [&](Event& event) {
-    if (event.kind == EventKind::kRayletEvent) joined = joined || plain_text(event.payload).find("driver_joined") != std::string::npos;
-    if (event.kind != EventKind::kServiceCall) return;
-    ++calls;
-    EXPECT_EQ(plain_text(event.payload), "early");
-    EXPECT_EQ(static_cast<uint32_t>(event.peer), driver->endpoint());
-    EXPECT_EQ(static_cast<uint32_t>(event.peer >> 32), driver->serial());
-    service->service_reply(event.peer, event.a, bytes_of("answer"));
-    service->service_push(~uint64_t{0}, 7, bytes_of("to all"));
-  }));
+  ASSERT_TRUE(run_until(
+      *service, [&] { return calls == 1 && joined; },
+      [&](Event& event) {
+        if (event.kind == EventKind::kRayletEvent)
+          joined = joined || plain_text(event.payload).find("driver_joined") != std::string::npos;
+        if (event.kind != EventKind::kServiceCall) return;
+        ++calls;
+        EXPECT_EQ(plain_text(event.payload), "early");
+        EXPECT_EQ(static_cast<uint32_t>(event.peer), driver->endpoint());
+        EXPECT_EQ(static_cast<uint32_t>(event.peer >> 32), driver->serial());
+        service->service_reply(event.peer, event.a, bytes_of("answer"));
+        service->service_push(~uint64_t{0}, 7, bytes_of("to all"));
+      }));
   service->flush();
   bool answered = false, pushed = false;
-  ASSERT_TRUE(run_until(*driver, [&] { return answered && pushed; }, [&](Event& event) {
-    if (event.kind == EventKind::kServiceAnswer) {
-      answered = true;
-      EXPECT_EQ(event.a, early);
-      EXPECT_EQ(plain_text(event.payload), "answer");
-    }
-    if (event.kind == EventKind::kPush) {
-      pushed = true;
-      EXPECT_EQ(event.a, 7u);
-      EXPECT_EQ(plain_text(event.payload), "to all");
-    }
-  }));
+  ASSERT_TRUE(run_until(
+      *driver, [&] { return answered && pushed; },
+      [&](Event& event) {
+        if (event.kind == EventKind::kServiceAnswer) {
+          answered = true;
+          EXPECT_EQ(event.a, early);
+          EXPECT_EQ(plain_text(event.payload), "answer");
+        }
+        if (event.kind == EventKind::kPush) {
+          pushed = true;
+          EXPECT_EQ(event.a, 7u);
+          EXPECT_EQ(plain_text(event.payload), "to all");
+        }
+      }));
 }
 
 TEST(Service, ManyMessagesBothWaysKeepTheirOrderAndLeakNoRecords) {
@@ -211,23 +225,28 @@ TEST(Service, ManyMessagesBothWaysKeepTheirOrderAndLeakNoRecords) {
   uint32_t calls = 0;
   std::atomic<uint32_t> answers{0};
   std::thread serving([&] {
-    run_until(*service, [&] { return answers == kCount; }, [&](Event& event) {
-      if (event.kind != EventKind::kServiceCall) return;
-      EXPECT_EQ(plain_text(event.payload), std::to_string(calls));
-      ++calls;
-      service->service_reply(event.peer, event.a, event.payload);
-    });
+    run_until(
+        *service, [&] { return answers == kCount; },
+        [&](Event& event) {
+          if (event.kind != EventKind::kServiceCall) return;
+          EXPECT_EQ(plain_text(event.payload), std::to_string(calls));
+          ++calls;
+          service->service_reply(event.peer, event.a, event.payload);
+        });
   });
   for (uint32_t i = 0; i < kCount; ++i) driver->service_request(bytes_of(std::to_string(i)));
-  EXPECT_TRUE(run_until(*driver, [&] { return answers == kCount; }, [&](Event& event) {
-    if (event.kind != EventKind::kServiceAnswer) return;
-    EXPECT_EQ(plain_text(event.payload), std::to_string(answers));
-    ++answers;
-  }));
+  EXPECT_TRUE(run_until(
+      *driver, [&] { return answers == kCount; },
+      [&](Event& event) {
+        if (event.kind != EventKind::kServiceAnswer) return;
+        EXPECT_EQ(plain_text(event.payload), std::to_string(answers));
+        ++answers;
+      }));
   serving.join();
   // Every record slot that the raylet used was given back.
   uint64_t used = 0;
-  for_each_slot(driver->segment(), ChunkKind::kRecords, kRayletEndpoint + 1, [&](uint64_t) { ++used; });
+  for_each_slot(driver->segment(), ChunkKind::kRecords, kRayletEndpoint + 1,
+                [&](uint64_t) { ++used; });
   EXPECT_LT(used, 8u);
 }
 
@@ -243,7 +262,14 @@ TEST(Service, AnActorWithoutHandlesIsReported) {
   const auto on_event = [&](Event& event) {
     if (event.kind == EventKind::kActorGone) gone.push_back(event.id);
   };
-  ASSERT_TRUE(run_until(*service, [&] { driver->service_request({}); driver->flush(); return gone.size() == 1; }, on_event));
+  ASSERT_TRUE(run_until(
+      *service,
+      [&] {
+        driver->service_request({});
+        driver->flush();
+        return gone.size() == 1;
+      },
+      on_event));
   EXPECT_EQ(gone[0], dropped);
   driver->detach();
   ASSERT_TRUE(run_until(*service, [&] { return gone.size() == 2; }, on_event));
@@ -256,7 +282,8 @@ TEST(Leases, NestedGetsThreeDeepRunOnOneCpu) {
   TestRuntime runtime(1);
   auto client = runtime.attach();
   Submitter submitter{*client, client->register_spec(make_spec(*client))};
-  const ObjectId ids[] = {submitter.task("nested:a"), submitter.task("nested:b"), submitter.task("nested:c")};
+  const ObjectId ids[] = {submitter.task("nested:a"), submitter.task("nested:b"),
+                          submitter.task("nested:c")};
   EXPECT_EQ(get(*client, ids[0]), "nested a");
   EXPECT_EQ(get(*client, ids[1]), "nested b");
   EXPECT_EQ(get(*client, ids[2]), "nested c");

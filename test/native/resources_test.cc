@@ -74,7 +74,8 @@ TEST(Resources, RandomAcquireAndReleaseKeepTheSum) {
     for (const char* name : names)
       if (random() % 2 == 0) need.set(name, random() % 30000);
     bool fits = true;
-    for (const auto& [name, amount] : need.items()) fits = fits && used[name] + amount <= node.total().get(name);
+    for (const auto& [name, amount] : need.items())
+      fits = fits && used[name] + amount <= node.total().get(name);
     ASSERT_EQ(node.acquire(need), fits);
     refused += fits ? 0 : 1;
     if (!fits) continue;

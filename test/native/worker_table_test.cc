@@ -24,7 +24,8 @@ TEST(WorkerTable, AWorkerComesInByItsTokenOnce) {
 TEST(WorkerTable, IdleWorkersAreFoundOnlyInTheirPoolAndTheWarmestFirst) {
   WorkerTable table;
   for (uint32_t endpoint = 1; endpoint <= 3; ++endpoint) {
-    const uint64_t token = table.start(endpoint == 3 ? PoolKey{1, 2, "{}"} : kPool, 5, ResourceSet(), false);
+    const uint64_t token =
+        table.start(endpoint == 3 ? PoolKey{1, 2, "{}"} : kPool, 5, ResourceSet(), false);
     table.attach(token, endpoint, endpoint);
     table.make_idle(*table.by_token(token), endpoint * 10);
   }
