@@ -20,10 +20,13 @@ double seconds_per_row = 1;
 class Row {
  public:
   explicit Row(const char* name) : name_(name), start_ns_(os::now_ns()) {}
-  bool more() const { return static_cast<double>(os::now_ns() - start_ns_) < seconds_per_row * 1e9; }
+  bool more() const {
+    return static_cast<double>(os::now_ns() - start_ns_) < seconds_per_row * 1e9;
+  }
   void done(uint64_t count) {
     const double seconds = static_cast<double>(os::now_ns() - start_ns_) / 1e9;
-    printf("%-44s %12.0f /s %10.3f us\n", name_, static_cast<double>(count) / seconds, seconds * 1e6 / static_cast<double>(count));
+    printf("%-44s %12.0f /s %10.3f us\n", name_, static_cast<double>(count) / seconds,
+           seconds * 1e6 / static_cast<double>(count));
     fflush(stdout);
   }
 
@@ -76,7 +79,8 @@ void batch_row(const char* name, Client& client, size_t batch, Submit submit) {
     count += batch;
   }
   row.done(count);
-  printf("    of which submitting %35.3f us each\n", static_cast<double>(submit_ns) / 1e3 / static_cast<double>(count));
+  printf("    of which submitting %35.3f us each\n",
+         static_cast<double>(submit_ns) / 1e3 / static_cast<double>(count));
 }
 
 void run() {

@@ -31,13 +31,16 @@ void ActorQueue::pump() {
   pumping_ = false;
 }
 
-void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation, int32_t max_task_retries) {
+void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation,
+                           int32_t max_task_retries) {
   if (phase_ == ActorPhase::kDead) return;  // for good
-  if (phase == ActorPhase::kAlive && phase_ == ActorPhase::kAlive && incarnation == incarnation_ && peer == peer_) {
+  if (phase == ActorPhase::kAlive && phase_ == ActorPhase::kAlive && incarnation == incarnation_ &&
+      peer == peer_) {
     max_task_retries_ = max_task_retries;
     return;  // the same news again: a held queue waits for other news
   }
-  if (phase == ActorPhase::kAlive && (incarnation < incarnation_ || peer == gone_peer_)) return;  // old news
+  if (phase == ActorPhase::kAlive && (incarnation < incarnation_ || peer == gone_peer_))
+    return;  // old news
   // Another incarnation lives: what was in flight at the old one is decided now.
   if (phase == ActorPhase::kAlive && peer_ != 0 && peer_ != peer) peer_gone(peer_);
   phase_ = phase;
@@ -95,7 +98,8 @@ void ActorQueue::peer_gone(uint64_t peer) {
   } else if (phase_ == ActorPhase::kRestarting) {
     settle_doomed(ActorFailure::kUnavailable);
   } else if (phase_ == ActorPhase::kAlive) {
-    phase_ = ActorPhase::kRestarting;  // until the control service says more; the doomed wait for its verdict
+    phase_ = ActorPhase::
+        kRestarting;  // until the control service says more; the doomed wait for its verdict
   }
 }
 

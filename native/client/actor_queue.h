@@ -31,8 +31,8 @@ class ActorPort {
   virtual Fate actor_fate(CallSlot call) = 0;
   // Takes one task retry; false when none is left. default_retries: the actor's maxTaskRetries.
   virtual bool actor_take_retry(CallSlot call, int32_t default_retries) = 0;
-  virtual void actor_finish(CallSlot call) = 0;                       // every return is sealed
-  virtual void actor_fail(CallSlot call, ActorFailure failure) = 0;   // settle with an error
+  virtual void actor_finish(CallSlot call) = 0;                      // every return is sealed
+  virtual void actor_fail(CallSlot call, ActorFailure failure) = 0;  // settle with an error
   virtual uint64_t actor_seq(CallSlot call) = 0;
 };
 
@@ -72,7 +72,7 @@ class ActorQueue {
   uint64_t gone_peer_ = 0;  // news that it lives are old news
   uint32_t incarnation_ = 0;
   int32_t max_task_retries_ = 0;
-  bool held_ = false;     // the peer refused calls or is gone: wait for the next state
+  bool held_ = false;  // the peer refused calls or is gone: wait for the next state
   bool pumping_ = false;
 };
 

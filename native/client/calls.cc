@@ -9,7 +9,9 @@ namespace polyray {
 
 namespace {
 constexpr uint32_t kMaxReturns = 1000;
-Status invalid(const char* what) { return Status::error(StatusCode::kInvalidArgument, what); }
+Status invalid(const char* what) {
+  return Status::error(StatusCode::kInvalidArgument, what);
+}
 }  // namespace
 
 std::span<const ObjectId> record_returns(const CallRecord& record) {
@@ -19,7 +21,9 @@ std::span<const ObjectId> record_refs(const CallRecord& record) {
   return {reinterpret_cast<const ObjectId*>(&record + 1) + record.return_count, record.ref_count};
 }
 
-std::span<const ObjectId> ClientCore::returns_of(const PendingCall& call) { return record_returns(record_of(call)); }
+std::span<const ObjectId> ClientCore::returns_of(const PendingCall& call) {
+  return record_returns(record_of(call));
+}
 
 CallSlot ClientCore::take_call_slot() {
   if (!free_calls_.empty()) {
@@ -36,36 +40,45 @@ CallSlot ClientCore::take_call_slot() {
 uint32_t ClientCore::register_spec(SpecInfo info) {
   const uint32_t class_number = tasks_.class_of(info.lease.class_hash);
   const auto number = static_cast<uint32_t>(specs_.size());
-  if (class_number >= class_requests_.size()) class_requests_.resize(class_number + 1, ClassRequest{number, 0});
+  if (class_number >= class_requests_.size())
+    class_requests_.resize(class_number + 1, ClassRequest{number, 0});
   specs_.push_back(std::move(info));
   spec_class_.push_back(class_number);
   return number;
 }
 
-Status ClientCore::submit_task(uint32_t spec_number, const CallArguments& arguments, ObjectId* returns) {
+Status ClientCore::submit_task(uint32_t spec_number, const CallArguments& arguments,
+                               ObjectId* returns) {
   if (spec_number >= specs_.size()) return invalid("no such spec");
   const SpecInfo& spec = specs_[spec_number];
   const int32_t retries = arguments.max_retries == -2 ? spec.max_retries : arguments.max_retries;
-  return submit(CallKind::kTask, spec.spec, spec_class_[spec_number], {}, retries, 0, 0, arguments, returns);
+  return submit(CallKind::kTask, spec.spec, spec_class_[spec_number], {}, retries, 0, 0, arguments,
+                returns);
 }
 
-Status ClientCore::submit_actor_call(const ObjectId& actor, const CallArguments& arguments, ObjectId* returns) {
+Status ClientCore::submit_actor_call(const ObjectId& actor, const CallArguments& arguments,
+                                     ObjectId* returns) {
   if (detached_) return Status::error(StatusCode::kDisconnected, "this endpoint is detached");
   uint32_t number = 0;
   actor_queue(actor, &number);
-  return submit(CallKind::kActorCall, {}, number, actor, arguments.max_retries, 0, 0, arguments, returns);
+  return submit(CallKind::kActorCall, {}, number, actor, arguments.max_retries, 0, 0, arguments,
+                returns);
 }
 
-Status ClientCore::submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation, uint32_t spec_number,
-                                       const CallArguments& arguments, ObjectId* returns) {
+Status ClientCore::submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation,
+                                       uint32_t spec_number, const CallArguments& arguments,
+                                       ObjectId* returns) {
   if (spec_number >= specs_.size()) return invalid("no such spec");
-  return submit(CallKind::kActorCreate, specs_[spec_number].spec, kNoNumber, actor, 0, peer, incarnation, arguments, returns);
+  return submit(CallKind::kActorCreate, specs_[spec_number].spec, kNoNumber, actor, 0, peer,
+                incarnation, arguments, returns);
 }
 
-Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number, const ObjectId& actor, int32_t retries,
-                          uint64_t peer, uint32_t incarnation, const CallArguments& arguments, ObjectId* returns) {
+Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
+                          const ObjectId& actor, int32_t retries, uint64_t peer,
+                          uint32_t incarnation, const CallArguments& arguments, ObjectId* returns) {
   if (detached_) return Status::error(StatusCode::kDisconnected, "this endpoint is detached");
-  if (arguments.return_count == 0 || arguments.return_count > kMaxReturns) return invalid("a call has 1 to 1000 returns");
+  if (arguments.return_count == 0 || arguments.return_count > kMaxReturns)
+    return invalid("a call has 1 to 1000 returns");
   if (arguments.top_refs > arguments.refs.size()) return invalid("more top-level refs than refs");
   uint32_t made = 0;
   Status failed;
@@ -77,7 +90,9 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number, 
     }
     returns[made] = entry.value().id;
   }
-  Result<uint64_t> record = failed.is_ok() ? write_record(kind, spec, actor, arguments, {returns, made}) : Result<uint64_t>(failed);
+  Result<uint64_t> record = failed.is_ok()
+                                ? write_record(kind, spec, actor, arguments, {returns, made})
+                                : Result<uint64_t>(failed);
   if (!record.is_ok()) {
     for (uint32_t i = 0; i < made; ++i) give_up_entry(returns[i]);
     return record.status();
@@ -121,14 +136,17 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number, 
 }
 
 // Fills a record slot and takes this endpoint's references to the ids inside, which it holds until the call is settled.
-Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec, const ObjectId& actor,
-                                          const CallArguments& arguments, std::span<const ObjectId> returns) {
+Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec,
+                                          const ObjectId& actor, const CallArguments& arguments,
+                                          std::span<const ObjectId> returns) {
   std::span<const uint8_t> envelope = arguments.envelope;
   std::span<const ObjectId> refs = arguments.refs;
   uint16_t flags = arguments.flags & kCallStreaming;
-  const uint64_t fixed = sizeof(CallRecord) + returns.size_bytes() + padded_method(static_cast<uint32_t>(arguments.method.size()));
+  const uint64_t fixed = sizeof(CallRecord) + returns.size_bytes() +
+                         padded_method(static_cast<uint32_t>(arguments.method.size()));
   ObjectId args;
-  if (envelope.size() > kMaxRecordArgs || fixed + refs.size_bytes() + envelope.size() > kChunkBytes) {
+  if (envelope.size() > kMaxRecordArgs ||
+      fixed + refs.size_bytes() + envelope.size() > kChunkBytes) {
     // The container counts the refs, and its envelope lists them: the record carries its id alone.
     Result<ObjectId> stored = put(envelope, refs, 0);
     if (!stored.is_ok()) return stored.status();
@@ -140,7 +158,8 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec, c
     for (size_t i = 0; i < refs.size(); ++i) {
       if (row_.acquire(refs[i])) continue;
       for (size_t j = 0; j < i; ++j) drop_ref(refs[j]);
-      return Status::error(StatusCode::kObjectFreed, "a ref given as an argument was released before the call");
+      return Status::error(StatusCode::kObjectFreed,
+                           "a ref given as an argument was released before the call");
     }
   }
   Result<uint64_t> slot = fixed + refs.size_bytes() + envelope.size() <= kChunkBytes
@@ -161,14 +180,16 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec, c
   record.return_count = static_cast<uint32_t>(returns.size());
   record.ref_count = static_cast<uint32_t>(refs.size());
   record.top_ref_count = arguments.top_refs;
-  record.payload_bytes = static_cast<uint32_t>(padded_method(record.method_bytes) + envelope.size());
+  record.payload_bytes =
+      static_cast<uint32_t>(padded_method(record.method_bytes) + envelope.size());
   record.deadline_ms = arguments.deadline_ms;
   auto* tail = reinterpret_cast<uint8_t*>(&record + 1);
   std::memcpy(tail, returns.data(), returns.size_bytes());
   tail += returns.size_bytes();
   if (!refs.empty()) std::memcpy(tail, refs.data(), refs.size_bytes());
   tail += refs.size_bytes();
-  if (!arguments.method.empty()) std::memcpy(tail, arguments.method.data(), arguments.method.size());
+  if (!arguments.method.empty())
+    std::memcpy(tail, arguments.method.data(), arguments.method.size());
   tail += padded_method(record.method_bytes);
   if (!envelope.empty()) std::memcpy(tail, envelope.data(), envelope.size());
   return slot.value();
@@ -179,11 +200,17 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec, c
 void ClientCore::start_waiting(CallSlot slot, std::span<const ObjectId> top_refs) {
   for (const ObjectId& ref : top_refs) {
     switch (watch(ref, false, slot)) {
-      case ObjectStatus::kPending: ++calls_[slot].waiting; break;
-      case ObjectStatus::kError: return fail_dependents(slot, ref);
+      case ObjectStatus::kPending:
+        ++calls_[slot].waiting;
+        break;
+      case ObjectStatus::kError:
+        return fail_dependents(slot, ref);
       case ObjectStatus::kGone:
-        return settle_with(slot, StatusCode::kObjectLost, "[object lost] an argument of the call is gone. Run the task that made it again.");
-      default: break;
+        return settle_with(
+            slot, StatusCode::kObjectLost,
+            "[object lost] an argument of the call is gone. Run the task that made it again.");
+      default:
+        break;
     }
   }
 }
@@ -196,7 +223,8 @@ void ClientCore::arguments_ready(CallSlot slot) {
   } else if (call.kind == CallKind::kActorCall) {
     actors_[call.number].queue->pump();
   } else if (!push_call(slot, call.peer, 0)) {
-    settle_with(slot, StatusCode::kWorkerCrashed, "[worker crashed] the actor's process ended before its constructor ran.");
+    settle_with(slot, StatusCode::kWorkerCrashed,
+                "[worker crashed] the actor's process ended before its constructor ran.");
   }
 }
 
@@ -211,7 +239,8 @@ void ClientCore::fail_dependents(CallSlot slot, const ObjectId& argument) {
 
 PendingCall* ClientCore::pending_of(const ObjectId& id, CallSlot* slot) {
   ObjectEntry* entry = segment_->find(id);
-  if (entry == nullptr || entry->supervisor.load(std::memory_order_relaxed) != endpoint_) return nullptr;
+  if (entry == nullptr || entry->supervisor.load(std::memory_order_relaxed) != endpoint_)
+    return nullptr;
   const uint64_t note = entry->supervisor_note;
   if (note == 0 || note > calls_.size()) return nullptr;
   PendingCall& call = calls_[note - 1];
@@ -243,7 +272,9 @@ bool ClientCore::push_call(CallSlot slot, uint64_t key, uint32_t lease) {
   return true;
 }
 
-bool ClientCore::task_send(CallSlot call, uint64_t peer, uint32_t lease) { return push_call(call, peer, lease); }
+bool ClientCore::task_send(CallSlot call, uint64_t peer, uint32_t lease) {
+  return push_call(call, peer, lease);
+}
 
 bool ClientCore::actor_send(CallSlot slot, uint64_t peer, uint32_t incarnation) {
   PendingCall& call = calls_[slot];
@@ -252,12 +283,16 @@ bool ClientCore::actor_send(CallSlot slot, uint64_t peer, uint32_t incarnation) 
   return push_call(slot, peer, 0);
 }
 
-bool ClientCore::task_retract(CallSlot call) { return detach_record(call); }
+bool ClientCore::task_retract(CallSlot call) {
+  return detach_record(call);
+}
 
 bool ClientCore::detach_record(CallSlot slot) {
   PendingCall& call = calls_[slot];
   CallRecord& old = record_of(call);
-  const uint64_t bytes = sizeof(CallRecord) + (uint64_t{old.return_count} + old.ref_count) * sizeof(ObjectId) + old.payload_bytes;
+  const uint64_t bytes = sizeof(CallRecord) +
+                         (uint64_t{old.return_count} + old.ref_count) * sizeof(ObjectId) +
+                         old.payload_bytes;
   Result<uint64_t> copy = records_.allocate(bytes);
   if (!copy.is_ok()) return false;
   if (!claim_retract(old.claim)) {
@@ -266,7 +301,8 @@ bool ClientCore::detach_record(CallSlot slot) {
   }
   CallRecord& record = segment_->record(copy.value());
   constexpr size_t kAfterClaim = sizeof(std::atomic<uint32_t>);
-  std::memcpy(reinterpret_cast<uint8_t*>(&record) + kAfterClaim, reinterpret_cast<const uint8_t*>(&old) + kAfterClaim, bytes - kAfterClaim);
+  std::memcpy(reinterpret_cast<uint8_t*>(&record) + kAfterClaim,
+              reinterpret_cast<const uint8_t*>(&old) + kAfterClaim, bytes - kAfterClaim);
   zombies_[call.record] = call.peer;
   call.record = copy.value();
   call.peer = 0;
@@ -278,8 +314,10 @@ bool ClientCore::detach_record(CallSlot slot) {
 void ClientCore::take_out(CallSlot slot) {
   PendingCall& call = calls_[slot];
   if (call.state != PendingCall::State::kQueued && call.state != PendingCall::State::kSent) return;
-  if (call.kind == CallKind::kTask) tasks_.remove(slot);
-  else if (call.kind == CallKind::kActorCall) actors_[call.number].queue->remove(slot);
+  if (call.kind == CallKind::kTask)
+    tasks_.remove(slot);
+  else if (call.kind == CallKind::kActorCall)
+    actors_[call.number].queue->remove(slot);
 }
 
 bool ClientCore::cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) {
@@ -289,7 +327,10 @@ bool ClientCore::cancel(const ObjectId& task, bool force, std::span<const uint8_
   if (call == nullptr) return false;
   std::vector<uint8_t> cancelled;
   if (error.empty()) {
-    cancelled = error_envelope({.code = StatusCode::kTaskCancelled, .message = "[task cancelled] the task was cancelled before it finished.", .task = &task});
+    cancelled =
+        error_envelope({.code = StatusCode::kTaskCancelled,
+                        .message = "[task cancelled] the task was cancelled before it finished.",
+                        .task = &task});
     error = cancelled;
   }
   bool queued = call->state != PendingCall::State::kSent;
@@ -307,13 +348,16 @@ bool ClientCore::cancel(const ObjectId& task, bool force, std::span<const uint8_
   call->cancelled = true;
   cancel_errors_[call->task.unique].assign(error.begin(), error.end());
   if (Peer* peer = find_peer(call->peer); peer != nullptr && peer->calls != nullptr) {
-    peer->calls->push({static_cast<uint32_t>(Rec::kCancel), force ? 1u : 0u, id_word(call->task), call->task.unique, 0});
+    peer->calls->push({static_cast<uint32_t>(Rec::kCancel), force ? 1u : 0u, id_word(call->task),
+                       call->task.unique, 0});
     mark_dirty(*peer, false);
   }
   // A worker busy with a task does not look at its rings: its control thread does.
   if (call->kind == CallKind::kTask) {
     const auto op = force ? ControlOp::kKill : ControlOp::kInterrupt;
-    to_raylet({static_cast<uint32_t>(Rec::kControlPeer), static_cast<uint32_t>(op), 0, 0, call->peer}, true);
+    to_raylet(
+        {static_cast<uint32_t>(Rec::kControlPeer), static_cast<uint32_t>(op), 0, 0, call->peer},
+        true);
   }
   flush();
   return false;
@@ -339,10 +383,13 @@ void ClientCore::on_reply(const RingSlot& reply, uint64_t peer) {
   const CallSlot slot = record.caller_slot;
   if (slot >= calls_.size()) return;
   PendingCall& call = calls_[slot];
-  if (call.record != reply.b || call.state != PendingCall::State::kSent || call.peer != peer || call.seq != reply.c) return;
+  if (call.record != reply.b || call.state != PendingCall::State::kSent || call.peer != peer ||
+      call.seq != reply.c)
+    return;
 
   auto status = static_cast<ReplyStatus>(reply.a);
-  const bool again = status == ReplyStatus::kReturned || (status == ReplyStatus::kRetry && call.retries_left != 0);
+  const bool again =
+      status == ReplyStatus::kReturned || (status == ReplyStatus::kRetry && call.retries_left != 0);
   const bool resend = again && !call.cancelled && call.kind != CallKind::kActorCreate;
   if (resend) {
     record.claim.store(static_cast<uint32_t>(Claim::kNone), std::memory_order_relaxed);
@@ -361,18 +408,25 @@ void ClientCore::on_reply(const RingSlot& reply, uint64_t peer) {
   const CallKind kind = call.kind;
   if (!resend) {
     // Out of its queue first: what completes may submit more.
-    if (kind == CallKind::kTask) tasks_.replied(slot, ReplyStatus::kOk, service_ns);
-    else if (kind == CallKind::kActorCall) actors_[number].queue->replied(slot, ReplyStatus::kOk);
+    if (kind == CallKind::kTask)
+      tasks_.replied(slot, ReplyStatus::kOk, service_ns);
+    else if (kind == CallKind::kActorCall)
+      actors_[number].queue->replied(slot, ReplyStatus::kOk);
     if (all_sealed(calls_[slot])) return complete(slot);
     if (calls_[slot].cancelled) {
       const auto error = cancel_errors_[calls_[slot].task.unique];
       return settle(slot, error);
     }
-    if (again) return settle_with(slot, StatusCode::kWorkerCrashed, "[worker crashed] the process left before the call began.");
-    return settle_with(slot, StatusCode::kSystem, "[system] the worker ended the call without a result.");
+    if (again)
+      return settle_with(slot, StatusCode::kWorkerCrashed,
+                         "[worker crashed] the process left before the call began.");
+    return settle_with(slot, StatusCode::kSystem,
+                       "[system] the worker ended the call without a result.");
   }
-  if (kind == CallKind::kTask) tasks_.replied(slot, status, service_ns);
-  else actors_[number].queue->replied(slot, status);
+  if (kind == CallKind::kTask)
+    tasks_.replied(slot, status, service_ns);
+  else
+    actors_[number].queue->replied(slot, status);
 }
 
 }  // namespace polyray

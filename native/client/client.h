@@ -29,14 +29,15 @@ namespace polyray {
 class Segment;
 
 struct AttachOptions {
-  std::string socket_name;   // abstract name without the leading NUL
-  std::string token;         // session token
+  std::string socket_name;  // abstract name without the leading NUL
+  std::string token;        // session token
   EndpointKind kind = EndpointKind::kDriver;
-  uint32_t language = 1;     // 1 ts, 2 py
+  uint32_t language = 1;       // 1 ts, 2 py
   uint64_t startup_token = 0;  // workers
-  uint32_t job = 0;          // 0: a new job (drivers); an existing one for worker_threads and forked children
+  uint32_t job =
+      0;  // 0: a new job (drivers); an existing one for worker_threads and forked children
   std::string package_version;
-  bool send_stdio = false;   // pass fds 1 and 2: the node writes this job's worker logs there
+  bool send_stdio = false;  // pass fds 1 and 2: the node writes this job's worker logs there
 };
 
 // Bytes being written for one object. data == nullptr after seal or abort.
@@ -44,37 +45,44 @@ struct PutBuffer {
   ObjectId id;
   uint8_t* data = nullptr;  // writable, 64-byte aligned, size bytes
   uint64_t size = 0;
-  uint64_t offset = 0;      // 0: inline (data is then a scratch of at most kInlineBytes)
+  uint64_t offset = 0;  // 0: inline (data is then a scratch of at most kInlineBytes)
 };
 
-enum class ObjectStatus : uint32_t { kPending = 0, kSealed = 1, kError = 2, kGone = 3, kSpilled = 4 };
+enum class ObjectStatus : uint32_t {
+  kPending = 0,
+  kSealed = 1,
+  kError = 2,
+  kGone = 3,
+  kSpilled = 4
+};
 
 // Sealed bytes in place. The pin lasts until unpin(id).
 struct ObjectView {
   const uint8_t* data = nullptr;  // read-only mapping (or the entry's inline bytes)
   uint64_t size = 0;
-  uint64_t offset = 0;            // data offset for a copy-on-write map; 0 when inline
+  uint64_t offset = 0;  // data offset for a copy-on-write map; 0 when inline
   bool is_error = false;
-  bool pinned = false;            // false for inline bytes: valid only until the reference is dropped
+  bool pinned = false;  // false for inline bytes: valid only until the reference is dropped
 };
 
 // What to run: a sealed TaskSpec object plus what the scheduler needs to know of it.
 struct SpecInfo {
   ObjectId spec;
-  LeaseSpec lease;                       // class_hash, language, flags...
+  LeaseSpec lease;  // class_hash, language, flags...
   std::vector<ResourceItem> resources;
-  std::string worker_key;                // JSON for the node service: environment hash, loader, folder
+  std::string worker_key;  // JSON for the node service: environment hash, loader, folder
   int32_t max_retries = 3;
 };
 
 struct CallArguments {
-  std::string_view method;              // actor calls; empty otherwise
-  std::span<const uint8_t> envelope;    // encoded args (put in the store when above 32 KiB)
-  std::span<const ObjectId> refs;       // all ids inside; the first top_refs are top-level arguments to wait for
+  std::string_view method;            // actor calls; empty otherwise
+  std::span<const uint8_t> envelope;  // encoded args (put in the store when above 32 KiB)
+  std::span<const ObjectId>
+      refs;  // all ids inside; the first top_refs are top-level arguments to wait for
   uint32_t top_refs = 0;
-  uint32_t return_count = 1;            // 1..1000
-  uint16_t flags = 0;                   // kCallStreaming
-  int32_t max_retries = -2;             // -2: the spec's
+  uint32_t return_count = 1;  // 1..1000
+  uint16_t flags = 0;         // kCallStreaming
+  int32_t max_retries = -2;   // -2: the spec's
   uint64_t deadline_ms = 0;
 };
 
@@ -83,20 +91,22 @@ struct IncomingCall {
   uint64_t handle = 0;
   CallKind kind = CallKind::kTask;
   uint16_t flags = 0;
-  uint32_t caller = 0;          // endpoint
+  uint32_t caller = 0;  // endpoint
   ObjectId spec;
-  ObjectId task;                // = first return id
+  ObjectId task;  // = first return id
   ObjectId actor;
   uint32_t incarnation = 0;
   uint32_t attempt = 0;
   int32_t retries_left = 0;
   uint64_t seq = 0;
   std::string_view method;
-  std::span<const uint8_t> envelope;   // args envelope, in shared memory, valid until reply()
-  ObjectId args;                       // the object that the args envelope is (nil: it lies in the call's record); pin it to keep views longer
-  std::span<const ObjectId> returns;   // valid until reply()
-  std::span<const ObjectId> refs;      // valid until reply(); this endpoint holds a reference to each until then
-  uint32_t top_refs = 0;               // all sealed already
+  std::span<const uint8_t> envelope;  // args envelope, in shared memory, valid until reply()
+  ObjectId
+      args;  // the object that the args envelope is (nil: it lies in the call's record); pin it to keep views longer
+  std::span<const ObjectId> returns;  // valid until reply()
+  std::span<const ObjectId>
+      refs;               // valid until reply(); this endpoint holds a reference to each until then
+  uint32_t top_refs = 0;  // all sealed already
 };
 
 enum class EventKind : uint32_t {
@@ -112,8 +122,10 @@ enum class EventKind : uint32_t {
   kRayletEvent = 10,   // service only: payload JSON
   kActorGone = 11,     // service only: id of the actor's lifetime object: no handle is left
   kPeerGone = 12,      // peer (endpoint | serial << 32), a = exit code, b = signal
-  kLeaseGranted = 13,  // for request_dedicated(): a = request, peer = worker endpoint | serial << 32, b = lease
-  kLeaseFailed = 14,   // a = request, payload = {code,message} (for task leases the client settles the calls itself)
+  kLeaseGranted =
+      13,  // for request_dedicated(): a = request, peer = worker endpoint | serial << 32, b = lease
+  kLeaseFailed =
+      14,  // a = request, payload = {code,message} (for task leases the client settles the calls itself)
   kGcRequest = 15,     // memory is short: drop what can be dropped, then gc_done()
   kShutdown = 16,      // the runtime ends (or its raylet died)
   kStreamCredit = 17,  // id = task id, a = items consumed: the producer may go on
@@ -131,7 +143,13 @@ struct Event {
   std::vector<uint8_t> payload;
 };
 
-enum class ActorPhase : uint32_t { kUnknown = 0, kPending = 1, kAlive = 2, kRestarting = 3, kDead = 4 };
+enum class ActorPhase : uint32_t {
+  kUnknown = 0,
+  kPending = 1,
+  kAlive = 2,
+  kRestarting = 3,
+  kDead = 4
+};
 
 class Client {
  public:
@@ -143,22 +161,25 @@ class Client {
   virtual uint32_t serial() const = 0;
   virtual uint32_t node_tag() const = 0;
   virtual uint32_t job() const = 0;
-  virtual int doorbell_fd() const = 0;      // eventfd; readable when rung (read it empty, then poll)
-  virtual int socket_fd() const = 0;        // session socket: readable means that the raylet is gone (poll then reports kShutdown)
-  virtual bool is_detached() const = 0;     // forked child, or the raylet is gone
+  virtual int doorbell_fd() const = 0;  // eventfd; readable when rung (read it empty, then poll)
+  virtual int socket_fd()
+      const = 0;  // session socket: readable means that the raylet is gone (poll then reports kShutdown)
+  virtual bool is_detached() const = 0;  // forked child, or the raylet is gone
   virtual Segment& segment() = 0;
 
   // --- objects
   // A put of small bytes: one copy, no message. refs: ids inside, counted by the new container.
-  virtual Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs, uint32_t entry_flags = 0) = 0;
+  virtual Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
+                               uint32_t entry_flags = 0) = 0;
   // Room for `size` bytes; waits at most wait_ms for memory. Errors: kObjectStoreFull (with who holds what), kOutOfMemory.
   virtual Result<PutBuffer> put_begin(uint64_t size, uint32_t wait_ms) = 0;
-  virtual Status put_seal(PutBuffer& buffer, std::span<const ObjectId> refs, uint32_t entry_flags = 0) = 0;
+  virtual Status put_seal(PutBuffer& buffer, std::span<const ObjectId> refs,
+                          uint32_t entry_flags = 0) = 0;
   virtual void put_abort(PutBuffer& buffer) = 0;
   virtual ObjectStatus status(const ObjectId& id) = 0;
   virtual Result<ObjectView> pin(const ObjectId& id) = 0;
   virtual void unpin(const ObjectId& id) = 0;
-  virtual bool add_ref(const ObjectId& id) = 0;   // false: the object is gone
+  virtual bool add_ref(const ObjectId& id) = 0;  // false: the object is gone
   virtual void release_ref(const ObjectId& id) = 0;
   // kSealed/kError/kGone at once, or kPending: an event kObjectReady/kObjectGone will come (once).
   virtual ObjectStatus subscribe(const ObjectId& id) = 0;
@@ -170,12 +191,16 @@ class Client {
   // Registers a spec once; returns a small number used by submit. Same class_hash = same scheduling class.
   virtual uint32_t register_spec(SpecInfo info) = 0;
   // Return ids go to `returns` (size return_count); each is held by one local reference for the caller of this method.
-  virtual Status submit_task(uint32_t spec_number, const CallArguments& arguments, ObjectId* returns) = 0;
-  virtual Status submit_actor_call(const ObjectId& actor, const CallArguments& arguments, ObjectId* returns) = 0;
+  virtual Status submit_task(uint32_t spec_number, const CallArguments& arguments,
+                             ObjectId* returns) = 0;
+  virtual Status submit_actor_call(const ObjectId& actor, const CallArguments& arguments,
+                                   ObjectId* returns) = 0;
   // What the control service says about an actor. peer = endpoint | serial << 32. `error` = envelope for failed calls.
-  virtual void set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer, uint32_t incarnation,
-                               int32_t max_task_retries, std::span<const uint8_t> error) = 0;
-  virtual ActorPhase actor_phase(const ObjectId& actor) = 0;  // kUnknown: nobody called set_actor_state yet
+  virtual void set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer,
+                               uint32_t incarnation, int32_t max_task_retries,
+                               std::span<const uint8_t> error) = 0;
+  virtual ActorPhase actor_phase(
+      const ObjectId& actor) = 0;  // kUnknown: nobody called set_actor_state yet
   virtual size_t actor_pending_calls(const ObjectId& actor) = 0;
   // True when it was still queued (then it is settled with `error`); false: running, a kCancel went to the worker.
   virtual bool cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) = 0;
@@ -185,23 +210,27 @@ class Client {
   virtual void stream_consumed(const ObjectId& task, uint32_t items) = 0;
 
   // --- control service (node service): requests and answers are opaque bytes (MessagePack by convention)
-  virtual uint32_t service_request(std::span<const uint8_t> payload) = 0;   // answer: kServiceAnswer
+  virtual uint32_t service_request(std::span<const uint8_t> payload) = 0;  // answer: kServiceAnswer
   virtual void service_reply(uint64_t peer, uint32_t request, std::span<const uint8_t> payload) = 0;
-  virtual void service_push(uint64_t peer, uint32_t topic, std::span<const uint8_t> payload) = 0;  // peer ~0: all
-  virtual uint32_t request_dedicated(const SpecInfo& info) = 0;             // kLeaseGranted / kLeaseFailed
+  virtual void service_push(uint64_t peer, uint32_t topic,
+                            std::span<const uint8_t> payload) = 0;  // peer ~0: all
+  virtual uint32_t request_dedicated(const SpecInfo& info) = 0;     // kLeaseGranted / kLeaseFailed
   virtual void return_lease(uint32_t lease) = 0;
   // Service: runs an actor's constructor on a dedicated worker; the reply is an ordinary kObjectReady of the return.
-  virtual Status submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation, uint32_t spec_number,
-                                     const CallArguments& arguments, ObjectId* returns) = 0;
+  virtual Status submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation,
+                                     uint32_t spec_number, const CallArguments& arguments,
+                                     ObjectId* returns) = 0;
 
-  virtual void raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d, std::span<const uint8_t> payload) = 0;
+  virtual void raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d,
+                              std::span<const uint8_t> payload) = 0;
 
   // --- executing (workers)
   virtual void worker_ready() = 0;
-  virtual void worker_exit() = 0;      // no more leases; unclaimed calls go back
+  virtual void worker_exit() = 0;  // no more leases; unclaimed calls go back
   // Writes the result of return `index`. First seal wins; false when somebody sealed before.
   virtual Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size) = 0;
-  virtual Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer, std::span<const ObjectId> refs, bool is_error) = 0;
+  virtual Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer,
+                             std::span<const ObjectId> refs, bool is_error) = 0;
   virtual Status return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope,
                               std::span<const ObjectId> refs, bool is_error) = 0;
   virtual void reply(uint64_t handle, ReplyStatus status) = 0;
@@ -225,14 +254,15 @@ class Client {
   virtual void detach() = 0;
 
   struct Counters {
-    uint64_t calls_submitted = 0, calls_executed = 0, bells_rung = 0, bells_saved = 0, puts = 0, put_bytes = 0,
-             zero_copy_bytes = 0, retries = 0, retracted = 0;
+    uint64_t calls_submitted = 0, calls_executed = 0, bells_rung = 0, bells_saved = 0, puts = 0,
+             put_bytes = 0, zero_copy_bytes = 0, retries = 0, retracted = 0;
   };
   virtual const Counters& counters() const = 0;
 };
 
 // Blocks on the control socket of a worker (its own thread): kill, interrupt, stack dump; returns when the raylet is gone.
 // on_op runs on that thread. Used by both bindings' worker start-up.
-Status run_control_thread(const AttachOptions& options, uint32_t endpoint, void (*on_op)(ControlOp, void*), void* context);
+Status run_control_thread(const AttachOptions& options, uint32_t endpoint,
+                          void (*on_op)(ControlOp, void*), void* context);
 
 }  // namespace polyray

@@ -20,45 +20,47 @@
 #include "client/flat_map.h"
 #include "client/task_queue.h"
 #include "os/env.h"
+#include "store/error_envelope.h"
 #include "store/ring.h"
 #include "store/row.h"
 #include "store/slab.h"
 #include "store/slots.h"
-#include "wire/error_envelope.h"
 
 namespace polyray {
 
-inline constexpr uint64_t kMaxRecordArgs = 32 * 1024;  // larger argument envelopes are put as an object
+inline constexpr uint64_t kMaxRecordArgs =
+    32 * 1024;  // larger argument envelopes are put as an object
 inline constexpr uint32_t kNoNumber = 0xffffffff;
 
 // A call that this client submitted and has not settled yet.
 struct PendingCall {
   enum class State : uint8_t { kFree, kWaiting, kQueued, kSent };
-  ObjectId task;               // first return id
-  uint64_t record = 0;         // offset
+  ObjectId task;        // first return id
+  uint64_t record = 0;  // offset
   uint64_t seq = 0;
-  uint64_t peer = 0;           // endpoint | serial << 32 that has it (kSent), or that shall have it (kActorCreate)
-  uint32_t number = kNoNumber; // task class, or actor number
-  uint32_t waiting = 0;        // top-level arguments that are not sealed yet
-  int32_t retries_left = 0;    // -1 for ever, -2 the actor's default (not known yet)
+  uint64_t peer =
+      0;  // endpoint | serial << 32 that has it (kSent), or that shall have it (kActorCreate)
+  uint32_t number = kNoNumber;  // task class, or actor number
+  uint32_t waiting = 0;         // top-level arguments that are not sealed yet
+  int32_t retries_left = 0;     // -1 for ever, -2 the actor's default (not known yet)
   uint32_t attempt = 0;
-  uint32_t items_received = 0; // streams
+  uint32_t items_received = 0;  // streams
   CallKind kind = CallKind::kTask;
   State state = State::kFree;
   bool cancelled = false;
   bool streaming = false;
-  bool holds_actor = false;    // a reference to the lifetime object: calls under way keep their actor
-  uint32_t generation = 0;     // tells a reused slot from the call that waited
+  bool holds_actor = false;  // a reference to the lifetime object: calls under way keep their actor
+  uint32_t generation = 0;   // tells a reused slot from the call that waited
 };
 
 // A process that we exchange calls with. Each direction has its own pair of rings, owned by the caller of that direction.
 struct Peer {
   uint64_t key = 0;  // endpoint | serial << 32
   os::Fd bell;
-  std::unique_ptr<RingProducer> calls;    // our calls to it
-  std::unique_ptr<RingProducer> replies;  // our replies to its calls
-  uint64_t own_call_ring = 0, own_reply_ring = 0;      // in our chunks
-  uint64_t their_call_ring = 0;                         // in its chunks
+  std::unique_ptr<RingProducer> calls;             // our calls to it
+  std::unique_ptr<RingProducer> replies;           // our replies to its calls
+  uint64_t own_call_ring = 0, own_reply_ring = 0;  // in our chunks
+  uint64_t their_call_ring = 0;                    // in its chunks
   bool calls_dirty = false;
   bool replies_dirty = false;
   bool gone = false;
@@ -68,7 +70,8 @@ struct Peer {
 
 class ClientCore final : public Client, private TaskPort, private ActorPort {
  public:
-  ClientCore(const WelcomeBody& welcome, std::unique_ptr<Segment> segment, os::Fd socket, os::Fd own_bell, os::Fd raylet_bell);
+  ClientCore(const WelcomeBody& welcome, std::unique_ptr<Segment> segment, os::Fd socket,
+             os::Fd own_bell, os::Fd raylet_bell);
   ~ClientCore() override;
 
   uint32_t endpoint() const override { return endpoint_; }
@@ -80,7 +83,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   bool is_detached() const override { return detached_.load(std::memory_order_acquire); }
   Segment& segment() override { return *segment_; }
 
-  Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs, uint32_t entry_flags) override;
+  Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
+                       uint32_t entry_flags) override;
   Result<PutBuffer> put_begin(uint64_t size, uint32_t wait_ms) override;
   Status put_seal(PutBuffer& buffer, std::span<const ObjectId> refs, uint32_t entry_flags) override;
   void put_abort(PutBuffer& buffer) override;
@@ -94,10 +98,12 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   Result<ObjectId> create_actor_object() override;
 
   uint32_t register_spec(SpecInfo info) override;
-  Status submit_task(uint32_t spec_number, const CallArguments& arguments, ObjectId* returns) override;
-  Status submit_actor_call(const ObjectId& actor, const CallArguments& arguments, ObjectId* returns) override;
-  void set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer, uint32_t incarnation, int32_t max_task_retries,
-                       std::span<const uint8_t> error) override;
+  Status submit_task(uint32_t spec_number, const CallArguments& arguments,
+                     ObjectId* returns) override;
+  Status submit_actor_call(const ObjectId& actor, const CallArguments& arguments,
+                           ObjectId* returns) override;
+  void set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer, uint32_t incarnation,
+                       int32_t max_task_retries, std::span<const uint8_t> error) override;
   ActorPhase actor_phase(const ObjectId& actor) override;
   size_t actor_pending_calls(const ObjectId& actor) override;
   bool cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) override;
@@ -109,16 +115,19 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void service_push(uint64_t peer, uint32_t topic, std::span<const uint8_t> payload) override;
   uint32_t request_dedicated(const SpecInfo& info) override;
   void return_lease(uint32_t lease) override;
-  Status submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation, uint32_t spec_number,
-                             const CallArguments& arguments, ObjectId* returns) override;
-  void raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d, std::span<const uint8_t> payload) override;
+  Status submit_actor_create(uint64_t peer, const ObjectId& actor, uint32_t incarnation,
+                             uint32_t spec_number, const CallArguments& arguments,
+                             ObjectId* returns) override;
+  void raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d,
+                      std::span<const uint8_t> payload) override;
 
   void worker_ready() override;
   void worker_exit() override;
   Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size) override;
-  Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer, std::span<const ObjectId> refs, bool is_error) override;
-  Status return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
-                      bool is_error) override;
+  Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer,
+                     std::span<const ObjectId> refs, bool is_error) override;
+  Status return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope,
+                      std::span<const ObjectId> refs, bool is_error) override;
   void reply(uint64_t handle, ReplyStatus status) override;
   Status stream_item(uint64_t handle, uint32_t number, const ObjectId& item) override;
   void set_blocked(bool blocked) override;
@@ -141,7 +150,11 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   bool raylet_lives() const;
 
   // --- memory.cc: bytes in the data region
-  struct Memory { uint64_t offset = 0; uint64_t capacity = 0; uint8_t* data = nullptr; };
+  struct Memory {
+    uint64_t offset = 0;
+    uint64_t capacity = 0;
+    uint8_t* data = nullptr;
+  };
   Result<Memory> allocate_bytes(uint64_t size, uint32_t wait_ms);
   void free_bytes(uint64_t offset, uint64_t capacity);
   Result<Memory> request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms);
@@ -149,24 +162,29 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   uint64_t capacity_of(uint64_t offset, uint64_t size) const;
 
   // --- objects.cc
-  struct NewEntry { ObjectId id; ObjectEntry* entry; };
+  struct NewEntry {
+    ObjectId id;
+    ObjectEntry* entry;
+  };
   Result<NewEntry> new_entry(uint32_t flags);
   // Writes place and size, counts nested references, publishes. The caller owns the right to seal.
-  Status seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t offset, uint64_t capacity, uint64_t size,
-                    std::span<const ObjectId> refs, uint32_t flags);
+  Status seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t offset, uint64_t capacity,
+                    uint64_t size, std::span<const ObjectId> refs, uint32_t flags);
   void give_up_entry(const ObjectId& id);
   void drop_ref(const ObjectId& id);
   void send_release(const ObjectId& id);
   // Seals a pending object of somebody else's call with bytes of ours; false: sealed before.
-  bool seal_foreign(const ObjectId& id, std::span<const uint8_t> envelope, uint32_t flags, uint32_t dead_sealer);
+  bool seal_foreign(const ObjectId& id, std::span<const uint8_t> envelope, uint32_t flags,
+                    uint32_t dead_sealer);
   ObjectStatus watch(const ObjectId& id, bool user, CallSlot waiter);
   void object_ready(const ObjectId& id, bool gone);
 
   // --- calls.cc
-  Status submit(CallKind kind, const ObjectId& spec, uint32_t number, const ObjectId& actor, int32_t retries, uint64_t peer,
-                uint32_t incarnation, const CallArguments& arguments, ObjectId* returns);
-  Result<uint64_t> write_record(CallKind kind, const ObjectId& spec, const ObjectId& actor, const CallArguments& arguments,
-                                std::span<const ObjectId> returns);
+  Status submit(CallKind kind, const ObjectId& spec, uint32_t number, const ObjectId& actor,
+                int32_t retries, uint64_t peer, uint32_t incarnation,
+                const CallArguments& arguments, ObjectId* returns);
+  Result<uint64_t> write_record(CallKind kind, const ObjectId& spec, const ObjectId& actor,
+                                const CallArguments& arguments, std::span<const ObjectId> returns);
   CallSlot take_call_slot();
   void start_waiting(CallSlot call, std::span<const ObjectId> top_refs);
   void arguments_ready(CallSlot call);
@@ -174,8 +192,10 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   PendingCall* pending_of(const ObjectId& id, CallSlot* slot);
   bool push_call(CallSlot call, uint64_t peer, uint32_t lease);
   void on_reply(const RingSlot& slot, uint64_t peer);
-  void take_out(CallSlot call);        // out of its queue, when it is in one
-  bool detach_record(CallSlot call);   // retract: the record stays behind as a zombie until its reply; the call gets a copy
+  void take_out(CallSlot call);  // out of its queue, when it is in one
+  bool detach_record(
+      CallSlot
+          call);  // retract: the record stays behind as a zombie until its reply; the call gets a copy
   CallRecord& record_of(const PendingCall& call) { return segment_->record(call.record); }
   std::span<const ObjectId> returns_of(const PendingCall& call);
   ActorQueue& actor_queue(const ObjectId& actor, uint32_t* number);
@@ -235,8 +255,16 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
     std::vector<ObjectId> items;  // stream items that the caller may not hold yet
     uint32_t items_first = 0;     // number of items[0]
   };
-  struct Incoming { uint64_t record; uint64_t peer; uint64_t seq; };
-  struct Stream { uint64_t peer; std::vector<ObjectId> items; uint32_t first; };
+  struct Incoming {
+    uint64_t record;
+    uint64_t peer;
+    uint64_t seq;
+  };
+  struct Stream {
+    uint64_t peer;
+    std::vector<ObjectId> items;
+    uint32_t first;
+  };
   void incoming_call(uint64_t peer, const RingSlot& slot);
   bool valid_record(uint64_t offset, uint32_t caller) const;
   bool deliver(const Incoming& incoming);
@@ -260,7 +288,10 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   uint64_t write_lease_spec(const SpecInfo& info, uint64_t* bytes);
 
   // --- poll.cc
-  struct Inbox { uint64_t ring; RingSlot slot; };
+  struct Inbox {
+    uint64_t ring;
+    RingSlot slot;
+  };
   void drain();
   void handle(const Inbox& item);
   void handle_raylet(const RingSlot& slot);
@@ -289,12 +320,24 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // inline bytes of returns being written
   std::vector<uint8_t*> free_scratch_;
   // Who waits for an object: the binding, calls.
-  struct Watch { bool user; bool at_raylet; uint32_t waiters; ObjectId id; };
-  struct Waiter { CallSlot call; uint32_t generation; uint32_t next; };
+  struct Watch {
+    bool user;
+    bool at_raylet;
+    uint32_t waiters;
+    ObjectId id;
+  };
+  struct Waiter {
+    CallSlot call;
+    uint32_t generation;
+    uint32_t next;
+  };
   FlatMap<Watch> watches_;  // by unique
   std::vector<Waiter> waiters_;
   std::vector<uint32_t> free_waiters_;
-  struct ReadyObject { ObjectId id; bool gone; };
+  struct ReadyObject {
+    ObjectId id;
+    bool gone;
+  };
   std::vector<ReadyObject> ready_;
   bool running_ready_ = false;
 
@@ -305,14 +348,22 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   TaskQueue tasks_;
   std::vector<SpecInfo> specs_;
   std::vector<uint32_t> spec_class_;
-  struct ClassRequest { uint32_t spec = 0; uint32_t request = 0; };
-  std::vector<ClassRequest> class_requests_;         // by class number
-  FlatMap<uint32_t> request_class_;                  // request number -> class number + 1; dedicated: kNoNumber
-  struct Actor { std::unique_ptr<ActorQueue> queue; ObjectId id; std::vector<uint8_t> error; };
+  struct ClassRequest {
+    uint32_t spec = 0;
+    uint32_t request = 0;
+  };
+  std::vector<ClassRequest> class_requests_;  // by class number
+  FlatMap<uint32_t> request_class_;  // request number -> class number + 1; dedicated: kNoNumber
+  struct Actor {
+    std::unique_ptr<ActorQueue> queue;
+    ObjectId id;
+    std::vector<uint8_t> error;
+  };
   std::vector<Actor> actors_;
   FlatMap<uint32_t> actor_by_unique_;
-  FlatMap<uint64_t> zombies_;                        // retracted records whose reply has not come -> peer key
-  std::unordered_map<uint64_t, std::vector<uint8_t>> cancel_errors_;  // running calls that were cancelled, by task unique
+  FlatMap<uint64_t> zombies_;  // retracted records whose reply has not come -> peer key
+  std::unordered_map<uint64_t, std::vector<uint8_t>>
+      cancel_errors_;  // running calls that were cancelled, by task unique
   uint64_t next_seq_ = 0;
   uint32_t next_request_ = 0;
 
@@ -337,7 +388,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::vector<std::unique_ptr<Running>> running_;
   std::vector<uint32_t> free_running_;
   FlatMap<uint64_t> running_by_task_;  // first return's unique -> handle
-  std::unordered_map<uint64_t, Stream> streams_;  // finished or running streams with items the caller may not hold yet
+  std::unordered_map<uint64_t, Stream>
+      streams_;  // finished or running streams with items the caller may not hold yet
   ObjectId actor_;
   uint32_t incarnation_ = 0;
   uint32_t running_tasks_ = 0;
@@ -356,14 +408,23 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   Counters counters_;
 };
 
-inline uint64_t id_word(const ObjectId& id) { return id.node_tag | uint64_t{id.index} << 32; }
-inline ObjectId id_from(uint64_t b, uint64_t c) { return {static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32), c}; }
-inline EntryState entry_state(uint32_t state) { return static_cast<EntryState>(state & kEntryStateMask); }
+inline uint64_t id_word(const ObjectId& id) {
+  return id.node_tag | uint64_t{id.index} << 32;
+}
+inline ObjectId id_from(uint64_t b, uint64_t c) {
+  return {static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32), c};
+}
+inline EntryState entry_state(uint32_t state) {
+  return static_cast<EntryState>(state & kEntryStateMask);
+}
 std::span<const ObjectId> record_returns(const CallRecord& record);
 std::span<const ObjectId> record_refs(const CallRecord& record);
 inline const uint8_t* record_payload(const CallRecord& record) {
-  return reinterpret_cast<const uint8_t*>(&record + 1) + (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId);
+  return reinterpret_cast<const uint8_t*>(&record + 1) +
+         (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId);
 }
-inline uint64_t padded_method(uint32_t bytes) { return (uint64_t{bytes} + 7) & ~uint64_t{7}; }
+inline uint64_t padded_method(uint32_t bytes) {
+  return (uint64_t{bytes} + 7) & ~uint64_t{7};
+}
 
 }  // namespace polyray

@@ -13,7 +13,9 @@ namespace polyray {
 namespace {
 constexpr uint32_t kReturnWaitMs = 30'000;
 constexpr uint32_t kScratchBytes = 64;
-Status closed() { return Status::error(StatusCode::kClosed, "this call is over"); }
+Status closed() {
+  return Status::error(StatusCode::kClosed, "this call is over");
+}
 }  // namespace
 
 void ClientCore::set_actor_identity(const ObjectId& actor, uint32_t incarnation) {
@@ -40,9 +42,12 @@ void ClientCore::worker_exit() {
 bool ClientCore::valid_record(uint64_t offset, uint32_t caller) const {
   if (!segment_->valid_slot(offset, ChunkKind::kRecords, sizeof(CallRecord))) return false;
   const CallRecord& record = segment_->record(offset);
-  const uint64_t tail = (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId) + record.payload_bytes;
-  return record.caller == caller && record.return_count != 0 && sizeof(CallRecord) + tail <= slot_bytes_at(*segment_, offset) &&
-         padded_method(record.method_bytes) <= record.payload_bytes && record.top_ref_count <= 65535;
+  const uint64_t tail =
+      (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId) + record.payload_bytes;
+  return record.caller == caller && record.return_count != 0 &&
+         sizeof(CallRecord) + tail <= slot_bytes_at(*segment_, offset) &&
+         padded_method(record.method_bytes) <= record.payload_bytes &&
+         record.top_ref_count <= 65535;
 }
 
 void ClientCore::incoming_call(uint64_t peer, const RingSlot& slot) {
@@ -50,7 +55,8 @@ void ClientCore::incoming_call(uint64_t peer, const RingSlot& slot) {
   const CallRecord& record = segment_->record(slot.b);
   const Incoming incoming{slot.b, peer, record.seq};
   const auto kind = static_cast<CallKind>(record.kind);
-  const bool wrong_actor = kind == CallKind::kActorCall && (record.actor != actor_ || record.incarnation != incarnation_);
+  const bool wrong_actor = kind == CallKind::kActorCall &&
+                           (record.actor != actor_ || record.incarnation != incarnation_);
   const bool refused = leaving_ || wrong_actor || (kind == CallKind::kTask && blocked_);
   if (refused) return hand_back(incoming);
   incoming_.push_back(incoming);
@@ -67,9 +73,12 @@ void ClientCore::hand_back_all() {
   std::deque<Incoming> all;
   all.swap(incoming_);
   for (const Incoming& incoming : all) {
-    const bool task = static_cast<CallKind>(segment_->record(incoming.record).kind) == CallKind::kTask;
-    if (task || leaving_) hand_back(incoming);
-    else incoming_.push_back(incoming);
+    const bool task =
+        static_cast<CallKind>(segment_->record(incoming.record).kind) == CallKind::kTask;
+    if (task || leaving_)
+      hand_back(incoming);
+    else
+      incoming_.push_back(incoming);
   }
 }
 
@@ -99,8 +108,10 @@ void ClientCore::deliver_calls(size_t limit) {
 
 bool ClientCore::deliver(const Incoming& incoming) {
   CallRecord& record = segment_->record(incoming.record);
-  if (!valid_record(incoming.record, static_cast<uint32_t>(incoming.peer)) || !claim_running(record.claim)) {
-    send_reply(incoming.peer, incoming.record, incoming.seq, ReplyStatus::kReturned);  // retracted meanwhile
+  if (!valid_record(incoming.record, static_cast<uint32_t>(incoming.peer)) ||
+      !claim_running(record.claim)) {
+    send_reply(incoming.peer, incoming.record, incoming.seq,
+               ReplyStatus::kReturned);  // retracted meanwhile
     return false;
   }
   uint32_t number;
@@ -124,8 +135,10 @@ bool ClientCore::deliver(const Incoming& incoming) {
   run.refs.assign(refs.begin(), refs.end());
   bool alive = true;
   size_t held_returns = 0, held_refs = 0;
-  for (; held_returns < run.returns.size() && alive; held_returns += alive) alive = row_.acquire(run.returns[held_returns]);
-  for (; held_refs < run.refs.size() && alive; held_refs += alive) alive = row_.acquire(run.refs[held_refs]);
+  for (; held_returns < run.returns.size() && alive; held_returns += alive)
+    alive = row_.acquire(run.returns[held_returns]);
+  for (; held_refs < run.refs.size() && alive; held_refs += alive)
+    alive = row_.acquire(run.refs[held_refs]);
 
   IncomingCall& call = run.call;
   call = IncomingCall{};
@@ -156,7 +169,8 @@ bool ClientCore::deliver(const Incoming& incoming) {
       run.args_pinned = view.value().pinned;
       call.envelope = {view.value().data, static_cast<size_t>(view.value().size)};
       call.refs = envelope_refs(call.envelope);  // counted by the args object, which we hold
-      call.top_refs = std::min<uint32_t>(record.top_ref_count, static_cast<uint32_t>(call.refs.size()));
+      call.top_refs =
+          std::min<uint32_t>(record.top_ref_count, static_cast<uint32_t>(call.refs.size()));
     }
   }
   if (!alive) {
@@ -189,9 +203,11 @@ ClientCore::Running* ClientCore::running(uint64_t handle) {
 Result<PutBuffer> ClientCore::return_begin(uint64_t handle, uint32_t index, uint64_t size) {
   Running* run = running(handle);
   if (run == nullptr) return closed();
-  if (index >= run->returns.size()) return Status::error(StatusCode::kInvalidArgument, "no such return");
+  if (index >= run->returns.size())
+    return Status::error(StatusCode::kInvalidArgument, "no such return");
   const ObjectId id = run->returns[index];
-  if (status(id) != ObjectStatus::kPending) return Status::error(StatusCode::kAlreadyExists, "the result was sealed before");
+  if (status(id) != ObjectStatus::kPending)
+    return Status::error(StatusCode::kAlreadyExists, "the result was sealed before");
   if (size > kInlineBytes) {
     Result<Memory> memory = allocate_bytes(size, kReturnWaitMs);
     if (!memory.is_ok()) return memory.status();
@@ -206,7 +222,8 @@ Result<PutBuffer> ClientCore::return_begin(uint64_t handle, uint32_t index, uint
   return PutBuffer{id, data, size, 0};
 }
 
-Status ClientCore::return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer, std::span<const ObjectId> refs, bool is_error) {
+Status ClientCore::return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer,
+                               std::span<const ObjectId> refs, bool is_error) {
   Running* run = running(handle);
   if (run == nullptr) return closed();
   if (index >= run->returns.size() || buffer.data == nullptr || buffer.id != run->returns[index])
@@ -223,7 +240,8 @@ Status ClientCore::return_seal(uint64_t handle, uint32_t index, PutBuffer& buffe
   } else {
     capacity = capacity_of(buffer.offset, buffer.size);
   }
-  Status sealed = seal_entry(*entry, buffer.id, buffer.offset, capacity, buffer.size, refs, is_error ? kEntryError : 0);
+  Status sealed = seal_entry(*entry, buffer.id, buffer.offset, capacity, buffer.size, refs,
+                             is_error ? kEntryError : 0);
   if (!sealed.is_ok()) {
     if (buffer.offset != 0) free_bytes(buffer.offset, capacity);
     uint32_t me = endpoint_ + 1;
@@ -246,13 +264,15 @@ void ClientCore::reply(uint64_t handle, ReplyStatus status) {
   if (run == nullptr) return;
   CallRecord& record = segment_->record(run->record);
   if (run->started_ns != 0)
-    record.service_ns = static_cast<uint32_t>(std::min<uint64_t>(os::now_ns() - run->started_ns, 0xffffffff));
+    record.service_ns =
+        static_cast<uint32_t>(std::min<uint64_t>(os::now_ns() - run->started_ns, 0xffffffff));
   const uint64_t offset = run->record;
   const uint64_t peer = run->peer;
   const uint64_t seq = run->call.seq;
   if (run->call.kind == CallKind::kTask) --running_tasks_;
   release_running(*run);
-  record.claim.store(static_cast<uint32_t>(Claim::kDone), std::memory_order_release);  // the last touch of the record
+  record.claim.store(static_cast<uint32_t>(Claim::kDone),
+                     std::memory_order_release);  // the last touch of the record
   send_reply(peer, offset, seq, status);
 }
 
@@ -269,7 +289,8 @@ void ClientCore::release_running(Running& run) {
 void ClientCore::send_reply(uint64_t key, uint64_t record, uint64_t seq, ReplyStatus status) {
   Peer* peer = find_peer(key);
   if (peer == nullptr || peer->gone || peer->replies == nullptr) return;
-  peer->replies->push({static_cast<uint32_t>(Rec::kReply), static_cast<uint32_t>(status), record, seq, peer->serial()});
+  peer->replies->push({static_cast<uint32_t>(Rec::kReply), static_cast<uint32_t>(status), record,
+                       seq, peer->serial()});
   mark_dirty(*peer, true);
 }
 
@@ -291,12 +312,14 @@ Status ClientCore::stream_item(uint64_t handle, uint32_t number, const ObjectId&
   Peer* peer = find_peer(run->peer);
   if (peer == nullptr || peer->gone || peer->replies == nullptr)
     return Status::error(StatusCode::kDisconnected, "the caller of the stream is gone");
-  if (!row_.acquire(item)) return Status::error(StatusCode::kObjectFreed, "the item was released before it was sent");
+  if (!row_.acquire(item))
+    return Status::error(StatusCode::kObjectFreed, "the item was released before it was sent");
   Stream& stream = streams_[run->call.task.unique];
   if (stream.items.empty()) stream.first = number;
   stream.peer = run->peer;
   stream.items.push_back(item);
-  peer->replies->push({static_cast<uint32_t>(Rec::kStreamItem), number, run->record, item.unique, id_word(item)});
+  peer->replies->push(
+      {static_cast<uint32_t>(Rec::kStreamItem), number, run->record, item.unique, id_word(item)});
   mark_dirty(*peer, true);
   return Status::ok();
 }
@@ -304,7 +327,8 @@ Status ClientCore::stream_item(uint64_t handle, uint32_t number, const ObjectId&
 // Items numbered below `received` are held by the caller.
 void ClientCore::release_items(Stream& stream, uint32_t received) {
   size_t count = 0;
-  while (count < stream.items.size() && stream.first + count < received) drop_ref(stream.items[count++]);
+  while (count < stream.items.size() && stream.first + count < received)
+    drop_ref(stream.items[count++]);
   stream.items.erase(stream.items.begin(), stream.items.begin() + static_cast<ptrdiff_t>(count));
   stream.first += static_cast<uint32_t>(count);
 }
@@ -340,7 +364,8 @@ void ClientCore::on_stream_item(uint64_t peer, const RingSlot& slot) {
   }
   Peer* producer = find_peer(peer);
   if (producer == nullptr || producer->calls == nullptr) return;
-  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), 0, id_word(call.task), call.task.unique, uint64_t{slot.a} + 1});
+  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), 0, id_word(call.task),
+                         call.task.unique, uint64_t{slot.a} + 1});
   mark_dirty(*producer, false);
 }
 
@@ -350,7 +375,8 @@ void ClientCore::stream_consumed(const ObjectId& task, uint32_t items) {
   if (call == nullptr || call->state != PendingCall::State::kSent) return;
   Peer* producer = find_peer(call->peer);
   if (producer == nullptr || producer->calls == nullptr) return;
-  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), items, id_word(task), task.unique, call->items_received});
+  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), items, id_word(task),
+                         task.unique, call->items_received});
   mark_dirty(*producer, false);
 }
 

@@ -10,7 +10,8 @@ namespace polyray {
 namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPopulateBlock = 64 * 1024;
-constexpr uint32_t kGrantGraceMs = 10'000;  // beyond wait_ms: the raylet always answers, unless it hangs
+constexpr uint32_t kGrantGraceMs =
+    10'000;  // beyond wait_ms: the raylet always answers, unless it hangs
 constexpr int kWaitSliceMs = 200;
 }  // namespace
 
@@ -31,7 +32,8 @@ Result<ClientCore::Memory> ClientCore::allocate_bytes(uint64_t size, uint32_t wa
     }
     return Memory{offset, SlabPool::slot_size(size), segment_->at(offset)};
   }
-  Result<Memory> extent = request_extent((size + kPageBytes - 1) & ~(kPageBytes - 1), kPageBytes, wait_ms);
+  Result<Memory> extent =
+      request_extent((size + kPageBytes - 1) & ~(kPageBytes - 1), kPageBytes, wait_ms);
   if (extent.is_ok()) populate(extent.value().offset, extent.value().capacity);
   return extent;
 }
@@ -47,7 +49,8 @@ void ClientCore::free_bytes(uint64_t offset, uint64_t capacity) {
 }
 
 // Asks and waits. Other records that come meanwhile stay in the inbox for the next poll.
-Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms) {
+Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment,
+                                                      uint32_t wait_ms) {
   const uint32_t request = ++next_request_;
   to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
   const uint64_t deadline_ms = os::now_ms() + wait_ms + kGrantGraceMs;
@@ -62,9 +65,12 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
       if (slot.kind != static_cast<uint32_t>(Rec::kExtentGrant) || slot.a != request) continue;
       const RingSlot grant = slot;
       inbox_.erase(inbox_.begin() + static_cast<ptrdiff_t>(seen));
-      if (inbox_.size() > before) self_wake();
-      else rearm();
-      if (grant.b != 0 && segment_->is_data(grant.b)) return Memory{grant.b, grant.c, segment_->at(grant.b)};
+      if (inbox_.size() > before)
+        self_wake();
+      else
+        rearm();
+      if (grant.b != 0 && segment_->is_data(grant.b))
+        return Memory{grant.b, grant.c, segment_->at(grant.b)};
       std::string text = "the object store refused " + std::to_string(bytes) + " bytes";
       if (grant.d != 0) {
         const uint32_t room = slot_bytes_at(*segment_, grant.d);
@@ -77,9 +83,11 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
     }
     const uint64_t now = os::now_ms();
     if (now >= deadline_ms || !raylet_lives()) rearm();
-    if (now >= deadline_ms) return Status::error(StatusCode::kTimedOut, "the raylet did not answer a request for memory");
+    if (now >= deadline_ms)
+      return Status::error(StatusCode::kTimedOut, "the raylet did not answer a request for memory");
     if (!raylet_lives()) return Status::error(StatusCode::kLocalRayletDied, "the raylet is gone");
-    if (inbound_.arm(kArmedFutex)) inbound_.wait(static_cast<int>(std::min<uint64_t>(deadline_ms - now, kWaitSliceMs)));
+    if (inbound_.arm(kArmedFutex))
+      inbound_.wait(static_cast<int>(std::min<uint64_t>(deadline_ms - now, kWaitSliceMs)));
   }
 }
 
@@ -88,10 +96,13 @@ void ClientCore::populate(uint64_t offset, uint64_t bytes) {
   const uint64_t from = offset - segment_->control_bytes();
   const uint64_t end = from + bytes;
   bool missing = false;
-  for (uint64_t block = from / kPopulateBlock; block * kPopulateBlock < end && !missing; ++block) missing = !populated_[block];
+  for (uint64_t block = from / kPopulateBlock; block * kPopulateBlock < end && !missing; ++block)
+    missing = !populated_[block];
   if (!missing) return;
-  if (!os::populate_write(segment_->fd(), offset, segment_->at(offset), bytes).is_ok()) return;  // then it faults
-  for (uint64_t block = (from + kPopulateBlock - 1) / kPopulateBlock; (block + 1) * kPopulateBlock <= end; ++block)
+  if (!os::populate_write(segment_->fd(), offset, segment_->at(offset), bytes).is_ok())
+    return;  // then it faults
+  for (uint64_t block = (from + kPopulateBlock - 1) / kPopulateBlock;
+       (block + 1) * kPopulateBlock <= end; ++block)
     populated_[block] = true;
 }
 

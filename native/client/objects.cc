@@ -10,7 +10,9 @@ namespace {
 constexpr uint32_t kPutWaitMs = 10'000;
 constexpr uint32_t kSettleWaitMs = 1'000;
 constexpr uint64_t kBigReleaseBytes = 64 * 1024;
-Status detached_error() { return Status::error(StatusCode::kDisconnected, "this endpoint is detached"); }
+Status detached_error() {
+  return Status::error(StatusCode::kDisconnected, "this endpoint is detached");
+}
 }  // namespace
 
 // --- making ------------------------------------------------------------------------------------------------------
@@ -18,7 +20,8 @@ Status detached_error() { return Status::error(StatusCode::kDisconnected, "this 
 Result<ClientCore::NewEntry> ClientCore::new_entry(uint32_t flags) {
   Result<uint64_t> slot = entries_.allocate(kEntryBytes);
   if (!slot.is_ok()) return slot.status();
-  const ObjectId id{node_tag_, static_cast<uint32_t>(slot.value() / kEntryBytes), uint64_t{serial_} << 40 | ++next_unique_};
+  const ObjectId id{node_tag_, static_cast<uint32_t>(slot.value() / kEntryBytes),
+                    uint64_t{serial_} << 40 | ++next_unique_};
   ObjectEntry& entry = segment_->entry(id.index);
   entry.creator = endpoint_;
   entry.supervisor.store(endpoint_, std::memory_order_relaxed);
@@ -27,16 +30,20 @@ Result<ClientCore::NewEntry> ClientCore::new_entry(uint32_t flags) {
   if (!row_.adopt_new(id)) {
     entry.unique.store(0, std::memory_order_release);
     slot_free(*segment_, slot.value());
-    return Status::error(StatusCode::kTableFull, "the reference row of this endpoint is full: release some refs");
+    return Status::error(StatusCode::kTableFull,
+                         "the reference row of this endpoint is full: release some refs");
   }
   return NewEntry{id, &entry};
 }
 
 // An own entry that was never sealed: the raylet frees it like any other at zero references.
-void ClientCore::give_up_entry(const ObjectId& id) { drop_ref(id); }
+void ClientCore::give_up_entry(const ObjectId& id) {
+  drop_ref(id);
+}
 
-Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t offset, uint64_t capacity, uint64_t size,
-                              std::span<const ObjectId> refs, uint32_t flags) {
+Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t offset,
+                              uint64_t capacity, uint64_t size, std::span<const ObjectId> refs,
+                              uint32_t flags) {
   entry.offset = offset;
   entry.capacity = capacity;
   entry.size = size;
@@ -56,7 +63,8 @@ Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t o
   SealResult result{false, false};
   if (counted == refs.size()) result = seal_publish(entry.state, flags);
   if (!refs.empty()) self.sealing.store(0, std::memory_order_release);
-  if (result.waiters) to_raylet({static_cast<uint32_t>(Rec::kSealed), 0, id_word(id), id.unique, 0}, true);
+  if (result.waiters)
+    to_raylet({static_cast<uint32_t>(Rec::kSealed), 0, id_word(id), id.unique, 0}, true);
   if (result.sealed) return Status::ok();
   const bool ref_gone = counted < refs.size();
   for (size_t i = 0; i < counted; ++i) {
@@ -64,11 +72,14 @@ Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t o
     if (inner != nullptr && ref_release(inner->refs)) send_release(refs[i]);
   }
   entry.offset = entry.capacity = entry.size = 0;
-  if (ref_gone) return Status::error(StatusCode::kObjectFreed, "a ref inside the value was released before the value was stored");
+  if (ref_gone)
+    return Status::error(StatusCode::kObjectFreed,
+                         "a ref inside the value was released before the value was stored");
   return Status::error(StatusCode::kAlreadyExists, "the object was sealed before");
 }
 
-Result<ObjectId> ClientCore::put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs, uint32_t entry_flags) {
+Result<ObjectId> ClientCore::put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
+                                 uint32_t entry_flags) {
   Result<PutBuffer> buffer = put_begin(envelope.size(), kPutWaitMs);
   if (!buffer.is_ok()) return buffer.status();
   if (!envelope.empty()) std::memcpy(buffer.value().data, envelope.data(), envelope.size());
@@ -97,11 +108,13 @@ Result<PutBuffer> ClientCore::put_begin(uint64_t size, uint32_t wait_ms) {
   return PutBuffer{made.value().id, data, size, memory.offset};
 }
 
-Status ClientCore::put_seal(PutBuffer& buffer, std::span<const ObjectId> refs, uint32_t entry_flags) {
+Status ClientCore::put_seal(PutBuffer& buffer, std::span<const ObjectId> refs,
+                            uint32_t entry_flags) {
   if (detached_) return detached_error();
   if (buffer.data == nullptr) return Status::error(StatusCode::kClosed, "this put is over");
   const uint64_t capacity = buffer.offset == 0 ? 0 : capacity_of(buffer.offset, buffer.size);
-  Status sealed = seal_entry(segment_->entry(buffer.id.index), buffer.id, buffer.offset, capacity, buffer.size, refs, entry_flags);
+  Status sealed = seal_entry(segment_->entry(buffer.id.index), buffer.id, buffer.offset, capacity,
+                             buffer.size, refs, entry_flags);
   if (!sealed.is_ok()) {
     put_abort(buffer);
     return sealed;
@@ -117,7 +130,8 @@ void ClientCore::put_abort(PutBuffer& buffer) {
   if (buffer.offset != 0) free_bytes(buffer.offset, capacity_of(buffer.offset, buffer.size));
   ObjectEntry* entry = segment_->find(buffer.id);
   // A put of our own, or the return of a call (then the entry is somebody's, and only the bytes or the scratch were ours).
-  if (entry != nullptr && entry->creator == endpoint_ && entry->sealer.load(std::memory_order_relaxed) == endpoint_ + 1) {
+  if (entry != nullptr && entry->creator == endpoint_ &&
+      entry->sealer.load(std::memory_order_relaxed) == endpoint_ + 1) {
     give_up_entry(buffer.id);
   } else if (buffer.offset == 0) {
     free_scratch_.push_back(buffer.data);
@@ -140,11 +154,13 @@ ObjectStatus ClientCore::status(const ObjectId& id) {
   if (entry == nullptr) return ObjectStatus::kGone;
   const uint32_t state = entry->state.load(std::memory_order_acquire);
   switch (entry_state(state)) {
-    case EntryState::kPending: return ObjectStatus::kPending;
+    case EntryState::kPending:
+      return ObjectStatus::kPending;
     case EntryState::kSealed:
       if (state & kEntrySpilled) return ObjectStatus::kSpilled;
       return state & kEntryError ? ObjectStatus::kError : ObjectStatus::kSealed;
-    default: return ObjectStatus::kGone;
+    default:
+      return ObjectStatus::kGone;
   }
 }
 
@@ -153,17 +169,21 @@ Result<ObjectView> ClientCore::pin(const ObjectId& id) {
   ObjectEntry* entry = segment_->find(id);
   if (entry == nullptr) return Status::error(StatusCode::kObjectFreed, "the object is gone");
   const uint32_t state = entry->state.load(std::memory_order_acquire);
-  if (entry_state(state) == EntryState::kPending) return Status::error(StatusCode::kWouldBlock, "the object is not ready");
-  if (entry_state(state) != EntryState::kSealed) return Status::error(StatusCode::kObjectLost, "the object is lost");
+  if (entry_state(state) == EntryState::kPending)
+    return Status::error(StatusCode::kWouldBlock, "the object is not ready");
+  if (entry_state(state) != EntryState::kSealed)
+    return Status::error(StatusCode::kObjectLost, "the object is lost");
   ObjectView view;
   view.is_error = (state & kEntryError) != 0;
   view.size = entry->size;
   if (state & kEntryInline) {
-    if (view.size > kInlineBytes) return Status::error(StatusCode::kBadRecord, "an inline object is too large");
+    if (view.size > kInlineBytes)
+      return Status::error(StatusCode::kBadRecord, "an inline object is too large");
     view.data = entry->inline_data;
     return view;
   }
-  if (!row_.pin(id)) return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
+  if (!row_.pin(id))
+    return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
   view.offset = entry->offset;
   if (!segment_->valid_data(view.offset, view.size)) {
     row_.unpin(id);
@@ -185,13 +205,17 @@ void ClientCore::unpin(const ObjectId& id) {
 uint64_t ClientCore::object_size(const ObjectId& id) {
   if (detached_) return 0;
   ObjectEntry* entry = segment_->find(id);
-  if (entry == nullptr || entry_state(entry->state.load(std::memory_order_acquire)) != EntryState::kSealed) return 0;
+  if (entry == nullptr ||
+      entry_state(entry->state.load(std::memory_order_acquire)) != EntryState::kSealed)
+    return 0;
   return entry->size;
 }
 
 // --- counting ----------------------------------------------------------------------------------------------------
 
-bool ClientCore::add_ref(const ObjectId& id) { return !detached_ && row_.acquire(id); }
+bool ClientCore::add_ref(const ObjectId& id) {
+  return !detached_ && row_.acquire(id);
+}
 
 void ClientCore::release_ref(const ObjectId& id) {
   if (!detached_) drop_ref(id);
@@ -202,19 +226,24 @@ void ClientCore::drop_ref(const ObjectId& id) {
 }
 
 void ClientCore::send_release(const ObjectId& id) {
-  const bool big = segment_->entry(id.index).size >= kBigReleaseBytes;  // its memory is wanted back soon
+  const bool big =
+      segment_->entry(id.index).size >= kBigReleaseBytes;  // its memory is wanted back soon
   to_raylet({static_cast<uint32_t>(Rec::kRelease), 0, id_word(id), id.unique, 0}, big);
 }
 
 // --- sealing for a call ------------------------------------------------------------------------------------------
 
-bool ClientCore::seal_foreign(const ObjectId& id, std::span<const uint8_t> envelope, uint32_t flags, uint32_t dead_sealer) {
+bool ClientCore::seal_foreign(const ObjectId& id, std::span<const uint8_t> envelope, uint32_t flags,
+                              uint32_t dead_sealer) {
   ObjectEntry* entry = segment_->find(id);
-  if (entry == nullptr || entry_state(entry->state.load(std::memory_order_acquire)) != EntryState::kPending) return false;
+  if (entry == nullptr ||
+      entry_state(entry->state.load(std::memory_order_acquire)) != EntryState::kPending)
+    return false;
   uint32_t dead = dead_sealer + 1;
   const uint32_t me = endpoint_ + 1;
   if (!seal_begin(entry->sealer, me) &&
-      !(dead_sealer != kNoNumber && entry->sealer.compare_exchange_strong(dead, me, std::memory_order_acq_rel)))
+      !(dead_sealer != kNoNumber &&
+        entry->sealer.compare_exchange_strong(dead, me, std::memory_order_acq_rel)))
     return false;
   std::vector<uint8_t> bare;
   Memory memory;
@@ -229,8 +258,10 @@ bool ClientCore::seal_foreign(const ObjectId& id, std::span<const uint8_t> envel
       flags |= kEntryError;
     }
   }
-  std::memcpy(memory.offset == 0 ? entry->inline_data : memory.data, envelope.data(), envelope.size());
-  if (seal_entry(*entry, id, memory.offset, memory.capacity, envelope.size(), {}, flags).is_ok()) return true;
+  std::memcpy(memory.offset == 0 ? entry->inline_data : memory.data, envelope.data(),
+              envelope.size());
+  if (seal_entry(*entry, id, memory.offset, memory.capacity, envelope.size(), {}, flags).is_ok())
+    return true;
   free_bytes(memory.offset, memory.capacity);
   return false;
 }

@@ -24,21 +24,28 @@ Peer* ClientCore::find_peer(uint64_t key) {
 Result<os::Fd> ClientCore::fetch_doorbell(uint64_t key) {
   const auto endpoint = static_cast<uint32_t>(key);
   if (endpoint == endpoint_) return os::duplicate(own_bell_.get());
-  const FrameHeader head{kFrameMagic, kFrameVersion, static_cast<uint16_t>(Frame::kGetDoorbell), endpoint, 0, key >> 32};
-  Status sent = os::send_packet(socket_.get(), {reinterpret_cast<const uint8_t*>(&head), sizeof(head)}, {}, {});
+  const FrameHeader head{
+      kFrameMagic, kFrameVersion, static_cast<uint16_t>(Frame::kGetDoorbell), endpoint,
+      0,           key >> 32};
+  Status sent = os::send_packet(socket_.get(),
+                                {reinterpret_cast<const uint8_t*>(&head), sizeof(head)}, {}, {});
   if (!sent.is_ok()) return sent;
   Result<os::Packet> packet = os::receive_packet(socket_.get(), kDoorbellTimeoutMs);
   if (!packet.is_ok()) return packet.status();
   FrameHeader answer{};
-  if (packet.value().bytes.size() < sizeof(answer)) return Status::error(StatusCode::kBadRecord, "a cut-off frame");
+  if (packet.value().bytes.size() < sizeof(answer))
+    return Status::error(StatusCode::kBadRecord, "a cut-off frame");
   std::memcpy(&answer, packet.value().bytes.data(), sizeof(answer));
-  if (answer.kind != static_cast<uint16_t>(Frame::kDoorbell)) return Status::error(StatusCode::kBadRecord, "an unexpected frame");
-  if (answer.a == kGoneEndpoint || packet.value().fds.empty()) return Status::error(StatusCode::kNotFound, "the process is gone");
+  if (answer.kind != static_cast<uint16_t>(Frame::kDoorbell))
+    return Status::error(StatusCode::kBadRecord, "an unexpected frame");
+  if (answer.a == kGoneEndpoint || packet.value().fds.empty())
+    return Status::error(StatusCode::kNotFound, "the process is gone");
   return std::move(packet.value().fds[0]);
 }
 
 Result<Peer*> ClientCore::add_peer(uint64_t key) {
-  if (static_cast<uint32_t>(key) >= kMaxEndpoints) return Status::error(StatusCode::kNotFound, "no such endpoint");
+  if (static_cast<uint32_t>(key) >= kMaxEndpoints)
+    return Status::error(StatusCode::kNotFound, "no such endpoint");
   Result<os::Fd> bell = fetch_doorbell(key);
   if (!bell.is_ok()) return bell.status();
   auto peer = std::make_unique<Peer>();
@@ -74,7 +81,8 @@ Peer* ClientCore::peer_for_calls(uint64_t key) {
   }
   ring_init(*segment_, replies.value(), kRingSlots, peer->endpoint(), endpoint_, 0);
   ring_init(*segment_, calls.value(), kRingSlots, endpoint_, peer->endpoint(), replies.value());
-  if (!ring_register(*segment_, replies.value()).is_ok() || !ring_register(*segment_, calls.value()).is_ok()) {
+  if (!ring_register(*segment_, replies.value()).is_ok() ||
+      !ring_register(*segment_, calls.value()).is_ok()) {
     inbound_.remove(replies.value());
     slot_free(*segment_, calls.value());
     slot_free(*segment_, replies.value());
@@ -94,8 +102,10 @@ Peer* ClientCore::peer_of_ring(uint64_t ring_offset) {
   const RingHeader& ring = segment_->ring(ring_offset);
   const uint32_t producer = ring.producer;
   const uint64_t reply = ring.reply;
-  if (ring.consumer != endpoint_ || producer >= kMaxEndpoints || !segment_->valid_ring(reply)) return nullptr;
-  if (segment_->ring(reply).producer != endpoint_ || segment_->ring(reply).consumer != producer) return nullptr;
+  if (ring.consumer != endpoint_ || producer >= kMaxEndpoints || !segment_->valid_ring(reply))
+    return nullptr;
+  if (segment_->ring(reply).producer != endpoint_ || segment_->ring(reply).consumer != producer)
+    return nullptr;
   const uint64_t key = producer | uint64_t{segment_->endpoint(producer).serial} << 32;
   Peer* peer = find_peer(key);
   if (peer == nullptr) {
@@ -132,7 +142,8 @@ void ClientCore::mark_ring_ready(uint64_t ring_offset) {
   const uint32_t inbound = segment_->ring(ring_offset).inbound % kMaxInboundRings;
   Endpoint& self = segment_->endpoint(endpoint_);
   self.ready[inbound / 64].fetch_or(uint64_t{1} << (inbound % 64), std::memory_order_acq_rel);
-  self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64), std::memory_order_acq_rel);
+  self.ready_summary[inbound / 64 / 64].fetch_or(uint64_t{1} << (inbound / 64 % 64),
+                                                 std::memory_order_acq_rel);
 }
 
 void ClientCore::drop_rings(Peer& peer) {
@@ -155,7 +166,8 @@ void ClientCore::peer_gone(const RingSlot& slot) {
   const uint64_t key = slot.a | slot.d << 32;
   const auto code = static_cast<uint32_t>(slot.b);
   const auto signal = static_cast<uint32_t>(slot.b >> 32);
-  const std::string how = signal != 0 ? "was killed by signal " + std::to_string(signal) : "exited with code " + std::to_string(code);
+  const std::string how = signal != 0 ? "was killed by signal " + std::to_string(signal)
+                                      : "exited with code " + std::to_string(code);
 
   std::erase_if(incoming_, [&](const Incoming& call) { return call.peer == key; });
   for (auto stream = streams_.begin(); stream != streams_.end();) {
@@ -179,15 +191,21 @@ void ClientCore::peer_gone(const RingSlot& slot) {
   std::vector<uint32_t> classes;
   for (auto call = lost.rbegin(); call != lost.rend(); ++call) {
     const uint32_t number = calls_[*call].number;
-    if (std::find(classes.begin(), classes.end(), number) == classes.end()) classes.push_back(number);
+    if (std::find(classes.begin(), classes.end(), number) == classes.end())
+      classes.push_back(number);
     task_lost(*call, slot.a, how);
   }
   for (auto& actor : actors_) actor.queue->peer_gone(key);
   for (CallSlot call = 0; call < calls_.size(); ++call) {
     PendingCall& pending = calls_[call];
-    if (pending.kind != CallKind::kActorCreate || pending.state != PendingCall::State::kSent || pending.peer != key) continue;
-    if (all_sealed(pending)) complete(call);
-    else settle_with(call, StatusCode::kWorkerCrashed, "[worker crashed] the actor's process " + how + " in its constructor.");
+    if (pending.kind != CallKind::kActorCreate || pending.state != PendingCall::State::kSent ||
+        pending.peer != key)
+      continue;
+    if (all_sealed(pending))
+      complete(call);
+    else
+      settle_with(call, StatusCode::kWorkerCrashed,
+                  "[worker crashed] the actor's process " + how + " in its constructor.");
   }
   for (const uint64_t record : dead_records) {
     zombies_.erase(record);

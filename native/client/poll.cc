@@ -8,15 +8,18 @@ namespace polyray {
 
 namespace {
 constexpr size_t kDrainLimit = 65536;
-constexpr uint32_t kPeerGoneNow = 0xffff0001;           // internal: what the peer wrote before its death is handled
+constexpr uint32_t kPeerGoneNow =
+    0xffff0001;  // internal: what the peer wrote before its death is handled
 constexpr uint64_t kRayletCheckNs = 200'000'000;
-constexpr uint64_t kLazyReleaseNs = 50'000'000;         // records without a bell wait at most so long (while we poll)
+constexpr uint64_t kLazyReleaseNs =
+    50'000'000;  // records without a bell wait at most so long (while we poll)
 constexpr int kWaitSliceMs = 500;
 constexpr uint32_t kDedicatedClass = 0xfffffffe;
 }  // namespace
 
 Event& ClientCore::emit(EventKind kind) {
-  Event& event = sink_ != nullptr && sink_->size() < sink_limit_ ? sink_->emplace_back() : early_.emplace_back();
+  Event& event = sink_ != nullptr && sink_->size() < sink_limit_ ? sink_->emplace_back()
+                                                                 : early_.emplace_back();
   event.kind = kind;
   return event;
 }
@@ -25,7 +28,8 @@ size_t ClientCore::poll(std::vector<Event>& events, size_t limit) {
   const size_t before = events.size();
   if (forked_) return 0;
   const size_t most = before + limit;
-  while (early_at_ < early_.size() && events.size() < most) events.push_back(std::move(early_[early_at_++]));
+  while (early_at_ < early_.size() && events.size() < most)
+    events.push_back(std::move(early_[early_at_++]));
   if (early_at_ == early_.size()) {
     early_.clear();
     early_at_ = 0;
@@ -75,12 +79,18 @@ void ClientCore::handle(const Inbox& item) {
   }
   const uint64_t peer = last_ring_peer_;
   switch (static_cast<Rec>(item.slot.kind)) {
-    case Rec::kCall: return incoming_call(peer, item.slot);
-    case Rec::kReply: return on_reply(item.slot, peer);
-    case Rec::kCancel: return on_cancel(item.slot);
-    case Rec::kStreamItem: return on_stream_item(peer, item.slot);
-    case Rec::kStreamCredit: return on_stream_credit(item.slot);
-    default: return;
+    case Rec::kCall:
+      return incoming_call(peer, item.slot);
+    case Rec::kReply:
+      return on_reply(item.slot, peer);
+    case Rec::kCancel:
+      return on_cancel(item.slot);
+    case Rec::kStreamItem:
+      return on_stream_item(peer, item.slot);
+    case Rec::kStreamCredit:
+      return on_stream_credit(item.slot);
+    default:
+      return;
   }
 }
 
@@ -103,11 +113,15 @@ void ClientCore::handle_raylet(const RingSlot& slot) {
     event.payload = take_payload(slot.b, slot.c);
   };
   switch (static_cast<Rec>(slot.kind)) {
-    case Rec::kObjectReady: return object_ready(id_from(slot.b, slot.c), false);
-    case Rec::kObjectGone: return object_ready(id_from(slot.b, slot.c), true);
+    case Rec::kObjectReady:
+      return object_ready(id_from(slot.b, slot.c), false);
+    case Rec::kObjectGone:
+      return object_ready(id_from(slot.b, slot.c), true);
     case Rec::kExtentGrant:  // nobody waits any more
-      if (slot.b != 0) free_bytes(slot.b, slot.c);
-      else if (slot.d != 0) slot_free(*segment_, slot.d);
+      if (slot.b != 0)
+        free_bytes(slot.b, slot.c);
+      else if (slot.d != 0)
+        slot_free(*segment_, slot.d);
       return;
     case Rec::kLeaseGrant: {
       const uint32_t* number = request_class_.find(slot.a);
@@ -129,18 +143,28 @@ void ClientCore::handle_raylet(const RingSlot& slot) {
       if (class_number == kDedicatedClass) return with_payload(EventKind::kLeaseFailed);
       return class_request_failed(class_number, take_payload(slot.b, slot.c));
     }
-    case Rec::kServiceAnswer: return with_payload(EventKind::kServiceAnswer);
-    case Rec::kServiceCall: return with_payload(EventKind::kServiceCall);
-    case Rec::kPush: return with_payload(EventKind::kPush);
-    case Rec::kRayletEvent: return with_payload(EventKind::kRayletEvent);
-    case Rec::kPeerGone: return peer_gone_received(slot);
-    case Rec::kGcRequest: emit(EventKind::kGcRequest); return;
-    case Rec::kActorGone: emit(EventKind::kActorGone).id = id_from(slot.b, slot.c); return;
+    case Rec::kServiceAnswer:
+      return with_payload(EventKind::kServiceAnswer);
+    case Rec::kServiceCall:
+      return with_payload(EventKind::kServiceCall);
+    case Rec::kPush:
+      return with_payload(EventKind::kPush);
+    case Rec::kRayletEvent:
+      return with_payload(EventKind::kRayletEvent);
+    case Rec::kPeerGone:
+      return peer_gone_received(slot);
+    case Rec::kGcRequest:
+      emit(EventKind::kGcRequest);
+      return;
+    case Rec::kActorGone:
+      emit(EventKind::kActorGone).id = id_from(slot.b, slot.c);
+      return;
     case Rec::kShutdown:
       shutdown_told_ = true;
       emit(EventKind::kShutdown);
       return;
-    default: return;
+    default:
+      return;
   }
 }
 
@@ -194,7 +218,8 @@ bool ClientCore::arm(uint32_t bits) {
   if (forked_) return true;
   if (detached_) return early_.empty() && (!raylet_gone_ || shutdown_told_);
   flush();
-  if (!early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver()) return false;
+  if (!early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver())
+    return false;
   armed_bits_ = bits;
   return inbound_.arm(bits);
 }

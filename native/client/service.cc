@@ -27,7 +27,8 @@ void ClientCore::to_raylet(const RingSlot& slot, bool bell) {
 
 Result<uint64_t> ClientCore::copy_payload(std::span<const uint8_t> payload) {
   Result<uint64_t> slot = records_.allocate(payload.size());
-  if (slot.is_ok() && !payload.empty()) std::memcpy(segment_->at(slot.value()), payload.data(), payload.size());
+  if (slot.is_ok() && !payload.empty())
+    std::memcpy(segment_->at(slot.value()), payload.data(), payload.size());
   return slot;
 }
 
@@ -54,16 +55,22 @@ uint32_t ClientCore::service_request(std::span<const uint8_t> payload) {
 void ClientCore::service_reply(uint64_t peer, uint32_t request, std::span<const uint8_t> payload) {
   if (detached_) return;
   Result<uint64_t> slot = copy_payload(payload);
-  if (slot.is_ok()) to_raylet({static_cast<uint32_t>(Rec::kServiceReply), request, slot.value(), payload.size(), peer}, true);
+  if (slot.is_ok())
+    to_raylet(
+        {static_cast<uint32_t>(Rec::kServiceReply), request, slot.value(), payload.size(), peer},
+        true);
 }
 
 void ClientCore::service_push(uint64_t peer, uint32_t topic, std::span<const uint8_t> payload) {
   if (detached_) return;
   Result<uint64_t> slot = copy_payload(payload);
-  if (slot.is_ok()) to_raylet({static_cast<uint32_t>(Rec::kServicePush), topic, slot.value(), payload.size(), peer}, true);
+  if (slot.is_ok())
+    to_raylet({static_cast<uint32_t>(Rec::kServicePush), topic, slot.value(), payload.size(), peer},
+              true);
 }
 
-void ClientCore::raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d, std::span<const uint8_t> payload) {
+void ClientCore::raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d,
+                                std::span<const uint8_t> payload) {
   if (detached_) return;
   if (!payload.empty()) {
     Result<uint64_t> slot = copy_payload(payload);
@@ -87,7 +94,8 @@ void ClientCore::gc_done() {
 // --- leases ------------------------------------------------------------------------------------------------------
 
 uint64_t ClientCore::write_lease_spec(const SpecInfo& info, uint64_t* bytes) {
-  *bytes = sizeof(LeaseSpec) + info.resources.size() * sizeof(ResourceItem) + info.worker_key.size();
+  *bytes =
+      sizeof(LeaseSpec) + info.resources.size() * sizeof(ResourceItem) + info.worker_key.size();
   Result<uint64_t> slot = records_.allocate(*bytes);
   if (!slot.is_ok()) return 0;
   uint8_t* to = segment_->at(slot.value());
@@ -96,7 +104,8 @@ uint64_t ClientCore::write_lease_spec(const SpecInfo& info, uint64_t* bytes) {
   spec.key_bytes = static_cast<uint32_t>(info.worker_key.size());
   std::memcpy(to, &spec, sizeof(spec));
   to += sizeof(spec);
-  if (!info.resources.empty()) std::memcpy(to, info.resources.data(), info.resources.size() * sizeof(ResourceItem));
+  if (!info.resources.empty())
+    std::memcpy(to, info.resources.data(), info.resources.size() * sizeof(ResourceItem));
   to += info.resources.size() * sizeof(ResourceItem);
   if (!info.worker_key.empty()) std::memcpy(to, info.worker_key.data(), info.worker_key.size());
   return slot.value();
@@ -122,7 +131,8 @@ void ClientCore::return_lease(uint32_t lease) {
 void ClientCore::lease_backlog(uint32_t class_number, uint32_t workers_wanted) {
   ClassRequest& request = class_requests_[class_number];
   if (request.request != 0) {
-    to_raylet({static_cast<uint32_t>(Rec::kLeaseBacklog), request.request, 0, 0, workers_wanted}, workers_wanted > 0);
+    to_raylet({static_cast<uint32_t>(Rec::kLeaseBacklog), request.request, 0, 0, workers_wanted},
+              workers_wanted > 0);
     return;
   }
   if (workers_wanted == 0) return;
@@ -131,38 +141,49 @@ void ClientCore::lease_backlog(uint32_t class_number, uint32_t workers_wanted) {
   if (slot == 0) return;
   request.request = ++next_request_;
   request_class_[request.request] = class_number;
-  to_raylet({static_cast<uint32_t>(Rec::kLeaseRequest), request.request, slot, bytes, workers_wanted}, true);
+  to_raylet(
+      {static_cast<uint32_t>(Rec::kLeaseRequest), request.request, slot, bytes, workers_wanted},
+      true);
 }
 
 namespace {
-constexpr uint32_t word_of(LeaseState state) { return static_cast<uint32_t>(state); }
+constexpr uint32_t word_of(LeaseState state) {
+  return static_cast<uint32_t>(state);
+}
 // Moves the state part of a lease word, keeping its flags. False: it was not in `from`.
 bool move_lease(std::atomic<uint32_t>& word, LeaseState from, LeaseState to) {
   uint32_t seen = word.load(std::memory_order_acquire);
   while ((seen & kLeaseStateMask) == word_of(from))
-    if (word.compare_exchange_weak(seen, (seen & ~kLeaseStateMask) | word_of(to), std::memory_order_acq_rel)) return true;
+    if (word.compare_exchange_weak(seen, (seen & ~kLeaseStateMask) | word_of(to),
+                                   std::memory_order_acq_rel))
+      return true;
   return false;
 }
 }  // namespace
 
 bool ClientCore::lease_activate(uint32_t lease) {
-  return move_lease(segment_->lease(lease % kMaxLeases).word, LeaseState::kIdle, LeaseState::kActive);
+  return move_lease(segment_->lease(lease % kMaxLeases).word, LeaseState::kIdle,
+                    LeaseState::kActive);
 }
 
 bool ClientCore::lease_idle(uint32_t lease) {
   std::atomic<uint32_t>& word = segment_->lease(lease % kMaxLeases).word;
-  uint32_t active = word_of(LeaseState::kActive);  // without the yield flag: somebody waits otherwise
-  return word.compare_exchange_strong(active, word_of(LeaseState::kIdle), std::memory_order_acq_rel);
+  uint32_t active =
+      word_of(LeaseState::kActive);  // without the yield flag: somebody waits otherwise
+  return word.compare_exchange_strong(active, word_of(LeaseState::kIdle),
+                                      std::memory_order_acq_rel);
 }
 
 bool ClientCore::lease_yields(uint32_t lease) {
-  return (segment_->lease(lease % kMaxLeases).word.load(std::memory_order_relaxed) & kLeaseYield) != 0;
+  return (segment_->lease(lease % kMaxLeases).word.load(std::memory_order_relaxed) & kLeaseYield) !=
+         0;
 }
 
 // Also for a lease found revoked: the raylet then reuses its number.
 void ClientCore::lease_return(uint32_t lease) {
   std::atomic<uint32_t>& word = segment_->lease(lease % kMaxLeases).word;
-  if (!move_lease(word, LeaseState::kActive, LeaseState::kReturned)) move_lease(word, LeaseState::kIdle, LeaseState::kReturned);
+  if (!move_lease(word, LeaseState::kActive, LeaseState::kReturned))
+    move_lease(word, LeaseState::kIdle, LeaseState::kReturned);
   to_raylet({static_cast<uint32_t>(Rec::kLeaseReturn), lease, 0, 0, 0}, true);
 }
 
@@ -171,15 +192,17 @@ void ClientCore::lease_return(uint32_t lease) {
 ActorQueue& ClientCore::actor_queue(const ObjectId& actor, uint32_t* number) {
   uint32_t* known = actor_by_unique_.find(actor.unique);
   if (known == nullptr) {
-    actors_.push_back({std::make_unique<ActorQueue>(links_, static_cast<ActorPort&>(*this)), actor, {}});
+    actors_.push_back(
+        {std::make_unique<ActorQueue>(links_, static_cast<ActorPort&>(*this)), actor, {}});
     known = &(actor_by_unique_[actor.unique] = static_cast<uint32_t>(actors_.size() - 1));
   }
   if (number != nullptr) *number = *known;
   return *actors_[*known].queue;
 }
 
-void ClientCore::set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer, uint32_t incarnation,
-                                 int32_t max_task_retries, std::span<const uint8_t> error) {
+void ClientCore::set_actor_state(const ObjectId& actor, ActorPhase phase, uint64_t peer,
+                                 uint32_t incarnation, int32_t max_task_retries,
+                                 std::span<const uint8_t> error) {
   if (detached_) return;
   uint32_t number = 0;
   ActorQueue& queue = actor_queue(actor, &number);

@@ -11,7 +11,9 @@ namespace polyray {
 bool ClientCore::all_sealed(const PendingCall& call) {
   for (const ObjectId& id : returns_of(call)) {
     const ObjectEntry* entry = segment_->find(id);
-    if (entry != nullptr && entry_state(entry->state.load(std::memory_order_acquire)) == EntryState::kPending) return false;
+    if (entry != nullptr &&
+        entry_state(entry->state.load(std::memory_order_acquire)) == EntryState::kPending)
+      return false;
   }
   return true;
 }
@@ -70,7 +72,9 @@ void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::str
   }
   if (!unclaimed && call.retries_left == 0) {
     return settle_with(slot, StatusCode::kWorkerCrashed,
-                       "[worker crashed] the worker process " + how + " while it ran the task. See the last log lines; raise maxRetries if the task may run twice.");
+                       "[worker crashed] the worker process " + how +
+                           " while it ran the task. See the last log lines; raise maxRetries if "
+                           "the task may run twice.");
   }
   if (!unclaimed) {
     if (call.retries_left > 0) --call.retries_left;
@@ -78,7 +82,8 @@ void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::str
     ++counters_.retries;
     for (const ObjectId& id : returns_of(call)) {
       uint32_t dead = dead_endpoint + 1;
-      if (ObjectEntry* entry = segment_->find(id)) entry->sealer.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
+      if (ObjectEntry* entry = segment_->find(id))
+        entry->sealer.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
     }
   }
   record.claim.store(static_cast<uint32_t>(Claim::kNone), std::memory_order_relaxed);
@@ -106,7 +111,8 @@ bool ClientCore::actor_take_retry(CallSlot slot, int32_t default_retries) {
   ++counters_.retries;
   for (const ObjectId& id : returns_of(call)) {
     uint32_t dead = static_cast<uint32_t>(call.peer) + 1;
-    if (ObjectEntry* entry = segment_->find(id)) entry->sealer.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
+    if (ObjectEntry* entry = segment_->find(id))
+      entry->sealer.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
   }
   call.state = PendingCall::State::kQueued;
   call.peer = 0;
@@ -122,10 +128,13 @@ void ClientCore::actor_fail(CallSlot slot, ActorFailure failure) {
   const Actor& actor = actors_[call.number];
   if (failure == ActorFailure::kDied) {
     if (!actor.error.empty()) return settle(slot, std::vector<uint8_t>(actor.error));
-    return settle_with(slot, StatusCode::kActorDied, "[actor died] the actor is dead and will not come back. Create it again, or set maxRestarts.");
+    return settle_with(slot, StatusCode::kActorDied,
+                       "[actor died] the actor is dead and will not come back. Create it again, or "
+                       "set maxRestarts.");
   }
   settle_with(slot, StatusCode::kActorUnavailable,
-              "[actor unavailable] the actor's process ended while it ran the call; it is restarting. Try again, or set maxTaskRetries.");
+              "[actor unavailable] the actor's process ended while it ran the call; it is "
+              "restarting. Try again, or set maxTaskRetries.");
 }
 
 // --- leases that cannot be had -----------------------------------------------------------------------------------
@@ -160,9 +169,11 @@ std::string json_field(std::string_view json, std::string_view name) {
 StatusCode code_of(const std::string& text) {
   uint32_t number = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (!text.empty() && parsed.ptr == text.data() + text.size() && number != 0) return static_cast<StatusCode>(number);
+  if (!text.empty() && parsed.ptr == text.data() + text.size() && number != 0)
+    return static_cast<StatusCode>(number);
   for (uint32_t code = 1; code < 200; ++code)
-    if (text == status_code_name(static_cast<StatusCode>(code))) return static_cast<StatusCode>(code);
+    if (text == status_code_name(static_cast<StatusCode>(code)))
+      return static_cast<StatusCode>(code);
   return StatusCode::kTaskUnschedulable;
 }
 
@@ -208,7 +219,9 @@ void ClientCore::run_ready() {
       if (call.generation != waiter.generation || call.state == PendingCall::State::kFree) continue;
       if (gone) {
         take_out(waiter.call);
-        settle_with(waiter.call, StatusCode::kObjectLost, "[object lost] an argument of the call is gone. Run the task that made it again.");
+        settle_with(
+            waiter.call, StatusCode::kObjectLost,
+            "[object lost] an argument of the call is gone. Run the task that made it again.");
       } else if (now == ObjectStatus::kError) {
         fail_dependents(waiter.call, item.id);
       } else if (--call.waiting == 0) {

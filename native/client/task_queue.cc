@@ -72,7 +72,10 @@ void TaskQueue::replied(CallSlot call, ReplyStatus status, uint64_t service_ns) 
     if (service_ns != 0) {
       const auto sample = static_cast<int64_t>(service_ns);
       const auto average = static_cast<int64_t>(cls.service_ns);
-      cls.service_ns = average == 0 ? service_ns : static_cast<uint64_t>(std::max<int64_t>(1, average + (sample - average) / 8));
+      cls.service_ns =
+          average == 0
+              ? service_ns
+              : static_cast<uint64_t>(std::max<int64_t>(1, average + (sample - average) / 8));
     }
     if (status == ReplyStatus::kRetry) {
       link.owner = kQueued;

@@ -28,9 +28,10 @@ class TaskPort {
   // Takes an unclaimed call back so that it can be sent again. False: it runs.
   virtual bool task_retract(CallSlot call) = 0;
   virtual bool lease_activate(uint32_t lease) = 0;  // false: revoked
-  virtual bool lease_idle(uint32_t lease) = 0;      // false: others wait or it was revoked: give it back
+  virtual bool lease_idle(
+      uint32_t lease) = 0;  // false: others wait or it was revoked: give it back
   virtual bool lease_yields(uint32_t lease) = 0;
-  virtual void lease_return(uint32_t lease) = 0;    // also for one found revoked
+  virtual void lease_return(uint32_t lease) = 0;  // also for one found revoked
   // More (absolute count) workers wanted for the class. 0: none.
   virtual void lease_backlog(uint32_t class_number, uint32_t workers_wanted) = 0;
   virtual uint64_t now_ns() = 0;
@@ -39,8 +40,10 @@ class TaskPort {
 class TaskQueue {
  public:
   static constexpr uint32_t kMaxDepth = 64;
-  static constexpr uint64_t kShortServiceNs = 2'000'000;  // a worker's ring holds at most so much work
-  static constexpr uint64_t kYieldSliceNs = 5'000'000;   // after this an asked-for lease goes back between two calls
+  static constexpr uint64_t kShortServiceNs =
+      2'000'000;  // a worker's ring holds at most so much work
+  static constexpr uint64_t kYieldSliceNs =
+      5'000'000;  // after this an asked-for lease goes back between two calls
 
   TaskQueue(CallLinks& links, TaskPort& port) : links_(links), port_(port) {}
 
@@ -63,7 +66,9 @@ class TaskQueue {
   // Gives every idle lease back (detach, memory pressure). Busy ones stay.
   void release_idle();
   uint32_t depth(uint32_t class_number) const;
-  uint32_t worker_count(uint32_t class_number) const { return static_cast<uint32_t>(classes_[class_number].workers.size()); }
+  uint32_t worker_count(uint32_t class_number) const {
+    return static_cast<uint32_t>(classes_[class_number].workers.size());
+  }
   uint32_t queued(uint32_t class_number) const { return classes_[class_number].queue.size(); }
   // Checks the invariants; false names a broken queue (tests, simulation).
   bool validate();

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "client_binding.h"
-#include "wire/error_envelope.h"
+#include "store/error_envelope.h"
 
 namespace polyray::py {
 

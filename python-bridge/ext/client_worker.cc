@@ -10,7 +10,7 @@
 
 #include "client_binding.h"
 #include "os/env.h"
-#include "wire/error_envelope.h"
+#include "store/error_envelope.h"
 
 namespace polyray::py {
 

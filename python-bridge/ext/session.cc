@@ -12,8 +12,8 @@
 
 #include "actor_state.h"
 #include "os/env.h"
+#include "store/error_envelope.h"
 #include "store/segment.h"
-#include "wire/error_envelope.h"
 
 namespace polyray::py {
 

@@ -22,8 +22,8 @@ struct Actors : ::testing::Test {
   static void alive(Client& at, const ActorProcess& actor, int32_t retries = 0) {
     at.set_actor_state(actor.id, ActorPhase::kAlive, actor.peer, actor.incarnation, retries, {});
   }
-  static ObjectId call(Client& at, const ActorProcess& actor, std::string_view command, std::span<const ObjectId> refs = {},
-                       uint32_t top = 0) {
+  static ObjectId call(Client& at, const ActorProcess& actor, std::string_view command,
+                       std::span<const ObjectId> refs = {}, uint32_t top = 0) {
     const auto envelope = value_of(command, refs);
     CallArguments arguments;
     arguments.method = command.substr(0, command.find(':'));
@@ -35,13 +35,16 @@ struct Actors : ::testing::Test {
     EXPECT_TRUE(status.is_ok()) << status.message;
     return id;
   }
-  pid_t pid_of(const ActorProcess& actor) { return std::stoi(get(*client, call(*client, actor, "pid"))); }
+  pid_t pid_of(const ActorProcess& actor) {
+    return std::stoi(get(*client, call(*client, actor, "pid")));
+  }
 };
 
 TEST_F(Actors, TenThousandCallsRunInOrder) {
   const ActorProcess actor = runtime.make_actor(*client);
   std::vector<ObjectId> ids;
-  for (int i = 0; i < 5000; ++i) ids.push_back(call(*client, actor, "count"));  // the actor is not known to live yet
+  for (int i = 0; i < 5000; ++i)
+    ids.push_back(call(*client, actor, "count"));  // the actor is not known to live yet
   EXPECT_EQ(client->actor_pending_calls(actor.id), 5000u);
   alive(*client, actor);
   for (int i = 0; i < 5000; ++i) ids.push_back(call(*client, actor, "count"));
@@ -70,9 +73,11 @@ TEST_F(Actors, TwoActorsThatFloodEachOtherBothFinish) {
   alive(*client, one);
   alive(*client, two);
   const auto flood = [](const ActorProcess& at) {
-    return "flood:" + std::to_string(static_cast<uint32_t>(at.peer)) + ":" + std::to_string(at.peer >> 32) + ":3000";
+    return "flood:" + std::to_string(static_cast<uint32_t>(at.peer)) + ":" +
+           std::to_string(at.peer >> 32) + ":3000";
   };
-  const ObjectId ids[2] = {call(*client, one, flood(two), {&two.id, 1}), call(*client, two, flood(one), {&one.id, 1})};
+  const ObjectId ids[2] = {call(*client, one, flood(two), {&two.id, 1}),
+                           call(*client, two, flood(one), {&one.id, 1})};
   const ObjectId ends[2] = {call(*client, one, "flooded"), call(*client, two, "flooded")};
   ASSERT_TRUE(wait_all(*client, ends, {}, 120'000));
   ASSERT_TRUE(wait_all(*client, ids));
@@ -126,7 +131,9 @@ TEST_F(Actors, AfterARestartClaimedCallsFailAndUnclaimedOnesRunInOrder) {
   client->flush();
   kill(pid, SIGKILL);
   bool gone = false;
-  ASSERT_TRUE(run_until(*client, [&] { return gone; }, [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
+  ASSERT_TRUE(run_until(
+      *client, [&] { return gone; },
+      [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
   client->set_actor_state(actor.id, ActorPhase::kRestarting, 0, 1, 0, {});
   ActorProcess next = runtime.make_actor(*client, 2, actor.id);
   alive(*client, next);
@@ -143,13 +150,17 @@ TEST_F(Actors, ACallThatRanWhenItsActorDiedFailsOrIsSentAgainFirst) {
     const ObjectId after = call(*client, actor, "append:after");
     client->flush();
     bool gone = false;
-    ASSERT_TRUE(run_until(*client, [&] { return gone; }, [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
+    ASSERT_TRUE(run_until(
+        *client, [&] { return gone; },
+        [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
     client->set_actor_state(actor.id, ActorPhase::kRestarting, 0, 1, retries, {});
     ActorProcess next = runtime.make_actor(*client, 2, actor.id);
     alive(*client, next, retries);
     const std::string text = get(*client, dies);
-    if (retries == 0) EXPECT_NE(text.find("[actor unavailable]"), std::string::npos) << text;
-    else EXPECT_EQ(text, "attempt 1");
+    if (retries == 0)
+      EXPECT_NE(text.find("[actor unavailable]"), std::string::npos) << text;
+    else
+      EXPECT_EQ(text, "attempt 1");
     // The binding hands out calls one by one, so what stood behind the deadly call was claimed or not; it settles anyway.
     EXPECT_NE(get(*client, after), "(timeout)");
   }
@@ -161,11 +172,15 @@ TEST_F(Actors, TheDeathOfAnActorFailsItsCallsWithTheGivenError) {
   const ObjectId dies = call(*client, actor, "die");
   client->flush();
   bool gone = false;
-  ASSERT_TRUE(run_until(*client, [&] { return gone; }, [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
-  const auto error = error_envelope({.code = StatusCode::kActorDied, .message = "the story of its death"});
+  ASSERT_TRUE(run_until(
+      *client, [&] { return gone; },
+      [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
+  const auto error =
+      error_envelope({.code = StatusCode::kActorDied, .message = "the story of its death"});
   client->set_actor_state(actor.id, ActorPhase::kDead, 0, 1, 0, error);
   EXPECT_NE(get(*client, dies).find("the story of its death"), std::string::npos);
-  EXPECT_NE(get(*client, call(*client, actor, "echo:x")).find("the story of its death"), std::string::npos);
+  EXPECT_NE(get(*client, call(*client, actor, "echo:x")).find("the story of its death"),
+            std::string::npos);
 }
 
 TEST_F(Actors, AnActorRefusesCallsOfAnotherIncarnation) {

@@ -19,7 +19,8 @@ using testing::wait_all;
 
 uint32_t seed_of_run() {
   const char* given = std::getenv("POLYRAY_TEST_SEED");
-  const uint32_t seed = given != nullptr ? static_cast<uint32_t>(std::strtoul(given, nullptr, 10)) : static_cast<uint32_t>(os::now_ns());
+  const uint32_t seed = given != nullptr ? static_cast<uint32_t>(std::strtoul(given, nullptr, 10))
+                                         : static_cast<uint32_t>(os::now_ns());
   printf("POLYRAY_TEST_SEED=%u\n", seed);
   return seed;
 }
@@ -35,7 +36,8 @@ bool settles_to(TestRuntime& runtime, Client& client, uint64_t objects) {
     if (stats.objects <= objects) return true;
     os::sleep_ms(10);
   }
-  printf("objects %lu, expected %lu\n", static_cast<unsigned long>(stats.objects), static_cast<unsigned long>(objects));
+  printf("objects %lu, expected %lu\n", static_cast<unsigned long>(stats.objects),
+         static_cast<unsigned long>(objects));
   return false;
 }
 
@@ -97,7 +99,9 @@ TEST(ClientChaos, KilledSubmittersLeaveNothingBehind) {
         const ObjectId one = own->put(value_of("1"), {}).value();
         for (int i = 0; i < 200; ++i) {
           ids.push_back(doomed.task(i % 5 == 0 ? "big:5000" : "sum:1", {&one, 1}, 1));
-          if (i % 7 == 0) ids.push_back(own->put(value_of("holds a ref", {&ids.back(), 1}), {&ids.back(), 1}).value());
+          if (i % 7 == 0)
+            ids.push_back(
+                own->put(value_of("holds a ref", {&ids.back(), 1}), {&ids.back(), 1}).value());
         }
         own->release_ref(one);
         wait_all(*own, ids);
@@ -137,7 +141,9 @@ TEST(ClientChaos, ActorsKilledInAFloodSettleEveryCall) {
     while (os::now_ns() < until) client->poll(events, 1000);
     ASSERT_TRUE(runtime.kill_worker(0));
     bool gone = false;
-    ASSERT_TRUE(run_until(*client, [&] { return gone; }, [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
+    ASSERT_TRUE(run_until(
+        *client, [&] { return gone; },
+        [&](Event& e) { gone |= e.kind == EventKind::kPeerGone && e.peer == actor.peer; }));
     client->set_actor_state(actor.id, ActorPhase::kRestarting, 0, actor.incarnation, 0, {});
     actor = runtime.make_actor(*client, actor.incarnation + 1, actor.id);
     client->set_actor_state(actor.id, ActorPhase::kAlive, actor.peer, actor.incarnation, 0, {});

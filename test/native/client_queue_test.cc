@@ -35,7 +35,9 @@ struct FakeTaskPort : TaskPort {
     for (auto& [peer, calls] : sent) std::erase(calls, call);
     return true;
   }
-  bool lease_activate(uint32_t lease) override { return idle.erase(lease) != 0 && !revoked.contains(lease); }
+  bool lease_activate(uint32_t lease) override {
+    return idle.erase(lease) != 0 && !revoked.contains(lease);
+  }
   bool lease_idle(uint32_t lease) override {
     if (yielding.contains(lease)) return false;
     idle.insert(lease);
@@ -45,7 +47,9 @@ struct FakeTaskPort : TaskPort {
   void lease_return(uint32_t lease) override {
     EXPECT_TRUE(returned.insert(lease).second) << "a lease was given back twice";
   }
-  void lease_backlog(uint32_t class_number, uint32_t wanted) override { backlog[class_number] = wanted; }
+  void lease_backlog(uint32_t class_number, uint32_t wanted) override {
+    backlog[class_number] = wanted;
+  }
   uint64_t now_ns() override { return clock_ns; }
 };
 
@@ -102,7 +106,8 @@ TEST_F(TaskQueueTest, ADryWorkerTakesUnclaimedCallsFromABusyOne) {
     queue.replied(call, ReplyStatus::kOk, 1000);
     EXPECT_TRUE(queue.validate());
   }
-  EXPECT_EQ(port.sent[100].back(), 1u) << "everything behind the long call went to the other worker";
+  EXPECT_EQ(port.sent[100].back(), 1u)
+      << "everything behind the long call went to the other worker";
 }
 
 TEST_F(TaskQueueTest, AWorkerThatGivesCallsBackGetsNoneUntilItsCallEnds) {
@@ -182,7 +187,9 @@ TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
     std::map<uint64_t, uint32_t> worker_class;
     CallSlot next = 0;
     uint32_t next_worker = 1;
-    const auto in_flight_at = [&](uint64_t peer) -> std::deque<CallSlot>& { return world.sent[peer]; };
+    const auto in_flight_at = [&](uint64_t peer) -> std::deque<CallSlot>& {
+      return world.sent[peer];
+    };
     for (int step = 0; step < 3000; ++step) {
       world.clock_ns += random() % 1'000'000;
       const uint32_t dice = random() % 100;
@@ -210,7 +217,9 @@ TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
           calls.pop_front();
           world.running.erase(call);
           const uint32_t kind = random() % 20;
-          const auto status = kind == 0 ? ReplyStatus::kReturned : kind == 1 ? ReplyStatus::kRetry : ReplyStatus::kOk;
+          const auto status = kind == 0   ? ReplyStatus::kReturned
+                              : kind == 1 ? ReplyStatus::kRetry
+                                          : ReplyStatus::kOk;
           if (status == ReplyStatus::kOk) open.erase(call);
           tasks.replied(call, status, random() % 3'000'000);
         } else if (dice < 90) {
@@ -237,7 +246,9 @@ TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
           std::advance(victim, random() % open.size());
           const CallSlot call = victim->first;
           if (world.running.contains(call)) continue;
-          if (!tasks.is_queued(call)) { EXPECT_TRUE(world.task_retract(call)); }
+          if (!tasks.is_queued(call)) {
+            EXPECT_TRUE(world.task_retract(call));
+          }
           tasks.remove(call);
           open.erase(call);
         }
@@ -257,7 +268,8 @@ TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
         tasks.replied(call, ReplyStatus::kOk, 1000);
       }
       if (!any) {
-        for (const uint32_t cls : classes) tasks.granted(cls, 1000 + next_worker, next_worker), ++next_worker;
+        for (const uint32_t cls : classes)
+          tasks.granted(cls, 1000 + next_worker, next_worker), ++next_worker;
       }
     }
     EXPECT_TRUE(open.empty());
@@ -279,10 +291,14 @@ struct FakeActorPort : ActorPort {
     sent.emplace_back(call, peer);
     return true;
   }
-  Fate actor_fate(CallSlot call) override { return fates.contains(call) ? fates[call] : Fate::kUnclaimed; }
+  Fate actor_fate(CallSlot call) override {
+    return fates.contains(call) ? fates[call] : Fate::kUnclaimed;
+  }
   bool actor_take_retry(CallSlot call, int32_t) override { return retries[call]-- > 0; }
   void actor_finish(CallSlot call) override { finished.push_back(call); }
-  void actor_fail(CallSlot call, ActorFailure failure) override { failed.emplace_back(call, failure); }
+  void actor_fail(CallSlot call, ActorFailure failure) override {
+    failed.emplace_back(call, failure);
+  }
   uint64_t actor_seq(CallSlot call) override { return call + 1; }
   std::vector<CallSlot> sent_to(uint64_t peer) const {
     std::vector<CallSlot> calls;
@@ -405,7 +421,9 @@ TEST(FlatMap, BehavesLikeAMapUnderRandomInsertsAndErases) {
         const uint32_t* found = map.find(key);
         const auto expected = model.find(key);
         ASSERT_EQ(found != nullptr, expected != model.end());
-        if (found != nullptr) { ASSERT_EQ(*found, expected->second); }
+        if (found != nullptr) {
+          ASSERT_EQ(*found, expected->second);
+        }
       }
     }
     ASSERT_EQ(map.size(), model.size());

@@ -22,8 +22,8 @@
 #include "client/client.h"
 #include "os/env.h"
 #include "raylet/raylet.h"
+#include "store/error_envelope.h"
 #include "store/segment.h"
-#include "wire/error_envelope.h"
 
 namespace polyray::testing {
 
@@ -57,7 +57,8 @@ inline std::string read_text(Client& client, const ObjectId& id) {
   if (!view.is_ok()) return "(" + view.status().message + ")";
   const std::span<const uint8_t> bytes(view.value().data, view.value().size);
   // Errors: the raw bytes, in which a test looks for words.
-  std::string text = view.value().is_error ? std::string(bytes.begin(), bytes.end()) : text_of(bytes);
+  std::string text =
+      view.value().is_error ? std::string(bytes.begin(), bytes.end()) : text_of(bytes);
   if (view.value().pinned) client.unpin(id);
   return text;
 }
@@ -65,8 +66,8 @@ inline std::string read_text(Client& client, const ObjectId& id) {
 // --- an event loop -----------------------------------------------------------------------------------------------
 
 // Polls until `done`, passing events to `on_event`. False after timeout_ms (a watchdog, not an expectation).
-inline bool run_until(Client& client, const std::function<bool()>& done, const std::function<void(Event&)>& on_event,
-                      uint32_t timeout_ms = 30'000) {
+inline bool run_until(Client& client, const std::function<bool()>& done,
+                      const std::function<void(Event&)>& on_event, uint32_t timeout_ms = 30'000) {
   const uint64_t deadline = os::now_ms() + timeout_ms;
   std::vector<Event> events;
   while (!done()) {
@@ -83,8 +84,8 @@ inline bool run_until(Client& client, const std::function<bool()>& done, const s
 }
 
 // Waits for objects. Other events go to `other`.
-inline bool wait_all(Client& client, std::span<const ObjectId> ids, const std::function<void(Event&)>& other = {},
-                     uint32_t timeout_ms = 30'000) {
+inline bool wait_all(Client& client, std::span<const ObjectId> ids,
+                     const std::function<void(Event&)>& other = {}, uint32_t timeout_ms = 30'000) {
   std::set<uint64_t> open;
   for (const ObjectId& id : ids)
     if (client.subscribe(id) == ObjectStatus::kPending) open.insert(id.unique);
@@ -92,7 +93,8 @@ inline bool wait_all(Client& client, std::span<const ObjectId> ids, const std::f
   return run_until(
       client, [&] { return open.empty(); },
       [&](Event& event) {
-        if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone) open.erase(event.id.unique);
+        if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone)
+          open.erase(event.id.unique);
         if (other) other(event);
       },
       timeout_ms);
@@ -109,7 +111,8 @@ struct Submitter {
   Client& client;
   uint32_t spec;
   // A task whose value is `command`; refs are inside, the first `top` of them top-level.
-  ObjectId task(std::string_view command, std::span<const ObjectId> refs = {}, uint32_t top = 0, int32_t retries = 0) {
+  ObjectId task(std::string_view command, std::span<const ObjectId> refs = {}, uint32_t top = 0,
+                int32_t retries = 0) {
     const auto envelope = value_of(command, refs);
     CallArguments arguments;
     arguments.envelope = envelope;
@@ -123,7 +126,8 @@ struct Submitter {
   }
 };
 
-inline SpecInfo make_spec(Client& client, uint64_t cpus_fixed = kResourceUnit, uint64_t class_hash = 77) {
+inline SpecInfo make_spec(Client& client, uint64_t cpus_fixed = kResourceUnit,
+                          uint64_t class_hash = 77) {
   SpecInfo info;
   info.spec = client.put(value_of("spec"), {}, kEntryKeep).value();
   info.lease.class_hash = class_hash + client.job();
@@ -160,20 +164,24 @@ class TestWorker {
     if (event.kind == EventKind::kCancel) cancelled_.insert(event.id.unique);
     if (event.kind == EventKind::kStreamCredit) credit_ = event.a;
     if (event.kind == EventKind::kCall) execute(event.call);
-    if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone) ready_.insert(event.id.unique);
+    if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone)
+      ready_.insert(event.id.unique);
   }
 
   // Blocks as a worker does: gives the slot back, keeps polling.
   std::string blocking_get(const ObjectId& id) {
     if (client_->subscribe(id) == ObjectStatus::kPending) {
       client_->set_blocked(true);
-      run_until(*client_, [&] { return over_ || ready_.contains(id.unique); }, [this](Event& event) { handle(event); });
+      run_until(
+          *client_, [&] { return over_ || ready_.contains(id.unique); },
+          [this](Event& event) { handle(event); });
       client_->set_blocked(false);
     }
     return read_text(*client_, id);
   }
 
-  void finish(const IncomingCall& call, std::string_view text, std::span<const ObjectId> refs = {}) {
+  void finish(const IncomingCall& call, std::string_view text,
+              std::span<const ObjectId> refs = {}) {
     for (uint32_t i = 0; i < call.returns.size(); ++i)
       static_cast<void>(client_->return_small(call.handle, i, value_of(text, refs), refs, false));
     client_->reply(call.handle, ReplyStatus::kOk);
@@ -184,7 +192,8 @@ class TestWorker {
     const size_t colon = text.find(':');
     const std::string verb = text.substr(0, colon);
     const std::string rest = colon == std::string::npos ? "" : text.substr(colon + 1);
-    if (call.kind == CallKind::kActorCreate) client_->set_actor_identity(call.actor, call.incarnation);
+    if (call.kind == CallKind::kActorCreate)
+      client_->set_actor_identity(call.actor, call.incarnation);
     if (verb == "echo") return finish(call, rest);
     if (verb == "pid") return finish(call, std::to_string(getpid()));
     if (verb == "sum") {
@@ -202,12 +211,15 @@ class TestWorker {
       return finish(call, "slept");
     }
     if (verb == "get") return finish(call, blocking_get(call.refs[0]));
-    if (verb == "ref") return finish(call, rest, {call.refs.data(), call.refs.size()});  // a value with refs inside
+    if (verb == "ref")
+      return finish(call, rest, {call.refs.data(), call.refs.size()});  // a value with refs inside
     if (verb == "big") {
       const std::string bytes(std::stoul(rest), 'x');
       return finish(call, bytes);
     }
-    if (verb == "size") return finish(call, std::to_string(call.envelope.size()) + " " + std::to_string(call.refs.size()));
+    if (verb == "size")
+      return finish(call,
+                    std::to_string(call.envelope.size()) + " " + std::to_string(call.refs.size()));
     if (verb == "nested") {
       Submitter own{*client_, client_->register_spec(make_spec(*client_))};
       const ObjectId id = own.task("echo:" + rest);
@@ -216,11 +228,13 @@ class TestWorker {
       return finish(call, "nested " + inner);
     }
     if (verb == "die" || verb == "dieonce") {
-      if (verb == "dieonce" && call.attempt > 0) return finish(call, "attempt " + std::to_string(call.attempt));
+      if (verb == "dieonce" && call.attempt > 0)
+        return finish(call, "attempt " + std::to_string(call.attempt));
       kill(getpid(), SIGKILL);
     }
     if (verb == "sealdie") {
-      static_cast<void>(client_->return_small(call.handle, 0, value_of("sealed " + std::to_string(call.attempt)), {}, false));
+      static_cast<void>(client_->return_small(
+          call.handle, 0, value_of("sealed " + std::to_string(call.attempt)), {}, false));
       kill(getpid(), SIGKILL);
     }
     if (verb == "leave") {
@@ -228,12 +242,16 @@ class TestWorker {
       return finish(call, "left");
     }
     if (verb == "retry") {
-      if (call.attempt < static_cast<uint32_t>(std::stoul(rest))) return client_->reply(call.handle, ReplyStatus::kRetry);
+      if (call.attempt < static_cast<uint32_t>(std::stoul(rest)))
+        return client_->reply(call.handle, ReplyStatus::kRetry);
       return finish(call, "attempt " + std::to_string(call.attempt));
     }
     if (verb == "untilcancel") {
-      run_until(*client_, [&] { return over_ || cancelled_.contains(call.task.unique); }, [this](Event& event) { handle(event); });
-      const auto envelope = error_envelope({.code = StatusCode::kTaskCancelled, .message = "cancelled by the worker"});
+      run_until(
+          *client_, [&] { return over_ || cancelled_.contains(call.task.unique); },
+          [this](Event& event) { handle(event); });
+      const auto envelope = error_envelope(
+          {.code = StatusCode::kTaskCancelled, .message = "cancelled by the worker"});
       static_cast<void>(client_->return_small(call.handle, 0, envelope, {}, true));
       return client_->reply(call.handle, ReplyStatus::kCancelled);
     }
@@ -256,7 +274,8 @@ class TestWorker {
       uint32_t endpoint = 0, serial = 0, count = 0;
       sscanf(rest.c_str(), "%u:%u:%u", &endpoint, &serial, &count);
       const ObjectId other = call.refs[0];
-      client_->set_actor_state(other, ActorPhase::kAlive, endpoint | uint64_t{serial} << 32, 1, 0, {});
+      client_->set_actor_state(other, ActorPhase::kAlive, endpoint | uint64_t{serial} << 32, 1, 0,
+                               {});
       const auto envelope = value_of("count");
       CallArguments arguments;
       arguments.method = "count";
@@ -275,7 +294,8 @@ class TestWorker {
           most = std::max(most, std::stoi(read_text(*client_, id)));
           client_->release_ref(id);
         }
-        static_cast<void>(client_->return_small(handle, 0, value_of(std::to_string(most)), {}, false));
+        static_cast<void>(
+            client_->return_small(handle, 0, value_of(std::to_string(most)), {}, false));
         client_->reply(handle, ReplyStatus::kOk);
       }
       floods_.clear();
@@ -288,7 +308,10 @@ class TestWorker {
     if (event.kind == EventKind::kCall || event.kind == EventKind::kShutdown) handle(event);
   }
 
-  struct Flood { uint64_t handle; std::vector<ObjectId> ids; };
+  struct Flood {
+    uint64_t handle;
+    std::vector<ObjectId> ids;
+  };
   std::unique_ptr<Client> client_;
   std::set<uint64_t> ready_, cancelled_;
   std::vector<Flood> floods_;
@@ -319,7 +342,8 @@ class TestRuntime {
   explicit TestRuntime(uint64_t cpus = 2, uint64_t store_bytes = 64 << 20) {
     static int number = 0;
     RayletOptions options;
-    options.session_name = "polyray-test-" + std::to_string(getpid()) + "-" + std::to_string(++number);
+    options.session_name =
+        "polyray-test-" + std::to_string(getpid()) + "-" + std::to_string(++number);
     options.session_token = kToken;
     options.object_store_bytes = store_bytes;
     options.resources = {{"CPU", cpus * kResourceUnit}};
@@ -360,7 +384,11 @@ class TestRuntime {
   }
 
   // A dedicated worker with an actor in it, made by the service thread. Returns its peer key.
-  struct ActorProcess { ObjectId id; uint64_t peer = 0; uint32_t incarnation = 1; };
+  struct ActorProcess {
+    ObjectId id;
+    uint64_t peer = 0;
+    uint32_t incarnation = 1;
+  };
   ActorProcess make_actor(Client& owner, uint32_t incarnation = 1, ObjectId id = {}) {
     ActorProcess actor;
     actor.id = id.unique != 0 ? id : owner.create_actor_object().value();
@@ -376,9 +404,11 @@ class TestRuntime {
     std::vector<uint32_t> pids;
     for (uint32_t number = 1; number < 256; ++number) {
       const Lease& lease = service->segment().lease(number);
-      if ((lease.word.load() & kLeaseStateMask) != static_cast<uint32_t>(LeaseState::kActive)) continue;
+      if ((lease.word.load() & kLeaseStateMask) != static_cast<uint32_t>(LeaseState::kActive))
+        continue;
       const Endpoint& endpoint = service->segment().endpoint(lease.worker);
-      if (endpoint.state.load() == static_cast<uint32_t>(EndpointState::kAttached) && endpoint.serial == lease.worker_serial)
+      if (endpoint.state.load() == static_cast<uint32_t>(EndpointState::kAttached) &&
+          endpoint.serial == lease.worker_serial)
         pids.push_back(endpoint.pid);
     }
     return !pids.empty() && kill(static_cast<pid_t>(pids[which % pids.size()]), SIGKILL) == 0;
@@ -396,7 +426,8 @@ class TestRuntime {
     uint32_t asked = 0;
     ObjectId created;
     run_until(
-        client, [&] {
+        client,
+        [&] {
           ActorProcess* wanted = request_;
           if (wanted != nullptr && asked == 0) {
             asked = client.request_dedicated(actor_spec);
@@ -405,15 +436,18 @@ class TestRuntime {
           return stopping_.load();
         },
         [&](Event& event) {
-          if (event.kind == EventKind::kRayletEvent) raylet_event(std::string(event.payload.begin(), event.payload.end()));
-          if (event.kind == EventKind::kLeaseFailed) ADD_FAILURE() << std::string(event.payload.begin(), event.payload.end());
+          if (event.kind == EventKind::kRayletEvent)
+            raylet_event(std::string(event.payload.begin(), event.payload.end()));
+          if (event.kind == EventKind::kLeaseFailed)
+            ADD_FAILURE() << std::string(event.payload.begin(), event.payload.end());
           if (event.kind == EventKind::kLeaseGranted && event.a == asked) {
             ActorProcess* wanted = request_;
             wanted->peer = event.peer;
             const auto envelope = value_of("create");
             CallArguments arguments;
             arguments.envelope = envelope;
-            const Status status = client.submit_actor_create(event.peer, wanted->id, wanted->incarnation, spec_number, arguments, &created);
+            const Status status = client.submit_actor_create(
+                event.peer, wanted->id, wanted->incarnation, spec_number, arguments, &created);
             EXPECT_TRUE(status.is_ok()) << status.message;
             client.subscribe(created);
           }
@@ -427,7 +461,9 @@ class TestRuntime {
 
   static uint64_t number_in(const std::string& json, const std::string& name) {
     const size_t at = json.find("\"" + name + "\":");
-    return at == std::string::npos ? 0 : std::strtoull(json.c_str() + at + name.size() + 3, nullptr, 10);
+    return at == std::string::npos
+               ? 0
+               : std::strtoull(json.c_str() + at + name.size() + 3, nullptr, 10);
   }
 
   void raylet_event(const std::string& json) {

@@ -20,7 +20,8 @@ using testing::wait_all;
 TEST(ClientObjects, ValuesOfEverySizeComeBackAsTheyWere) {
   TestRuntime runtime;
   auto client = runtime.attach();
-  for (const size_t size : {0u, 1u, 40u, 41u, 57u, 100u, 4096u, 65536u, 65537u, 1000000u, 9000000u}) {
+  for (const size_t size :
+       {0u, 1u, 40u, 41u, 57u, 100u, 4096u, 65536u, 65537u, 1000000u, 9000000u}) {
     std::vector<uint8_t> bytes(size);
     for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(i * 7 + size);
     Result<ObjectId> id = client->put(bytes, {});
@@ -111,7 +112,9 @@ TEST(ClientObjects, AnotherClientIsToldWhenAnObjectIsSealed) {
   EXPECT_FALSE(run_until(*waiter, [&] { return told; }, [&](Event& e) { told |= e.id == id; }, 50));
   ASSERT_TRUE(maker->put_seal(buffer, {}).is_ok());
   maker->flush();
-  EXPECT_TRUE(run_until(*waiter, [&] { return told; }, [&](Event& e) { told |= e.id == id && e.status == ObjectStatus::kSealed; }));
+  EXPECT_TRUE(run_until(
+      *waiter, [&] { return told; },
+      [&](Event& e) { told |= e.id == id && e.status == ObjectStatus::kSealed; }));
 }
 
 TEST(ClientObjects, AWaitForMemoryGivesTheEventLoopItsBellBack) {
@@ -127,7 +130,8 @@ TEST(ClientObjects, AWaitForMemoryGivesTheEventLoopItsBellBack) {
     loop->poll(events, 10);
   } while (!loop->arm(kArmedEventFd));
   // Big puts between two turns of the event loop: each waits for the raylet on the futex.
-  for (int i = 0; i < 3; ++i) loop->release_ref(loop->put(std::vector<uint8_t>(1 << 20, 1), {}).value());
+  for (int i = 0; i < 3; ++i)
+    loop->release_ref(loop->put(std::vector<uint8_t>(1 << 20, 1), {}).value());
   ASSERT_TRUE(maker->put_seal(pending, {}).is_ok());
   maker->flush();
   EXPECT_TRUE(os::wait_readable(loop->doorbell_fd(), 10'000)) << "the loop was never rung";
@@ -262,7 +266,8 @@ TEST(ClientTasks, TwoTasksInOneWorkerMayWaitForEachOther) {
   TestRuntime runtime(1);
   auto client = runtime.attach();
   Submitter submitter{*client, client->register_spec(testing::make_spec(*client))};
-  for (int i = 0; i < 30; ++i) get(*client, submitter.task("echo:warm"));  // known to be short: calls are queued deep
+  for (int i = 0; i < 30; ++i)
+    get(*client, submitter.task("echo:warm"));  // known to be short: calls are queued deep
   for (int round = 0; round < 5; ++round) {
     // The getter is submitted first and waits for a task queued behind it in the same worker.
     PutBuffer later = client->put_begin(40, 1000).value();
@@ -299,12 +304,16 @@ TEST_F(Tasks, CallsBehindAWorkersDeathRunElsewhereWithoutCountingAsRetries) {
   for (int i = 0; i < 200; ++i) ids.push_back(submitter.task(i == 50 ? "die" : "echo:x"));
   ASSERT_TRUE(wait_all(*client, ids));
   for (int i = 0; i < 200; ++i) {
-    if (i == 50) EXPECT_EQ(client->status(ids[i]), ObjectStatus::kError);
-    else EXPECT_EQ(read_text(*client, ids[i]), "x") << i;
+    if (i == 50)
+      EXPECT_EQ(client->status(ids[i]), ObjectStatus::kError);
+    else
+      EXPECT_EQ(read_text(*client, ids[i]), "x") << i;
   }
 }
 
-TEST_F(Tasks, AWorkerMayAskForARetry) { EXPECT_EQ(get(*client, submitter.task("retry:2", {}, 0, 5)), "attempt 2"); }
+TEST_F(Tasks, AWorkerMayAskForARetry) {
+  EXPECT_EQ(get(*client, submitter.task("retry:2", {}, 0, 5)), "attempt 2");
+}
 
 TEST_F(Tasks, AWorkerThatLeavesHandsItsTasksBack) {
   for (int i = 0; i < 30; ++i) get(*client, submitter.task("echo:warm"));
@@ -329,7 +338,8 @@ TEST_F(Tasks, AQueuedTaskIsCancelledAtOnceAndARunningOneIsTold) {
   EXPECT_EQ(client->status(queued), ObjectStatus::kError);
   EXPECT_FALSE(client->cancel(queued, false, {})) << "it is over";
   for (const ObjectId& id : running) EXPECT_FALSE(client->cancel(id, false, {}));
-  for (const ObjectId& id : running) EXPECT_NE(get(*client, id).find("cancelled by the worker"), std::string::npos);
+  for (const ObjectId& id : running)
+    EXPECT_NE(get(*client, id).find("cancelled by the worker"), std::string::npos);
 }
 
 TEST_F(Tasks, CancelRacesAlwaysSettleTheTask) {
@@ -357,15 +367,17 @@ TEST_F(Tasks, AStreamDeliversItsItemsInOrderAndThenEnds) {
   client->flush();
   std::vector<std::string> items;
   bool ended = false;
-  ASSERT_TRUE(run_until(*client, [&] { return ended; }, [&](Event& event) {
-    if (event.kind == EventKind::kStreamItem) {
-      EXPECT_EQ(event.a, items.size());
-      items.push_back(read_text(*client, event.id2));
-      client->release_ref(event.id2);
-      client->stream_consumed(task, event.a + 1);
-    }
-    ended |= event.kind == EventKind::kStreamEnd;
-  }));
+  ASSERT_TRUE(run_until(
+      *client, [&] { return ended; },
+      [&](Event& event) {
+        if (event.kind == EventKind::kStreamItem) {
+          EXPECT_EQ(event.a, items.size());
+          items.push_back(read_text(*client, event.id2));
+          client->release_ref(event.id2);
+          client->stream_consumed(task, event.a + 1);
+        }
+        ended |= event.kind == EventKind::kStreamEnd;
+      }));
   ASSERT_EQ(items.size(), 300u);
   for (int i = 0; i < 300; ++i) EXPECT_EQ(items[i], "item " + std::to_string(i));
 }

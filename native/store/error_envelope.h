@@ -18,11 +18,12 @@ namespace polyray {
 
 // All ids inside the envelope; `top_refs` = how many of them are top-level arguments. Empty for bytes that are no envelope.
 // REQUIRES: bytes start at a multiple of 8 and outlive the result.
-std::span<const ObjectId> envelope_refs(std::span<const uint8_t> bytes, uint32_t* top_refs = nullptr);
+std::span<const ObjectId> envelope_refs(std::span<const uint8_t> bytes,
+                                        uint32_t* top_refs = nullptr);
 
 struct ErrorFields {
   StatusCode code = StatusCode::kSystem;
-  std::string_view message;       // "[tag] what: why. What to do."
+  std::string_view message;  // "[tag] what: why. What to do."
   const ObjectId* task = nullptr;
   const ObjectId* actor = nullptr;
   uint32_t node_tag = 0;

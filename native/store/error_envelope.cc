@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "wire/error_envelope.h"
+#include "store/error_envelope.h"
 
 #include <cstring>
 #include <string>
@@ -42,8 +42,9 @@ void put_number(std::vector<uint8_t>& out, uint32_t number) {
   } else if (number < 65536) {
     out.insert(out.end(), {0xcd, static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(number)});
   } else {
-    out.insert(out.end(), {0xce, static_cast<uint8_t>(number >> 24), static_cast<uint8_t>(number >> 16),
-                           static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(number)});
+    out.insert(out.end(),
+               {0xce, static_cast<uint8_t>(number >> 24), static_cast<uint8_t>(number >> 16),
+                static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(number)});
   }
 }
 
@@ -114,7 +115,8 @@ std::vector<uint8_t> error_envelope(const ErrorFields& fields) {
   if (map.size() < 256) {
     out.insert(out.end(), {0xc7, static_cast<uint8_t>(map.size()), kExtError});
   } else if (map.size() < 65536) {
-    out.insert(out.end(), {0xc8, static_cast<uint8_t>(map.size() >> 8), static_cast<uint8_t>(map.size()), kExtError});
+    out.insert(out.end(), {0xc8, static_cast<uint8_t>(map.size() >> 8),
+                           static_cast<uint8_t>(map.size()), kExtError});
   } else {
     const auto size = static_cast<uint32_t>(map.size());
     out.insert(out.end(), {0xc9, static_cast<uint8_t>(size >> 24), static_cast<uint8_t>(size >> 16),
