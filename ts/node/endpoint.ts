@@ -6,7 +6,7 @@
 
 import type { AttachInfo, NativeBinding } from "../native/binding.ts";
 import { EndpointKind, EventKind, ObjectStatus, Rec } from "../native/binding.ts";
-import { PolyrayError } from "../base/errors.ts";
+import { errorOfCode, errorOfNumber } from "../base/errors.ts";
 import type { ErrorCode } from "../base/error-codes.ts";
 
 /** endpoint | serial << 32 */
@@ -149,8 +149,9 @@ export class ServiceEndpoint {
       }
       case EventKind.leaseFailed: {
         const waiter = this.#take(this.#leases, word(Rec.a));
-        const why = JSON.parse(Buffer.from(payload).toString("utf8")) as { code: ErrorCode; message: string };
-        waiter?.reject(new PolyrayError(why.message, { code: why.code }));
+        const why = JSON.parse(Buffer.from(payload).toString("utf8")) as { code: ErrorCode | number; message: string };
+        // A number from the raylet itself, a name when the service refused the start of the worker.
+        waiter?.reject(typeof why.code === "number" ? errorOfNumber(why.code, why.message) : errorOfCode(why.code, why.message));
         break;
       }
       case EventKind.objectReady: {

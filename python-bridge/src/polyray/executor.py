@@ -25,7 +25,7 @@ from polyray.exceptions import (
     ActorDiedError,
     AsyncioActorExit,
     RayError,
-    RaySystemError,
+    RuntimeEnvSetupError,
     TaskCancelledError,
     WorkerCrashedError,
 )
@@ -266,6 +266,9 @@ class Executor:
         if spec is not None and call.retries_left != 0 and _retries(error, spec):
             self._client.reply(call.handle, _RETRY)
             return
+        if spec is None and isinstance(error, RuntimeEnvSetupError):  # no user code ran
+            self._settle_error(call, error, _ERROR)
+            return
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
         self._settle_error(call, error, _ERROR, name)
@@ -482,11 +485,13 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _import(module: str, export: str) -> Any:
+    """What a module exports. Its own failure to load comes as the cause."""
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise RaySystemError(
-            f"[system] the module {module!r} cannot be imported in the worker: {error}. "
+    except Exception as error:
+        raise RuntimeEnvSetupError(
+            f"[runtime env] the module {module!r} does not load in the worker: "
+            f"{type(error).__name__}: {error}. "
             f"It looks in the driver's sys.path and in {os.getcwd()}.",
             cause=error,
         ) from error
@@ -494,8 +499,8 @@ def _import(module: str, export: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise RaySystemError(
-                f"[system] the module {module!r} has no {export!r}.", cause=error
+            raise RuntimeEnvSetupError(
+                f"[runtime env] the module {module!r} has no {export!r}.", cause=error
             ) from error
     return found
 
