@@ -9,7 +9,8 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { SystemError } from "../base/errors.ts";
+import { SystemError, VersionMismatchError } from "../base/errors.ts";
+import { version } from "../base/version.ts";
 
 /** What node.json says. */
 export interface SessionInfo {
@@ -104,16 +105,23 @@ function readSession(sessionDir: string): JoinedSession | null {
 
 /**
  * Finds the session of an address: `session:<id>`, `host:port`, or `auto` (the newest one).
- * Throws SystemError naming what was looked for and what is there.
+ * Throws SystemError naming what was looked for and what is there, VersionMismatchError for a runtime of another version.
  */
 export function findSession(address: string): JoinedSession {
   const sessions = listSessions();
   const wanted = address.trim();
   const match = wanted === "auto" ? sessions[0] : sessions.find((s) => s.address === normalAddress(wanted));
-  if (match !== undefined) return match;
+  if (match !== undefined) return ofThisVersion(match);
   const there = sessions.length === 0 ? "no runtime of this user is running here" : `running: ${sessions.map((s) => s.address).join(", ")}`;
   throw new SystemError(
     `[system] no runtime found at address "${address}" (${there}). Start one with \`polyray start --head\`, or call init() without an address.`,
+  );
+}
+
+function ofThisVersion(session: JoinedSession): JoinedSession {
+  if (session.version === version) return session;
+  throw new VersionMismatchError(
+    `[version mismatch] the runtime at ${session.address} is polyray ${session.version}, this package is ${version}. Install the same version on both sides.`,
   );
 }
 
