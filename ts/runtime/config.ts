@@ -2,9 +2,9 @@
 // What a node offers: resources found on the machine or given by the user, checked, as fixed-point amounts.
 // Pure except for reading the machine's size. Errors are InvalidOptionError naming the option.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
-import { InvalidOptionError } from "../base/errors.ts";
+import { InvalidOptionError, ObjectStoreFullError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 
 /** Options of a node, as `init` and `polyray start` take them. */
@@ -78,5 +78,26 @@ export function nodeConfig(options: NodeOptions): NodeConfig {
     resources[name] = fixed(`resources.${name}`, amount);
   }
   resources["node:127.0.0.1"] = limits.resourceUnit;
-  return { resources, objectStoreBytes: store, plasmaDirectory: options.plasmaDirectory ?? "", labels: options.labels ?? {} };
+  return { resources, objectStoreBytes: store, plasmaDirectory: placeOf(options.plasmaDirectory, store), labels: options.labels ?? {} };
+}
+
+// A file of the store is sparse: on a mount that is too small a later write would end the process by SIGBUS.
+function placeOf(folder: string | undefined, storeBytes: number): string {
+  if (folder === undefined) return "";
+  let free: number;
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    free = bavail * bsize;
+  } catch (error) {
+    throw new InvalidOptionError(
+      `[invalid option] plasmaDirectory ${folder} cannot be used: ${(error as Error).message}. Name an existing folder on a memory file system, or leave it out.`,
+      { cause: error },
+    );
+  }
+  if (free < storeBytes) {
+    throw new ObjectStoreFullError(
+      `[object store full] plasmaDirectory ${folder} has ${free} bytes free, but the object store needs ${storeBytes}. Free space there, ask for a smaller objectStoreMemory, or leave plasmaDirectory out.`,
+    );
+  }
+  return folder;
 }
