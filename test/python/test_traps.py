@@ -98,6 +98,23 @@ def test_multiprocessing_in_a_task_works(runtime: ray.RayContext) -> None:
     assert ray.get(outer.remote(), timeout=100) == [1, 2, 3]
 
 
+def test_a_forked_child_of_a_worker_ends_at_sigterm(runtime: ray.RayContext) -> None:
+    @ray.remote
+    def outer() -> int:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(write, b"x")
+            signal.pause()
+            signal.pause()
+            os._exit(0)
+        os.read(read, 1)
+        os.kill(pid, signal.SIGTERM)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert ray.get(outer.remote(), timeout=100) == -signal.SIGTERM
+
+
 def test_a_process_below_a_worker_joins_as_a_driver(runtime: ray.RayContext) -> None:
     @ray.remote
     class Board:

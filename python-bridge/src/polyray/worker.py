@@ -68,6 +68,11 @@ def _install_signals(executor: Executor, client: Any) -> None:
         if executor.main_task is None:
             raise SystemExit(0)
 
+    def in_child() -> None:  # a forked child is no worker: SIGTERM and SIGINT end it again
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=in_child)
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
     faulthandler.register(signal.SIGUSR1, all_threads=True, file=2)
