@@ -50,9 +50,10 @@ void fill_random(std::span<uint8_t> bytes);
 void sleep_ms(uint32_t ms);
 
 // --- files and mappings (os/memory.cc) ---------------------------------------------------------------------------
-Result<Fd> open_memory_file(const char* name, uint64_t bytes);     // memfd, sparse, sealing allowed
-Result<Fd> open_unlinked_file(const char* path, uint64_t bytes);   // sparse; the name is removed at once
-Status seal_size(int fd);                                          // F_SEAL_SHRINK | GROW | SEAL
+Result<Fd> open_memory_file(const char* name, uint64_t bytes);  // memfd, sparse, sealing allowed
+Result<Fd> open_unlinked_file(const char* path,
+                              uint64_t bytes);  // sparse; the name is removed at once
+Status seal_size(int fd);                       // F_SEAL_SHRINK | GROW | SEAL
 Result<uint64_t> file_bytes(int fd);
 Result<Fd> duplicate(int fd);
 enum class Access { kRead, kReadWrite };
@@ -62,54 +63,75 @@ void unmap(const void* address, uint64_t bytes);
 // Makes the pages present and writable before they are touched (MADV_POPULATE_WRITE; fallocate on old kernels).
 // `address` is where `fd`'s `offset` is mapped. Both may be unaligned.
 Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes);
-Status reserve_file(int fd, uint64_t offset, uint64_t bytes);      // fallocate
-Status punch_hole(int fd, uint64_t offset, uint64_t bytes);        // whole pages inside go back to the system
-uint64_t file_allocated_bytes(int fd);                             // st_blocks
+Status reserve_file(int fd, uint64_t offset, uint64_t bytes);  // fallocate
+Status punch_hole(int fd, uint64_t offset,
+                  uint64_t bytes);      // whole pages inside go back to the system
+uint64_t file_allocated_bytes(int fd);  // st_blocks
 
 // --- wake-ups (os/wake.cc) ---------------------------------------------------------------------------------------
-Result<Fd> open_event();          // eventfd, non-blocking
-void signal_event(int fd);        // never blocks
-uint64_t drain_event(int fd);     // 0: was not signalled
-enum class WaitOutcome { kWoken, kTimedOut, kChanged };  // kChanged: the word did not hold `expected`
+Result<Fd> open_event();       // eventfd, non-blocking
+void signal_event(int fd);     // never blocks
+uint64_t drain_event(int fd);  // 0: was not signalled
+enum class WaitOutcome {
+  kWoken,
+  kTimedOut,
+  kChanged
+};  // kChanged: the word did not hold `expected`
 // The word may be in shared memory. timeout_ms < 0: for ever. Spurious kWoken is possible.
 WaitOutcome futex_wait(const std::atomic<uint32_t>& word, uint32_t expected, int timeout_ms);
 int futex_wake_all(std::atomic<uint32_t>& word);
 
 // --- processes (os/process.cc) -----------------------------------------------------------------------------------
 uint32_t own_pid();
-Result<Fd> open_pidfd(uint32_t pid);                  // readable when the process has ended
+Result<Fd> open_pidfd(uint32_t pid);  // readable when the process has ended
 Status signal_pidfd(int pidfd, int signal_number);
 Status signal_group(uint32_t group, int signal_number);
-struct Pipe { Fd read; Fd write; };
+struct Pipe {
+  Fd read;
+  Fd write;
+};
 Result<Pipe> open_pipe();
 struct SpawnOptions {
   std::string path;
-  std::vector<std::string> arguments;           // argv[1..]
-  std::vector<std::pair<int, int>> descriptors; // (ours, number in the child); everything else is close-on-exec
-  bool own_session = true;                      // setsid: own process group, no terminal
+  std::vector<std::string> arguments;  // argv[1..]
+  std::vector<std::pair<int, int>>
+      descriptors;          // (ours, number in the child); everything else is close-on-exec
+  bool own_session = true;  // setsid: own process group, no terminal
 };
-Result<uint32_t> spawn(const SpawnOptions& options);  // pid; posix_spawn, the environment is inherited
-struct ExitInfo { int code = 0; int signal = 0; };
+Result<uint32_t> spawn(
+    const SpawnOptions& options);  // pid; posix_spawn, the environment is inherited
+struct ExitInfo {
+  int code = 0;
+  int signal = 0;
+};
 // Reaps a child. kWouldBlock: still running; kNotFound: not our child (or reaped already).
 Result<ExitInfo> reap(uint32_t pid, bool block);
 // How a child ended, without reaping it. kNotFound: not our child, or reaped already.
 Result<ExitInfo> peek_exit(int pidfd);
-void block_all_signals();                             // of the calling thread
+void block_all_signals();  // of the calling thread
 void name_thread(const char* name);
 
 // --- sockets: SOCK_SEQPACKET on abstract names (os/socket.cc) ----------------------------------------------------
-struct PeerInfo { uint32_t pid = 0; uint32_t uid = 0; };
+struct PeerInfo {
+  uint32_t pid = 0;
+  uint32_t uid = 0;
+};
 // `name` is without the leading NUL. Listener and accepted sockets are non-blocking; connected ones block.
 Result<Fd> listen_abstract(const std::string& name, int backlog);
 // kWouldBlock: nobody waits. kAuthentication: the peer is another user (it was closed).
 Result<Fd> accept_same_user(int listener, PeerInfo* peer);
-Result<Fd> connect_abstract(const std::string& name);  // kNotFound: nobody listens. Checks the peer's uid as well
-Result<std::pair<Fd, Fd>> socket_pair();               // SOCK_SEQPACKET
-Result<Fd> peer_pidfd(int socket);                     // SO_PEERPIDFD, or by the peer's pid on old kernels
+Result<Fd> connect_abstract(
+    const std::string& name);  // kNotFound: nobody listens. Checks the peer's uid as well
+Result<std::pair<Fd, Fd>> socket_pair();  // SOCK_SEQPACKET
+Result<Fd> peer_pidfd(int socket);        // SO_PEERPIDFD, or by the peer's pid on old kernels
 Result<PeerInfo> peer_info(int socket);
 // One packet: `head` then `body`, and descriptors (at most 8). Never raises SIGPIPE. kWouldBlock on a full non-blocking socket.
-Status send_packet(int socket, std::span<const uint8_t> head, std::span<const uint8_t> body, std::span<const int> fds);
-struct Packet { std::vector<uint8_t> bytes; std::vector<Fd> fds; };
+Status send_packet(int socket, std::span<const uint8_t> head, std::span<const uint8_t> body,
+                   std::span<const int> fds);
+struct Packet {
+  std::vector<uint8_t> bytes;
+  std::vector<Fd> fds;
+};
 inline constexpr size_t kMaxPacketBytes = 64 * 1024;
 // timeout_ms < 0: for ever; 0: do not wait. kWouldBlock / kTimedOut: nothing came; kDisconnected: the peer is gone;
 // kBadRecord: the packet was cut off.
@@ -125,7 +147,10 @@ class Poller {
   Status add(int fd, uint32_t events, uint64_t token);
   Status modify(int fd, uint32_t events, uint64_t token);
   void remove(int fd);
-  struct Ready { uint64_t token; uint32_t events; };
+  struct Ready {
+    uint64_t token;
+    uint32_t events;
+  };
   // Fills `ready` (cleared first). timeout_ms < 0: for ever.
   Status wait(int timeout_ms, std::vector<Ready>& ready);
   int fd() const { return fd_.get(); }

@@ -19,7 +19,8 @@ namespace {
 constexpr uint64_t kPageMask = 4095;
 
 Result<Fd> sized(Fd fd, uint64_t bytes) {
-  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) return errno_status("ftruncate", errno);
+  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
+    return errno_status("ftruncate", errno);
   return fd;
 }
 
@@ -39,18 +40,19 @@ Result<Fd> open_unlinked_file(const char* path, uint64_t bytes) {
 }
 
 Status seal_size(int fd) {
-  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return errno_status("F_ADD_SEALS", errno);
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return errno_status("F_ADD_SEALS", errno);
   return Status::ok();
 }
 
 Result<uint64_t> file_bytes(int fd) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return errno_status("fstat", errno);
   return static_cast<uint64_t>(info.st_size);
 }
 
 uint64_t file_allocated_bytes(int fd) {
-  struct stat info {};
+  struct stat info{};
   return ::fstat(fd, &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;
 }
 
@@ -60,9 +62,11 @@ Result<Fd> duplicate(int fd) {
   return copy;
 }
 
-Result<uint8_t*> map_shared(int fd, uint64_t offset, uint64_t bytes, Access access, OnFork on_fork) {
+Result<uint8_t*> map_shared(int fd, uint64_t offset, uint64_t bytes, Access access,
+                            OnFork on_fork) {
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, static_cast<off_t>(offset));
+  void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd,
+                         static_cast<off_t>(offset));
   if (address == MAP_FAILED) return errno_status("mmap", errno);
   // A core dump of a host program must not contain (or wait for) the whole object store.
   ::madvise(address, bytes, MADV_DONTDUMP);
@@ -83,18 +87,22 @@ Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes) {
   const auto end = (reinterpret_cast<uintptr_t>(address) + bytes + kPageMask) & ~kPageMask;
   int error_number = 0;
   do {
-    error_number = ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    error_number = ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) == 0
+                       ? 0
+                       : errno;
   } while (error_number == EINTR || error_number == EAGAIN);
   if (error_number == 0) return Status::ok();
   if (error_number == EINVAL) return reserve_file(fd, offset, bytes);
-  if (error_number == EFAULT) error_number = ENOMEM;  // the kernel's word for "it would have been SIGBUS"
+  if (error_number == EFAULT)
+    error_number = ENOMEM;  // the kernel's word for "it would have been SIGBUS"
   return errno_status("MADV_POPULATE_WRITE", error_number);
 }
 
 Status reserve_file(int fd, uint64_t offset, uint64_t bytes) {
   int error_number = 0;
   do {
-    error_number = ::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+    error_number =
+        ::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
   } while (error_number == EINTR);
   if (error_number == EOPNOTSUPP) {
     error_number = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes));
@@ -106,7 +114,9 @@ Status punch_hole(int fd, uint64_t offset, uint64_t bytes) {
   const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   int error_number = 0;
   do {
-    error_number = ::fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+    error_number = ::fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0
+                       ? 0
+                       : errno;
   } while (error_number == EINTR);
   return error_number == 0 ? Status::ok() : errno_status("punch hole", error_number);
 }

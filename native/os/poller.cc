@@ -30,17 +30,21 @@ Result<Poller> Poller::open() {
 
 Status Poller::add(int fd, uint32_t events, uint64_t token) {
   epoll_event event = to_epoll(events, token);
-  if (::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return errno_status("epoll_ctl", errno);
+  if (::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    return errno_status("epoll_ctl", errno);
   return Status::ok();
 }
 
 Status Poller::modify(int fd, uint32_t events, uint64_t token) {
   epoll_event event = to_epoll(events, token);
-  if (::epoll_ctl(fd_.get(), EPOLL_CTL_MOD, fd, &event) != 0) return errno_status("epoll_ctl", errno);
+  if (::epoll_ctl(fd_.get(), EPOLL_CTL_MOD, fd, &event) != 0)
+    return errno_status("epoll_ctl", errno);
   return Status::ok();
 }
 
-void Poller::remove(int fd) { ::epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+void Poller::remove(int fd) {
+  ::epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
 
 Status Poller::wait(int timeout_ms, std::vector<Ready>& ready) {
   ready.clear();

@@ -56,7 +56,9 @@ uint64_t now_ns() {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
 }
 
-uint64_t now_ms() { return now_ns() / 1'000'000u; }
+uint64_t now_ms() {
+  return now_ns() / 1'000'000u;
+}
 
 void fill_random(std::span<uint8_t> bytes) {
   size_t done = 0;

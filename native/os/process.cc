@@ -17,7 +17,9 @@ extern char** environ;
 
 namespace polyray::os {
 
-uint32_t own_pid() { return static_cast<uint32_t>(::getpid()); }
+uint32_t own_pid() {
+  return static_cast<uint32_t>(::getpid());
+}
 
 Result<Fd> open_pidfd(uint32_t pid) {
   Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)));
@@ -33,7 +35,8 @@ Status signal_pidfd(int pidfd, int signal_number) {
 
 Status signal_group(uint32_t group, int signal_number) {
   // 0 and 1 would mean "my own group" and "everybody".
-  if (group <= 1) return Status::error(StatusCode::kInvalidArgument, "signal_group: not a process group");
+  if (group <= 1)
+    return Status::error(StatusCode::kInvalidArgument, "signal_group: not a process group");
   if (::kill(-static_cast<pid_t>(group), signal_number) != 0) return errno_status("kill", errno);
   return Status::ok();
 }
@@ -47,7 +50,8 @@ Result<Pipe> open_pipe() {
 Result<uint32_t> spawn(const SpawnOptions& options) {
   std::vector<char*> arguments;
   arguments.push_back(const_cast<char*>(options.path.c_str()));
-  for (const std::string& text : options.arguments) arguments.push_back(const_cast<char*>(text.c_str()));
+  for (const std::string& text : options.arguments)
+    arguments.push_back(const_cast<char*>(text.c_str()));
   arguments.push_back(nullptr);
 
   // A descriptor may be another one's target, so all are first copied above the highest target.
@@ -75,7 +79,8 @@ Result<uint32_t> spawn(const SpawnOptions& options) {
   ::posix_spawnattr_setflags(&attributes, flags);
   pid_t pid = 0;
   if (error_number == 0)
-    error_number = ::posix_spawn(&pid, options.path.c_str(), &actions, &attributes, arguments.data(), environ);
+    error_number =
+        ::posix_spawn(&pid, options.path.c_str(), &actions, &attributes, arguments.data(), environ);
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
   if (error_number != 0) return errno_status("posix_spawn", error_number);
@@ -98,8 +103,10 @@ Result<ExitInfo> reap(uint32_t pid, bool block) {
 
 Result<ExitInfo> peek_exit(int pidfd) {
   siginfo_t found{};
-  const auto as_pidfd = static_cast<idtype_t>(3);  // P_PIDFD: not in the headers of older C libraries
-  if (::waitid(as_pidfd, static_cast<id_t>(pidfd), &found, WEXITED | WNOHANG | WNOWAIT) != 0 || found.si_pid == 0)
+  const auto as_pidfd =
+      static_cast<idtype_t>(3);  // P_PIDFD: not in the headers of older C libraries
+  if (::waitid(as_pidfd, static_cast<id_t>(pidfd), &found, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+      found.si_pid == 0)
     return Status::error(StatusCode::kNotFound, "not an ended child of this process", errno);
   ExitInfo info;
   if (found.si_code == CLD_EXITED)
@@ -117,6 +124,8 @@ void block_all_signals() {
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
-void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name); }
+void name_thread(const char* name) {
+  ::pthread_setname_np(::pthread_self(), name);
+}
 
 }  // namespace polyray::os

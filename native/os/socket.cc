@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Session sockets: SOCK_SEQPACKET over abstract names, same user only, with descriptors along (SCM_RIGHTS).
 #include <errno.h>
-#include <string.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -29,13 +29,16 @@ socklen_t abstract_address(const std::string& name, sockaddr_un& address) {
   return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
 }
 
-Status bad_name() { return Status::error(StatusCode::kInvalidArgument, "a socket name has 1 to 107 bytes"); }
+Status bad_name() {
+  return Status::error(StatusCode::kInvalidArgument, "a socket name has 1 to 107 bytes");
+}
 
 Status check_user(int socket, PeerInfo* peer) {
   Result<PeerInfo> info = peer_info(socket);
   if (!info.is_ok()) return info.status();
   if (peer != nullptr) *peer = info.value();
-  if (info.value().uid != ::geteuid()) return Status::error(StatusCode::kAuthentication, "the peer is another user");
+  if (info.value().uid != ::geteuid())
+    return Status::error(StatusCode::kAuthentication, "the peer is another user");
   return Status::ok();
 }
 
@@ -44,7 +47,8 @@ Status check_user(int socket, PeerInfo* peer) {
 Result<PeerInfo> peer_info(int socket) {
   ucred credentials{};
   socklen_t size = sizeof(credentials);
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return errno_status("SO_PEERCRED", errno);
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return errno_status("SO_PEERCRED", errno);
   return PeerInfo{static_cast<uint32_t>(credentials.pid), credentials.uid};
 }
 
@@ -54,7 +58,8 @@ Result<Fd> listen_abstract(const std::string& name, int backlog) {
   if (size == 0) return bad_name();
   Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.is_open()) return errno_status("socket", errno);
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return errno_status("bind", errno);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0)
+    return errno_status("bind", errno);
   if (::listen(fd.get(), backlog) != 0) return errno_status("listen", errno);
   return fd;
 }
@@ -90,7 +95,8 @@ Result<Fd> connect_abstract(const std::string& name) {
 
 Result<std::pair<Fd, Fd>> socket_pair() {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) return errno_status("socketpair", errno);
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+    return errno_status("socketpair", errno);
   return std::pair<Fd, Fd>(Fd(fds[0]), Fd(fds[1]));
 }
 
@@ -103,11 +109,14 @@ Result<Fd> peer_pidfd(int socket) {
   return open_pidfd(info.value().pid);
 }
 
-Status send_packet(int socket, std::span<const uint8_t> head, std::span<const uint8_t> body, std::span<const int> fds) {
-  if (fds.size() > kMaxFds) return Status::error(StatusCode::kInvalidArgument, "too many descriptors in one packet");
+Status send_packet(int socket, std::span<const uint8_t> head, std::span<const uint8_t> body,
+                   std::span<const int> fds) {
+  if (fds.size() > kMaxFds)
+    return Status::error(StatusCode::kInvalidArgument, "too many descriptors in one packet");
   if (head.size() + body.size() > kMaxPacketBytes || head.empty())
     return Status::error(StatusCode::kInvalidArgument, "a packet has 1 to 65536 bytes");
-  iovec parts[2] = {{const_cast<uint8_t*>(head.data()), head.size()}, {const_cast<uint8_t*>(body.data()), body.size()}};
+  iovec parts[2] = {{const_cast<uint8_t*>(head.data()), head.size()},
+                    {const_cast<uint8_t*>(body.data()), body.size()}};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxFds)] = {};
   msghdr message{};
   message.msg_iov = parts;
@@ -129,7 +138,8 @@ Status send_packet(int socket, std::span<const uint8_t> head, std::span<const ui
 }
 
 Result<Packet> receive_packet(int socket, int timeout_ms) {
-  if (timeout_ms > 0 && !wait_readable(socket, timeout_ms)) return Status::error(StatusCode::kTimedOut, "no packet came");
+  if (timeout_ms > 0 && !wait_readable(socket, timeout_ms))
+    return Status::error(StatusCode::kTimedOut, "no packet came");
   if (timeout_ms < 0) wait_readable(socket, -1);
   Packet packet;
   packet.bytes.resize(kMaxPacketBytes);
@@ -145,7 +155,8 @@ Result<Packet> receive_packet(int socket, int timeout_ms) {
     received = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
   if (received < 0) return errno_status("recvmsg", errno);
-  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr;
+       item = CMSG_NXTHDR(&message, item)) {
     if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
@@ -154,8 +165,10 @@ Result<Packet> receive_packet(int socket, int timeout_ms) {
       packet.fds.emplace_back(fd);
     }
   }
-  if (received == 0) return Status::error(StatusCode::kDisconnected, "the peer closed the connection");
-  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return Status::error(StatusCode::kBadRecord, "a packet was cut off");
+  if (received == 0)
+    return Status::error(StatusCode::kDisconnected, "the peer closed the connection");
+  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+    return Status::error(StatusCode::kBadRecord, "a packet was cut off");
   packet.bytes.resize(static_cast<size_t>(received));
   return packet;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Doorbells: eventfd for event loops, futex words (shared between processes, so never PRIVATE) for blocked threads.
 #include <errno.h>
-#include <linux/futex.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -37,12 +37,14 @@ uint64_t drain_event(int fd) {
 }
 
 WaitOutcome futex_wait(const std::atomic<uint32_t>& word, uint32_t expected, int timeout_ms) {
-  timespec timeout{static_cast<time_t>(timeout_ms / 1000), static_cast<long>(timeout_ms % 1000) * 1'000'000};
-  const long result =
-      ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, timeout_ms < 0 ? nullptr : &timeout, nullptr, 0);
+  timespec timeout{static_cast<time_t>(timeout_ms / 1000),
+                   static_cast<long>(timeout_ms % 1000) * 1'000'000};
+  const long result = ::syscall(SYS_futex, &word, FUTEX_WAIT, expected,
+                                timeout_ms < 0 ? nullptr : &timeout, nullptr, 0);
   if (result == 0) return WaitOutcome::kWoken;
   if (errno == EAGAIN) return WaitOutcome::kChanged;
-  return errno == ETIMEDOUT ? WaitOutcome::kTimedOut : WaitOutcome::kWoken;  // EINTR: a spurious wake
+  return errno == ETIMEDOUT ? WaitOutcome::kTimedOut
+                            : WaitOutcome::kWoken;  // EINTR: a spurious wake
 }
 
 int futex_wake_all(std::atomic<uint32_t>& word) {

@@ -14,7 +14,9 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr size_t kMaxRecent = 64;
 
-constexpr uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
+constexpr uint64_t round_up(uint64_t value, uint64_t to) {
+  return (value + to - 1) / to * to;
+}
 
 // Cuts [offset, offset + bytes) out of a map of ranges; what remains of a range keeps its other fields.
 template <class Map, class Bytes, class WithBytes>
@@ -31,7 +33,8 @@ void cut(Map& map, uint64_t offset, uint64_t bytes, Bytes bytes_of, WithBytes wi
     const auto value = it->second;
     it = map.erase(it);
     if (begin < offset) map.emplace(begin, with_bytes(value, offset - begin));
-    if (end > offset + bytes) it = map.emplace(offset + bytes, with_bytes(value, end - offset - bytes)).first;
+    if (end > offset + bytes)
+      it = map.emplace(offset + bytes, with_bytes(value, end - offset - bytes)).first;
   }
 }
 
@@ -71,7 +74,8 @@ uint64_t ExtentAllocator::find_recent(uint64_t bytes, uint64_t alignment, uint32
   std::vector<Recent>& list = found->second;
   for (size_t i = list.size(); i-- > 0;) {
     const Recent recent = list[i];
-    if (recent.bytes < bytes || recent.bytes > bytes + bytes / 2 || recent.offset % alignment != 0) continue;
+    if (recent.bytes < bytes || recent.bytes > bytes + bytes / 2 || recent.offset % alignment != 0)
+      continue;
     list.erase(list.begin() + static_cast<ptrdiff_t>(i));
     if (hole_of(recent.offset, bytes) != 0) return recent.offset;
     if (list.empty()) break;
@@ -101,7 +105,8 @@ Status ExtentAllocator::back(uint64_t offset, uint64_t bytes) {
         (void)os::punch_hole(segment_.fd(), at, begin - at);  // fallocate may have got some of it
         return Status::error(StatusCode::kOutOfMemory, reserved.message, reserved.sys_errno);
       }
-      backed_.emplace(at, Backed{begin - at, os::now_ms()});  // still free: counts even if a later part fails
+      backed_.emplace(
+          at, Backed{begin - at, os::now_ms()});  // still free: counts even if a later part fails
       at = begin;
     }
     if (it == backed_.end()) break;
@@ -126,13 +131,15 @@ Result<uint64_t> ExtentAllocator::allocate(uint64_t bytes, uint64_t alignment, u
     offset = find_first(bytes, alignment, &hole);
   }
   if (offset == 0)
-    return Status::error(StatusCode::kObjectStoreFull, "no free extent of " + std::to_string(bytes) + " bytes (" +
-                                                           std::to_string(capacity_bytes() - used_) + " free, largest " +
-                                                           std::to_string(largest_free()) + ")");
+    return Status::error(StatusCode::kObjectStoreFull,
+                         "no free extent of " + std::to_string(bytes) + " bytes (" +
+                             std::to_string(capacity_bytes() - used_) + " free, largest " +
+                             std::to_string(largest_free()) + ")");
   Status backed = back(offset, bytes);
   if (!backed.is_ok()) return backed;
   take_free(hole, offset, bytes);
-  cut(backed_, offset, bytes, [](const Backed& b) { return b.bytes; },
+  cut(
+      backed_, offset, bytes, [](const Backed& b) { return b.bytes; },
       [](const Backed& b, uint64_t size) { return Backed{size, b.freed_ms}; });
   set_used(used_ + bytes);
   return offset;
@@ -171,7 +178,9 @@ void ExtentAllocator::free(uint64_t offset, uint64_t bytes, uint32_t client) {
   set_used(used_ - std::min(used_, bytes));
 }
 
-void ExtentAllocator::forget_client(uint32_t client) { recent_.erase(client); }
+void ExtentAllocator::forget_client(uint32_t client) {
+  recent_.erase(client);
+}
 
 uint64_t ExtentAllocator::largest_free() const {
   uint64_t largest = 0;
@@ -182,7 +191,8 @@ uint64_t ExtentAllocator::largest_free() const {
 uint64_t ExtentAllocator::release_idle(uint64_t now_ms, uint64_t idle_ms) {
   uint64_t released = 0;
   for (auto it = backed_.begin(); it != backed_.end();) {
-    if (it->second.freed_ms + idle_ms > now_ms || !os::punch_hole(segment_.fd(), it->first, it->second.bytes).is_ok()) {
+    if (it->second.freed_ms + idle_ms > now_ms ||
+        !os::punch_hole(segment_.fd(), it->first, it->second.bytes).is_ok()) {
       ++it;
       continue;
     }
@@ -190,7 +200,8 @@ uint64_t ExtentAllocator::release_idle(uint64_t now_ms, uint64_t idle_ms) {
     it = backed_.erase(it);
   }
   for (auto it = recent_.begin(); it != recent_.end();) {
-    std::erase_if(it->second, [&](const Recent& recent) { return recent.freed_ms + idle_ms <= now_ms; });
+    std::erase_if(it->second,
+                  [&](const Recent& recent) { return recent.freed_ms + idle_ms <= now_ms; });
     it = it->second.empty() ? recent_.erase(it) : std::next(it);
   }
   return released;

@@ -29,8 +29,15 @@ class ExtentAllocator {
   uint64_t release_idle(uint64_t now_ms, uint64_t idle_ms);
 
  private:
-  struct Recent { uint64_t offset; uint64_t bytes; uint64_t freed_ms; };
-  struct Backed { uint64_t bytes; uint64_t freed_ms; };  // a free range that still has its pages
+  struct Recent {
+    uint64_t offset;
+    uint64_t bytes;
+    uint64_t freed_ms;
+  };
+  struct Backed {
+    uint64_t bytes;
+    uint64_t freed_ms;
+  };  // a free range that still has its pages
   void insert_free(uint64_t offset, uint64_t bytes);
   void take_free(uint64_t hole, uint64_t offset, uint64_t bytes);
   uint64_t find_recent(uint64_t bytes, uint64_t alignment, uint32_t client);
@@ -39,8 +46,8 @@ class ExtentAllocator {
   Status back(uint64_t offset, uint64_t bytes);
   void set_used(uint64_t used);
   Segment& segment_;
-  std::map<uint64_t, uint64_t> free_;                         // offset -> bytes, coalesced
-  std::map<uint64_t, Backed> backed_;                         // offset -> free bytes that have pages
+  std::map<uint64_t, uint64_t> free_;  // offset -> bytes, coalesced
+  std::map<uint64_t, Backed> backed_;  // offset -> free bytes that have pages
   std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last
   uint64_t used_ = 0;
 };

@@ -48,29 +48,33 @@ static_assert(sizeof(ObjectId) == 16);
 enum class EntryState : uint32_t { kFree = 0, kPending = 1, kSealed = 2, kDead = 3 };
 // Flags share the state word with EntryState (low 8 bits), so one CAS orders seal against wait.
 inline constexpr uint32_t kEntryStateMask = 0xff;
-inline constexpr uint32_t kEntryWaiters = 1u << 8;   // somebody subscribed at the raylet: the sealer must tell it
-inline constexpr uint32_t kEntryError = 1u << 9;     // the value is an error envelope
-inline constexpr uint32_t kEntryInline = 1u << 10;   // bytes are in inline_data
-inline constexpr uint32_t kEntryHasRefs = 1u << 11;  // the envelope lists refs that this container counts
-inline constexpr uint32_t kEntryActor = 1u << 12;    // an actor's lifetime object: pending for ever, refs are its handles
+inline constexpr uint32_t kEntryWaiters =
+    1u << 8;  // somebody subscribed at the raylet: the sealer must tell it
+inline constexpr uint32_t kEntryError = 1u << 9;    // the value is an error envelope
+inline constexpr uint32_t kEntryInline = 1u << 10;  // bytes are in inline_data
+inline constexpr uint32_t kEntryHasRefs =
+    1u << 11;  // the envelope lists refs that this container counts
+inline constexpr uint32_t kEntryActor =
+    1u << 12;  // an actor's lifetime object: pending for ever, refs are its handles
 inline constexpr uint32_t kEntryKeep = 1u << 13;     // kept until its job ends (task specs)
 inline constexpr uint32_t kEntrySpilled = 1u << 14;  // bytes are on disk
 
-inline constexpr uint32_t kRefsClosed = 1u << 31;  // refs: the raylet has taken the entry; no new reference
+inline constexpr uint32_t kRefsClosed =
+    1u << 31;  // refs: the raylet has taken the entry; no new reference
 inline constexpr uint32_t kPinsClosed = 1u << 31;  // pins: the bytes are being evicted; no new pin
 
 struct alignas(64) ObjectEntry {
-  std::atomic<uint64_t> unique;     // 0: free slot. Written first on creation, cleared last on free
-  std::atomic<uint32_t> state;      // EntryState | flags
-  std::atomic<uint32_t> refs;       // all references: rows of endpoints + containers
-  std::atomic<uint32_t> pins;       // processes that have the bytes in place
-  std::atomic<uint32_t> sealer;     // endpoint + 1 of who writes the bytes: the first seal wins
-  uint32_t creator;                 // endpoint whose chunk this is
-  std::atomic<uint32_t> supervisor; // endpoint that must settle this object while it is pending
-  uint64_t offset;                  // data region, from segment start; 0 when inline
-  uint64_t size;                    // envelope bytes
-  uint64_t capacity;                // bytes granted at offset (slab slot or extent)
-  uint64_t supervisor_note;         // the supervisor's own: number of its pending call + 1, 0 none
+  std::atomic<uint64_t> unique;  // 0: free slot. Written first on creation, cleared last on free
+  std::atomic<uint32_t> state;   // EntryState | flags
+  std::atomic<uint32_t> refs;    // all references: rows of endpoints + containers
+  std::atomic<uint32_t> pins;    // processes that have the bytes in place
+  std::atomic<uint32_t> sealer;  // endpoint + 1 of who writes the bytes: the first seal wins
+  uint32_t creator;              // endpoint whose chunk this is
+  std::atomic<uint32_t> supervisor;  // endpoint that must settle this object while it is pending
+  uint64_t offset;                   // data region, from segment start; 0 when inline
+  uint64_t size;                     // envelope bytes
+  uint64_t capacity;                 // bytes granted at offset (slab slot or extent)
+  uint64_t supervisor_note;          // the supervisor's own: number of its pending call + 1, 0 none
   uint8_t inline_data[kInlineBytes];
   uint64_t reserved2;
 };
@@ -78,15 +82,17 @@ static_assert(sizeof(ObjectEntry) == kEntryBytes && std::is_standard_layout_v<Ob
 
 // One 64 KiB piece of the chunk heap. Any process claims a free chunk by CAS on owner.
 enum class ChunkKind : uint32_t { kFree = 0, kEntries = 1, kRecords = 2, kRings = 3, kRow = 4 };
-inline constexpr uint32_t kOwnerOrphan = 0xffffffff;  // the owner died; slots drain, then the raylet frees it
+inline constexpr uint32_t kOwnerOrphan =
+    0xffffffff;  // the owner died; slots drain, then the raylet frees it
 
 struct alignas(64) ChunkHeader {
   std::atomic<uint32_t> owner;  // endpoint + 1; 0 free
   std::atomic<uint32_t> kind;   // ChunkKind
   uint32_t slot_bytes;
   uint32_t slot_count;
-  uint64_t dirty;                  // 1: the bytes may not be zero; the next claimer clears them
-  std::atomic<uint64_t> used[64];  // bitmap of used slots: owner sets, anybody clears (at most 512 slots are in use)
+  uint64_t dirty;  // 1: the bytes may not be zero; the next claimer clears them
+  std::atomic<uint64_t>
+      used[64];  // bitmap of used slots: owner sets, anybody clears (at most 512 slots are in use)
   uint64_t reserved2[5];
 };
 static_assert(sizeof(ChunkHeader) == 576);
@@ -96,9 +102,10 @@ struct alignas(64) SlabHeader {
   std::atomic<uint32_t> owner;  // endpoint + 1; 0: not a slab; kOwnerOrphan
   uint32_t slot_bytes;
   uint32_t slot_count;
-  std::atomic<uint32_t> live;      // used slots (hint)
+  std::atomic<uint32_t> live;  // used slots (hint)
   uint64_t reserved[6];
-  std::atomic<uint64_t> used[64];  // up to 4096 slots (64 bytes each); owner sets, raylet or owner clears
+  std::atomic<uint64_t>
+      used[64];  // up to 4096 slots (64 bytes each); owner sets, raylet or owner clears
 };
 static_assert(sizeof(SlabHeader) == 576);
 
@@ -118,18 +125,25 @@ struct alignas(64) RingHeader {
   uint64_t pad0[7];
   std::atomic<uint64_t> head;  // consumer: next to read
   uint64_t pad1[7];
-  uint32_t capacity;  // power of two
-  uint32_t producer;  // endpoint
-  uint32_t consumer;  // endpoint
-  uint32_t inbound;   // index in the consumer's inbound table
-  uint64_t reply;     // offset of the ring that goes the other way, 0 if none
+  uint32_t capacity;              // power of two
+  uint32_t producer;              // endpoint
+  uint32_t consumer;              // endpoint
+  uint32_t inbound;               // index in the consumer's inbound table
+  uint64_t reply;                 // offset of the ring that goes the other way, 0 if none
   std::atomic<uint32_t> starved;  // producer holds overflow: consumer rings it after draining
   std::atomic<uint32_t> closed;   // 1: producer will write no more (or died); 2: consumer is gone
   uint64_t reserved[4];
 };
 static_assert(sizeof(RingHeader) == 192);
 
-enum class EndpointKind : uint32_t { kNone = 0, kRaylet = 1, kService = 2, kDriver = 3, kWorker = 4, kClient = 5 };
+enum class EndpointKind : uint32_t {
+  kNone = 0,
+  kRaylet = 1,
+  kService = 2,
+  kDriver = 3,
+  kWorker = 4,
+  kClient = 5
+};
 enum class EndpointState : uint32_t { kFree = 0, kAttached = 1, kDead = 2 };
 inline constexpr uint32_t kArmedEventFd = 1;
 inline constexpr uint32_t kArmedFutex = 2;
@@ -139,29 +153,32 @@ inline constexpr uint32_t kArmedFutex = 2;
 enum class RowState : uint64_t { kEmpty = 0, kAcquiring = 1, kRef = 2, kPin = 3 };
 
 struct alignas(64) Endpoint {
-  std::atomic<uint32_t> state;   // EndpointState
-  uint32_t kind;                 // EndpointKind
+  std::atomic<uint32_t> state;  // EndpointState
+  uint32_t kind;                // EndpointKind
   uint32_t pid;
-  uint32_t serial;               // never used twice: the high part of ids made here
-  uint32_t job;                  // driver's job number
-  uint32_t language;             // 1 ts, 2 py
+  uint32_t serial;    // never used twice: the high part of ids made here
+  uint32_t job;       // driver's job number
+  uint32_t language;  // 1 ts, 2 py
   uint64_t reserved0[5];
-  std::atomic<uint32_t> armed;   // the wake word: kArmed* bits; protocols.h publish/arm
+  std::atomic<uint32_t> armed;  // the wake word: kArmed* bits; protocols.h publish/arm
   uint32_t pad1[15];
   // What a dead endpoint was in the middle of (invariant 5).
   std::atomic<uint32_t> sealing;        // entry index being sealed, 0 none
   std::atomic<uint32_t> seal_progress;  // nested references already added for it
   std::atomic<uint32_t> row_chunk_count;
-  std::atomic<uint32_t> inbound_high;   // one past the highest inbound slot ever used
-  uint64_t to_raylet;                   // ring offsets, written by the raylet before kAttached
+  std::atomic<uint32_t> inbound_high;  // one past the highest inbound slot ever used
+  uint64_t to_raylet;                  // ring offsets, written by the raylet before kAttached
   uint64_t from_raylet;
   uint64_t reserved1[4];
-  std::atomic<uint32_t> row_chunks[64]; // chunk number + 1 of each reference row chunk (8,192 slots each)
-  std::atomic<uint64_t> ready_summary[kMaxInboundRings / 64 / 64];  // 4 words: which words of ready are non-zero
+  std::atomic<uint32_t>
+      row_chunks[64];  // chunk number + 1 of each reference row chunk (8,192 slots each)
+  std::atomic<uint64_t>
+      ready_summary[kMaxInboundRings / 64 / 64];  // 4 words: which words of ready are non-zero
   uint64_t pad2[4];
-  std::atomic<uint64_t> ready[kMaxInboundRings / 64];         // ring i has records
-  std::atomic<uint64_t> inbound_used[kMaxInboundRings / 64];  // slot i of inbound is taken (CAS by the opener)
-  std::atomic<uint64_t> inbound[kMaxInboundRings];            // ring offsets
+  std::atomic<uint64_t> ready[kMaxInboundRings / 64];  // ring i has records
+  std::atomic<uint64_t>
+      inbound_used[kMaxInboundRings / 64];  // slot i of inbound is taken (CAS by the opener)
+  std::atomic<uint64_t> inbound[kMaxInboundRings];  // ring offsets
 };
 static_assert(sizeof(Endpoint) == 64 + 64 + 64 + 256 + 64 + 2048 + 2048 + 131072);
 inline constexpr uint64_t kEndpointStride = 36 * 4096;
@@ -170,7 +187,8 @@ static_assert(sizeof(Endpoint) <= kEndpointStride);
 // A worker lease as both sides see it. The holder flips ACTIVE<->IDLE without a message; the raylet takes an IDLE one.
 enum class LeaseState : uint32_t { kFree = 0, kActive = 1, kIdle = 2, kRevoked = 3, kReturned = 4 };
 inline constexpr uint32_t kLeaseStateMask = 0xff;
-inline constexpr uint32_t kLeaseYield = 1u << 8;  // others wait: give it back as soon as the queue is empty
+inline constexpr uint32_t kLeaseYield =
+    1u << 8;  // others wait: give it back as soon as the queue is empty
 
 struct alignas(64) Lease {
   std::atomic<uint32_t> word;  // LeaseState | kLeaseYield
@@ -197,7 +215,8 @@ struct alignas(64) SegmentHeader {
   uint32_t raylet_pid;
   uint32_t pad;
   std::atomic<uint64_t> next_chunk_hint;
-  std::atomic<uint64_t> chunk_high;    // one past the highest chunk ever claimed: what a scan has to visit
+  std::atomic<uint64_t>
+      chunk_high;  // one past the highest chunk ever claimed: what a scan has to visit
   std::atomic<uint64_t> granule_high;  // one past the highest granule ever cut into a slab
   // Counters for `polyray status --verbose`.
   std::atomic<uint64_t> data_used_bytes;
@@ -210,21 +229,22 @@ struct alignas(64) SegmentHeader {
 // refs = every id inside the arguments (top level ones first: the first top_ref_count are substituted).
 enum class Claim : uint32_t { kNone = 0, kQueued = 1, kRunning = 2, kRetracted = 3, kDone = 4 };
 enum class CallKind : uint16_t { kTask = 1, kActorCreate = 2, kActorCall = 3 };
-inline constexpr uint16_t kCallStreaming = 1;   // generator: items are reported one by one
-inline constexpr uint16_t kCallArgsInStore = 2; // payload is one ObjectId: the sealed args envelope
+inline constexpr uint16_t kCallStreaming = 1;  // generator: items are reported one by one
+inline constexpr uint16_t kCallArgsInStore =
+    2;  // payload is one ObjectId: the sealed args envelope
 
 struct alignas(64) CallRecord {
   std::atomic<uint32_t> claim;  // Claim: worker QUEUED->RUNNING, caller or raylet QUEUED->RETRACTED
   uint16_t kind;
   uint16_t flags;
-  uint32_t caller;         // endpoint
+  uint32_t caller;  // endpoint
   uint32_t caller_serial;
-  uint64_t seq;            // per caller and actor, from 1
-  uint32_t incarnation;    // of the actor
-  uint32_t attempt;        // 0 first
-  ObjectId spec;           // sealed TaskSpec (FlatBuffers)
-  ObjectId actor;          // nil for tasks
-  uint32_t method_bytes;   // method name: first bytes of payload
+  uint64_t seq;           // per caller and actor, from 1
+  uint32_t incarnation;   // of the actor
+  uint32_t attempt;       // 0 first
+  ObjectId spec;          // sealed TaskSpec (FlatBuffers)
+  ObjectId actor;         // nil for tasks
+  uint32_t method_bytes;  // method name: first bytes of payload
   uint32_t return_count;
   uint32_t ref_count;
   uint32_t top_ref_count;

@@ -144,7 +144,8 @@ WaitResult wait_subscribe(A32& state) {
     if (kind == EntryState::kSealed) return WaitResult::kSealed;
     if (kind != EntryState::kPending) return WaitResult::kGone;
     if (s & kEntryWaiters) return WaitResult::kSubscribed;
-    if (state.compare_exchange_weak(s, s | kEntryWaiters, std::memory_order_acq_rel, std::memory_order_acquire))
+    if (state.compare_exchange_weak(s, s | kEntryWaiters, std::memory_order_acq_rel,
+                                    std::memory_order_acquire))
       return WaitResult::kSubscribed;
   }
 }
@@ -171,7 +172,8 @@ SealResult seal_publish(A32& state, uint32_t flags) {
 template <class A32>
 bool seal_begin(A32& sealer, uint32_t me) {
   uint32_t none = 0;
-  return sealer.compare_exchange_strong(none, me, std::memory_order_acq_rel, std::memory_order_acquire);
+  return sealer.compare_exchange_strong(none, me, std::memory_order_acq_rel,
+                                        std::memory_order_acquire);
 }
 
 // --- pin / evict -------------------------------------------------------------------------------------------------
@@ -180,7 +182,8 @@ bool pin_acquire(A32& pins) {
   uint32_t p = pins.load(std::memory_order_acquire);
   do {
     if (p & kPinsClosed) return false;
-  } while (!pins.compare_exchange_weak(p, p + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (
+      !pins.compare_exchange_weak(p, p + 1, std::memory_order_acq_rel, std::memory_order_acquire));
   return true;
 }
 
@@ -193,7 +196,8 @@ bool pin_release(A32& pins) {
 template <class A32>
 bool evict_close(A32& pins) {
   uint32_t none = 0;
-  return pins.compare_exchange_strong(none, kPinsClosed, std::memory_order_acq_rel, std::memory_order_acquire);
+  return pins.compare_exchange_strong(none, kPinsClosed, std::memory_order_acq_rel,
+                                      std::memory_order_acquire);
 }
 
 template <class A32>
@@ -205,15 +209,15 @@ void evict_reopen(A32& pins) {
 template <class A32>
 bool claim_running(A32& claim) {
   uint32_t want = static_cast<uint32_t>(Claim::kQueued);
-  return claim.compare_exchange_strong(want, static_cast<uint32_t>(Claim::kRunning), std::memory_order_acq_rel,
-                                       std::memory_order_acquire);
+  return claim.compare_exchange_strong(want, static_cast<uint32_t>(Claim::kRunning),
+                                       std::memory_order_acq_rel, std::memory_order_acquire);
 }
 
 template <class A32>
 bool claim_retract(A32& claim) {
   uint32_t want = static_cast<uint32_t>(Claim::kQueued);
-  return claim.compare_exchange_strong(want, static_cast<uint32_t>(Claim::kRetracted), std::memory_order_acq_rel,
-                                       std::memory_order_acquire);
+  return claim.compare_exchange_strong(want, static_cast<uint32_t>(Claim::kRetracted),
+                                       std::memory_order_acq_rel, std::memory_order_acquire);
 }
 
 // --- reference / close -------------------------------------------------------------------------------------------
@@ -223,7 +227,8 @@ bool ref_acquire(A32& refs) {
   uint32_t r = refs.load(std::memory_order_acquire);
   do {
     if (r == 0 || (r & kRefsClosed)) return false;
-  } while (!refs.compare_exchange_weak(r, r + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (
+      !refs.compare_exchange_weak(r, r + 1, std::memory_order_acq_rel, std::memory_order_acquire));
   return true;
 }
 
@@ -237,7 +242,8 @@ bool ref_release(A32& refs) {
 template <class A32>
 bool ref_close(A32& refs) {
   uint32_t none = 0;
-  return refs.compare_exchange_strong(none, kRefsClosed, std::memory_order_acq_rel, std::memory_order_acquire);
+  return refs.compare_exchange_strong(none, kRefsClosed, std::memory_order_acq_rel,
+                                      std::memory_order_acquire);
 }
 
 // --- close / unpin -----------------------------------------------------------------------------------------------
@@ -250,11 +256,13 @@ enum class CloseResult {
 // Raylet only; may be repeated.
 template <class Sync = RealSync, class A32>
 CloseResult entry_close(A32& refs, A32& pins) {
-  if (!ref_close(refs) && refs.load(std::memory_order_acquire) != kRefsClosed) return CloseResult::kReferenced;
+  if (!ref_close(refs) && refs.load(std::memory_order_acquire) != kRefsClosed)
+    return CloseResult::kReferenced;
   Sync::fence();
   if (evict_close(pins)) return CloseResult::kFree;
   // Closed pins: the raylet itself evicted the bytes before.
-  return pins.load(std::memory_order_acquire) == kPinsClosed ? CloseResult::kFree : CloseResult::kPinned;
+  return pins.load(std::memory_order_acquire) == kPinsClosed ? CloseResult::kFree
+                                                             : CloseResult::kPinned;
 }
 
 // True: it was the last pin of an entry without references: tell the raylet (kRelease).

@@ -17,7 +17,9 @@ constexpr size_t kTurnRecords = 64;  // records of one ring before the next read
 class RingView {
  public:
   RingView(Segment& segment, uint64_t offset, uint64_t slots)
-      : header_(segment.ring(offset)), records_(reinterpret_cast<RingSlot*>(&header_ + 1)), slots_(slots) {}
+      : header_(segment.ring(offset)),
+        records_(reinterpret_cast<RingSlot*>(&header_ + 1)),
+        slots_(slots) {}
   std::atomic<uint64_t>& tail() { return header_.tail; }
   std::atomic<uint64_t>& head() { return header_.head; }
   std::atomic<uint32_t>& starved() { return header_.starved; }
@@ -33,9 +35,12 @@ class RingView {
 
 }  // namespace
 
-uint64_t ring_bytes(uint32_t slots) { return sizeof(RingHeader) + uint64_t{slots} * sizeof(RingSlot); }
+uint64_t ring_bytes(uint32_t slots) {
+  return sizeof(RingHeader) + uint64_t{slots} * sizeof(RingSlot);
+}
 
-void ring_init(Segment& segment, uint64_t offset, uint32_t slots, uint32_t producer, uint32_t consumer, uint64_t reply) {
+void ring_init(Segment& segment, uint64_t offset, uint32_t slots, uint32_t producer,
+               uint32_t consumer, uint64_t reply) {
   RingHeader& ring = segment.ring(offset);
   ring.tail.store(0, std::memory_order_relaxed);
   ring.head.store(0, std::memory_order_relaxed);
@@ -50,23 +55,27 @@ void ring_init(Segment& segment, uint64_t offset, uint32_t slots, uint32_t produ
 
 Result<uint32_t> ring_register(Segment& segment, uint64_t ring_offset) {
   RingHeader& ring = segment.ring(ring_offset);
-  if (ring.consumer >= kMaxEndpoints) return Status::error(StatusCode::kInvalidArgument, "no such consumer");
+  if (ring.consumer >= kMaxEndpoints)
+    return Status::error(StatusCode::kInvalidArgument, "no such consumer");
   Endpoint& consumer = segment.endpoint(ring.consumer);
   for (uint32_t word = 0; word < kMaxInboundRings / 64; ++word) {
     uint64_t used = consumer.inbound_used[word].load(std::memory_order_relaxed);
     while (used != ~uint64_t{0}) {
       const auto bit = static_cast<uint32_t>(std::countr_one(used));
-      if (!consumer.inbound_used[word].compare_exchange_weak(used, used | uint64_t{1} << bit, std::memory_order_acq_rel))
+      if (!consumer.inbound_used[word].compare_exchange_weak(used, used | uint64_t{1} << bit,
+                                                             std::memory_order_acq_rel))
         continue;
       const uint32_t number = word * 64 + bit;
       uint32_t high = consumer.inbound_high.load(std::memory_order_relaxed);
       if (number >= high) {
-        Status populated = segment.populate(segment.offset_of(&consumer.inbound[number]), sizeof(uint64_t));
+        Status populated =
+            segment.populate(segment.offset_of(&consumer.inbound[number]), sizeof(uint64_t));
         if (!populated.is_ok()) {
           consumer.inbound_used[word].fetch_and(~(uint64_t{1} << bit), std::memory_order_acq_rel);
           return populated;
         }
-        while (high < number + 1 && !consumer.inbound_high.compare_exchange_weak(high, number + 1, std::memory_order_acq_rel)) {
+        while (high < number + 1 && !consumer.inbound_high.compare_exchange_weak(
+                                        high, number + 1, std::memory_order_acq_rel)) {
         }
       }
       ring.inbound = number;
@@ -74,7 +83,8 @@ Result<uint32_t> ring_register(Segment& segment, uint64_t ring_offset) {
       return number;
     }
   }
-  return Status::error(StatusCode::kTableFull, "all inbound rings of endpoint " + std::to_string(ring.consumer) + " are taken");
+  return Status::error(StatusCode::kTableFull, "all inbound rings of endpoint " +
+                                                   std::to_string(ring.consumer) + " are taken");
 }
 
 void bell_ring(Endpoint& endpoint, uint32_t armed_bits, int event_fd) {
@@ -85,11 +95,16 @@ void bell_ring(Endpoint& endpoint, uint32_t armed_bits, int event_fd) {
 // --- producer ----------------------------------------------------------------------------------------------------
 
 RingProducer::RingProducer(Segment& segment, uint64_t ring_offset, int consumer_event_fd)
-    : segment_(segment), offset_(ring_offset), slots_(segment.ring(ring_offset).capacity), event_fd_(consumer_event_fd) {
+    : segment_(segment),
+      offset_(ring_offset),
+      slots_(segment.ring(ring_offset).capacity),
+      event_fd_(consumer_event_fd) {
   cached_head_ = segment.ring(ring_offset).head.load(std::memory_order_acquire);
 }
 
-bool RingProducer::is_closed() const { return segment_.ring(offset_).closed.load(std::memory_order_relaxed) == 2; }
+bool RingProducer::is_closed() const {
+  return segment_.ring(offset_).closed.load(std::memory_order_relaxed) == 2;
+}
 
 void RingProducer::push(const RingSlot& slot) {
   RingView ring(segment_, offset_, slots_);
@@ -132,8 +147,9 @@ void RingProducer::kick() {
   Endpoint& consumer = segment_.endpoint(ring.consumer % kMaxEndpoints);
   const uint32_t inbound = ring.inbound % kMaxInboundRings;
   const uint32_t word = inbound / 64;
-  const uint32_t bits = publish_ready(consumer.ready[word], uint64_t{1} << (inbound % 64),
-                                      consumer.ready_summary[word / 64], uint64_t{1} << (word % 64), consumer.armed);
+  const uint32_t bits =
+      publish_ready(consumer.ready[word], uint64_t{1} << (inbound % 64),
+                    consumer.ready_summary[word / 64], uint64_t{1} << (word % 64), consumer.armed);
   if (bits == 0) return;
   segment_.header().wakeups.fetch_add(1, std::memory_order_relaxed);
   bell_ring(consumer, bits, event_fd_);
@@ -166,7 +182,8 @@ void InboundRings::collect() {
   }
 }
 
-size_t InboundRings::drain(size_t limit, const std::function<void(uint64_t, const RingSlot&)>& handler,
+size_t InboundRings::drain(size_t limit,
+                           const std::function<void(uint64_t, const RingSlot&)>& handler,
                            const std::function<void(uint64_t)>& on_starved) {
   collect();
   size_t handled = 0;
@@ -194,7 +211,8 @@ size_t InboundRings::drain_ring(uint32_t inbound, size_t limit,
     return 0;
   }
   const uint64_t slots = segment_.ring(offset).capacity;
-  if (!std::has_single_bit(slots) || ring_bytes(static_cast<uint32_t>(slots)) > kChunkBytes) return 0;
+  if (!std::has_single_bit(slots) || ring_bytes(static_cast<uint32_t>(slots)) > kChunkBytes)
+    return 0;
   RingView ring(segment_, offset, slots);
   uint64_t head = ring.head().load(std::memory_order_relaxed);
   size_t count = 0;
@@ -211,7 +229,8 @@ size_t InboundRings::drain_ring(uint32_t inbound, size_t limit,
     ring.read(head, slot);
     handler(offset, slot);
     ++count;
-    if (place.load(std::memory_order_relaxed) != offset) return count;  // the handler removed this ring
+    if (place.load(std::memory_order_relaxed) != offset)
+      return count;  // the handler removed this ring
     ring_advance(ring, ++head);
   }
   if (starved_take(ring.starved())) on_starved(offset);
@@ -237,19 +256,23 @@ void InboundRings::wait(int timeout_ms) {
 
 void InboundRings::remove(uint64_t ring_offset) {
   Endpoint& self = segment_.endpoint(endpoint_);
-  const uint32_t high = std::min(self.inbound_high.load(std::memory_order_acquire), kMaxInboundRings);
+  const uint32_t high =
+      std::min(self.inbound_high.load(std::memory_order_acquire), kMaxInboundRings);
   for (uint32_t number = 0; number < high; ++number) {
     if (self.inbound[number].load(std::memory_order_relaxed) != ring_offset) continue;
     self.inbound[number].store(0, std::memory_order_release);
     self.ready[number / 64].fetch_and(~(uint64_t{1} << (number % 64)), std::memory_order_acq_rel);
-    self.inbound_used[number / 64].fetch_and(~(uint64_t{1} << (number % 64)), std::memory_order_acq_rel);
+    self.inbound_used[number / 64].fetch_and(~(uint64_t{1} << (number % 64)),
+                                             std::memory_order_acq_rel);
     return;
   }
 }
 
-void for_each_inbound(Segment& segment, uint32_t consumer, const std::function<void(uint32_t, uint64_t)>& visit) {
+void for_each_inbound(Segment& segment, uint32_t consumer,
+                      const std::function<void(uint32_t, uint64_t)>& visit) {
   Endpoint& endpoint = segment.endpoint(consumer);
-  const uint32_t high = std::min(endpoint.inbound_high.load(std::memory_order_acquire), kMaxInboundRings);
+  const uint32_t high =
+      std::min(endpoint.inbound_high.load(std::memory_order_acquire), kMaxInboundRings);
   for (uint32_t number = 0; number < high; ++number) {
     const uint64_t offset = endpoint.inbound[number].load(std::memory_order_acquire);
     if (offset != 0 && segment.valid_ring(offset)) visit(number, offset);
@@ -259,7 +282,8 @@ void for_each_inbound(Segment& segment, uint32_t consumer, const std::function<v
 void for_each_ring_of(Segment& segment, uint32_t producer,
                       const std::function<void(uint32_t, uint32_t, uint64_t)>& visit) {
   for (uint32_t consumer = 0; consumer < kMaxEndpoints; ++consumer) {
-    if (segment.endpoint(consumer).state.load(std::memory_order_acquire) == static_cast<uint32_t>(EndpointState::kFree))
+    if (segment.endpoint(consumer).state.load(std::memory_order_acquire) ==
+        static_cast<uint32_t>(EndpointState::kFree))
       continue;
     for_each_inbound(segment, consumer, [&](uint32_t inbound, uint64_t offset) {
       if (segment.ring(offset).producer == producer) visit(consumer, inbound, offset);

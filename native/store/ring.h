@@ -20,7 +20,8 @@ inline constexpr uint32_t kRingSlotsGrown = 1024;  // after the first overflow (
 uint64_t ring_bytes(uint32_t slots);
 
 // Lays out a ring at a zeroed offset.
-void ring_init(Segment& segment, uint64_t offset, uint32_t slots, uint32_t producer, uint32_t consumer, uint64_t reply);
+void ring_init(Segment& segment, uint64_t offset, uint32_t slots, uint32_t producer,
+               uint32_t consumer, uint64_t reply);
 // Takes a free inbound slot of the consumer by CAS and stores the ring there. Errors: kTableFull when all are taken,
 // kInvalidArgument, kOutOfMemory.
 Result<uint32_t> ring_register(Segment& segment, uint64_t ring_offset);
@@ -80,7 +81,8 @@ class InboundRings {
 
  private:
   void collect();
-  size_t drain_ring(uint32_t inbound, size_t limit, const std::function<void(uint64_t, const RingSlot&)>& handler,
+  size_t drain_ring(uint32_t inbound, size_t limit,
+                    const std::function<void(uint64_t, const RingSlot&)>& handler,
                     const std::function<void(uint64_t)>& on_starved);
   void queue(uint32_t inbound);
   Segment& segment_;
@@ -95,6 +97,7 @@ class InboundRings {
 void for_each_ring_of(Segment& segment, uint32_t producer,
                       const std::function<void(uint32_t, uint32_t, uint64_t)>& visit);
 // Registered rings of one consumer (dead or alive).
-void for_each_inbound(Segment& segment, uint32_t consumer, const std::function<void(uint32_t, uint64_t)>& visit);
+void for_each_inbound(Segment& segment, uint32_t consumer,
+                      const std::function<void(uint32_t, uint64_t)>& visit);
 
 }  // namespace polyray

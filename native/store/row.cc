@@ -16,11 +16,15 @@ constexpr uint32_t kMaxRowChunks = 64;
 
 }  // namespace
 
-ReferenceRow::ReferenceRow(Segment& segment, uint32_t endpoint) : segment_(segment), endpoint_(endpoint) {}
+ReferenceRow::ReferenceRow(Segment& segment, uint32_t endpoint)
+    : segment_(segment), endpoint_(endpoint) {}
 
 std::atomic<uint64_t>& ReferenceRow::slot(uint32_t number) {
-  const uint32_t chunk = segment_.endpoint(endpoint_).row_chunks[number / kSlotsPerChunk].load(std::memory_order_relaxed) - 1;
-  return reinterpret_cast<std::atomic<uint64_t>*>(segment_.at(segment_.chunk_offset(chunk)))[number % kSlotsPerChunk];
+  const uint32_t chunk = segment_.endpoint(endpoint_).row_chunks[number / kSlotsPerChunk].load(
+                             std::memory_order_relaxed) -
+                         1;
+  return reinterpret_cast<std::atomic<uint64_t>*>(
+      segment_.at(segment_.chunk_offset(chunk)))[number % kSlotsPerChunk];
 }
 
 uint32_t ReferenceRow::take_slot() {
@@ -47,7 +51,8 @@ ReferenceRow::Held& ReferenceRow::hold(const ObjectId& id) {
 
 void ReferenceRow::drop_if_unused(uint64_t unique) {
   const auto found = held_.find(unique);
-  if (found != held_.end() && found->second.refs == 0 && found->second.pins == 0) held_.erase(found);
+  if (found != held_.end() && found->second.refs == 0 && found->second.pins == 0)
+    held_.erase(found);
 }
 
 bool ReferenceRow::adopt_new(const ObjectId& id) {
@@ -74,7 +79,8 @@ bool ReferenceRow::acquire(const ObjectId& id) {
   if (entry == nullptr) return false;
   const uint32_t number = take_slot();
   if (number == kNoSlot) return false;
-  const bool taken = row_take(slot(number), id.index, id.unique, RowState::kRef, [&] { return ref_acquire(entry->refs); });
+  const bool taken = row_take(slot(number), id.index, id.unique, RowState::kRef,
+                              [&] { return ref_acquire(entry->refs); });
   if (!taken) {
     free_slots_.push_back(number);
     return false;
@@ -100,7 +106,8 @@ bool ReferenceRow::release(const ObjectId& id) {
   if (--held.refs > 0) return false;
   const uint32_t number = held.slot_ref;
   held.slot_ref = kNoSlot;
-  const bool zero = row_drop(slot(number), [&] { return ref_release(segment_.entry(id.index).refs); });
+  const bool zero =
+      row_drop(slot(number), [&] { return ref_release(segment_.entry(id.index).refs); });
   free_slots_.push_back(number);
   drop_if_unused(id.unique);
   return zero;
@@ -118,7 +125,8 @@ bool ReferenceRow::pin(const ObjectId& id) {
   if (static_cast<EntryState>(state & kEntryStateMask) != EntryState::kSealed) return false;
   const uint32_t number = take_slot();
   if (number == kNoSlot) return false;
-  if (!row_take(slot(number), id.index, id.unique, RowState::kPin, [&] { return pin_acquire(entry->pins); })) {
+  if (!row_take(slot(number), id.index, id.unique, RowState::kPin,
+                [&] { return pin_acquire(entry->pins); })) {
     free_slots_.push_back(number);
     return false;
   }
@@ -159,16 +167,20 @@ uint32_t ReferenceRow::local_pins(const ObjectId& id) const {
   return found == held_.end() ? 0 : found->second.pins;
 }
 
-size_t ReferenceRow::size() const { return held_.size(); }
+size_t ReferenceRow::size() const {
+  return held_.size();
+}
 
-void ReferenceRow::for_each(const std::function<void(const ObjectId&, uint32_t, uint32_t)>& visit) const {
+void ReferenceRow::for_each(
+    const std::function<void(const ObjectId&, uint32_t, uint32_t)>& visit) const {
   for (const auto& [unique, held] : held_) visit(held.id, held.refs, held.pins);
 }
 
 namespace {
 
 // Undoes one slot of a dead endpoint.
-void sweep_slot(Segment& segment, uint64_t word, const std::function<void(const ObjectId&)>& on_zero) {
+void sweep_slot(Segment& segment, uint64_t word,
+                const std::function<void(const ObjectId&)>& on_zero) {
   const auto state = static_cast<RowState>(word >> 56);
   if (state != RowState::kRef && state != RowState::kPin) return;
   const auto index = static_cast<uint32_t>(word);
@@ -179,17 +191,22 @@ void sweep_slot(Segment& segment, uint64_t word, const std::function<void(const 
   if ((unique & 0xffffff) != (word >> 32 & 0xffffff)) return;
   const ObjectId id{segment.header().node_tag, index, unique};
   if (state == RowState::kRef) {
-    if ((entry.refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 && ref_release(entry.refs)) on_zero(id);
+    if ((entry.refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 && ref_release(entry.refs))
+      on_zero(id);
   } else {
-    if ((entry.pins.load(std::memory_order_acquire) & ~kPinsClosed) != 0 && unpin_last(entry.pins, entry.refs)) on_zero(id);
+    if ((entry.pins.load(std::memory_order_acquire) & ~kPinsClosed) != 0 &&
+        unpin_last(entry.pins, entry.refs))
+      on_zero(id);
   }
 }
 
 }  // namespace
 
-void sweep_row(Segment& segment, uint32_t endpoint, const std::function<void(const ObjectId&)>& on_zero) {
+void sweep_row(Segment& segment, uint32_t endpoint,
+               const std::function<void(const ObjectId&)>& on_zero) {
   Endpoint& dead = segment.endpoint(endpoint);
-  const uint32_t chunks = std::min(dead.row_chunk_count.load(std::memory_order_acquire), kMaxRowChunks);
+  const uint32_t chunks =
+      std::min(dead.row_chunk_count.load(std::memory_order_acquire), kMaxRowChunks);
   for (uint32_t i = 0; i < chunks; ++i) {
     const uint32_t chunk = dead.row_chunks[i].exchange(0, std::memory_order_acq_rel) - 1;
     if (chunk >= segment.header().chunk_high.load(std::memory_order_acquire)) continue;

@@ -34,13 +34,20 @@ class ReferenceRow {
   uint32_t local_pins(const ObjectId& id) const;
   size_t size() const;
   // Every object held, with its local reference count.
-  void for_each(const std::function<void(const ObjectId&, uint32_t refs, uint32_t pins)>& visit) const;
+  void for_each(
+      const std::function<void(const ObjectId&, uint32_t refs, uint32_t pins)>& visit) const;
   // acquire() of an id whose entry was freed and reused at that very moment may drop the other object's last reference:
   // takes such ids out (send kRelease for each). Nearly always empty.
   std::vector<ObjectId> take_strays() { return std::exchange(strays_, {}); }
 
  private:
-  struct Held { ObjectId id; uint32_t slot_ref; uint32_t refs; uint32_t slot_pin; uint32_t pins; };
+  struct Held {
+    ObjectId id;
+    uint32_t slot_ref;
+    uint32_t refs;
+    uint32_t slot_pin;
+    uint32_t pins;
+  };
   uint32_t take_slot();
   Held& hold(const ObjectId& id);
   void drop_if_unused(uint64_t unique);
@@ -55,6 +62,7 @@ class ReferenceRow {
 
 // Raylet: undoes every slot of a dead endpoint and gives its row chunks back. on_zero(id) for objects whose last
 // reference went, or whose last pin went when their references were closed.
-void sweep_row(Segment& segment, uint32_t endpoint, const std::function<void(const ObjectId&)>& on_zero);
+void sweep_row(Segment& segment, uint32_t endpoint,
+               const std::function<void(const ObjectId&)>& on_zero);
 
 }  // namespace polyray

@@ -11,12 +11,15 @@ namespace polyray {
 
 namespace {
 
-constexpr std::array<uint32_t, 20> kSizes = {64,   128,  192,  256,  384,   512,   768,   1024,  1536,  2048,
-                                             3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
+constexpr std::array<uint32_t, 20> kSizes = {64,    128,   192,   256,   384,   512,  768,
+                                             1024,  1536,  2048,  3072,  4096,  6144, 8192,
+                                             12288, 16384, 24576, 32768, 49152, 65536};
 static_assert(kSizes.back() == kMaxSlabObject);
 
 size_t class_of(uint64_t bytes) {
-  return static_cast<size_t>(std::lower_bound(kSizes.begin(), kSizes.end(), std::max<uint64_t>(bytes, 1)) - kSizes.begin());
+  return static_cast<size_t>(
+      std::lower_bound(kSizes.begin(), kSizes.end(), std::max<uint64_t>(bytes, 1)) -
+      kSizes.begin());
 }
 
 bool is_unused(const SlabHeader& head) {
@@ -49,7 +52,9 @@ uint64_t take_bit(Segment& segment, uint64_t granule, uint32_t& next_word) {
 
 }  // namespace
 
-uint64_t SlabPool::slot_size(uint64_t bytes) { return bytes > kMaxSlabObject ? 0 : kSizes[class_of(bytes)]; }
+uint64_t SlabPool::slot_size(uint64_t bytes) {
+  return bytes > kMaxSlabObject ? 0 : kSizes[class_of(bytes)];
+}
 
 uint64_t SlabPool::allocate(uint64_t bytes) {
   if (bytes > kMaxSlabObject) return 0;
@@ -77,7 +82,8 @@ Status SlabPool::add_granule(uint64_t granule, uint64_t bytes) {
   head.owner.store(owner_, std::memory_order_release);
   auto& high = segment_.header().granule_high;
   uint64_t seen = high.load(std::memory_order_relaxed);
-  while (seen < granule + 1 && !high.compare_exchange_weak(seen, granule + 1, std::memory_order_acq_rel)) {
+  while (seen < granule + 1 &&
+         !high.compare_exchange_weak(seen, granule + 1, std::memory_order_acq_rel)) {
   }
   by_class_[number].cursor = by_class_[number].granules.size();
   by_class_[number].granules.push_back({granule, 0});
@@ -96,7 +102,9 @@ void SlabPool::trim(size_t keep, const std::function<void(uint64_t, uint64_t)>& 
   }
 }
 
-bool is_slab(const Segment& segment, uint64_t data_offset) { return slab_slot_bytes(segment, data_offset) != 0; }
+bool is_slab(const Segment& segment, uint64_t data_offset) {
+  return slab_slot_bytes(segment, data_offset) != 0;
+}
 
 uint64_t slab_slot_bytes(const Segment& segment, uint64_t data_offset) {
   if (!segment.valid_data(data_offset, 1)) return 0;
@@ -130,7 +138,8 @@ bool slab_retire(Segment& segment, uint64_t granule) {
   return true;
 }
 
-void orphan_slabs(Segment& segment, uint32_t endpoint, const std::function<void(uint64_t, uint64_t)>& give_back) {
+void orphan_slabs(Segment& segment, uint32_t endpoint,
+                  const std::function<void(uint64_t, uint64_t)>& give_back) {
   const uint64_t high = segment.header().granule_high.load(std::memory_order_acquire);
   for (uint64_t granule = 0; granule < high; ++granule) {
     SlabHeader& head = segment.slab(granule);

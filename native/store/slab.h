@@ -24,7 +24,9 @@ class SlabPool {
   uint64_t allocate(uint64_t bytes);
   // Cuts a granted granule into slots of slot_size(bytes). REQUIRES: bytes <= kMaxSlabObject.
   Status add_granule(uint64_t granule, uint64_t bytes);
-  static uint64_t slot_size(uint64_t bytes);  // classes: 64 128 192 256 384 512 768 1K 1.5K 2K 3K 4K 6K 8K 12K 16K 24K 32K 48K 64K
+  static uint64_t slot_size(
+      uint64_t
+          bytes);  // classes: 64 128 192 256 384 512 768 1K 1.5K 2K 3K 4K 6K 8K 12K 16K 24K 32K 48K 64K
   // Wholly unused granules beyond `keep` are handed to give_back(offset, bytes): send kExtentReturn. The header keeps its
   // owner until the raylet calls slab_retire, so that a death in between leaks nothing.
   void trim(size_t keep, const std::function<void(uint64_t, uint64_t)>& give_back);
@@ -32,20 +34,28 @@ class SlabPool {
  private:
   Segment& segment_;
   uint32_t owner_;
-  struct OwnedGranule { uint64_t granule; uint32_t next_word; };
-  struct SizeClass { std::vector<OwnedGranule> granules; size_t cursor = 0; };
+  struct OwnedGranule {
+    uint64_t granule;
+    uint32_t next_word;
+  };
+  struct SizeClass {
+    std::vector<OwnedGranule> granules;
+    size_t cursor = 0;
+  };
   SizeClass by_class_[20];
 };
 
 // Clears the slot's bit; true when the slab is orphan and now empty (the raylet frees the granule).
 bool slab_free(Segment& segment, uint64_t offset);
 bool is_slab(const Segment& segment, uint64_t data_offset);
-uint64_t slab_slot_bytes(const Segment& segment, uint64_t data_offset);  // 0 when it is not in a slab
+uint64_t slab_slot_bytes(const Segment& segment,
+                         uint64_t data_offset);  // 0 when it is not in a slab
 
 // --- raylet
 // The granule is no slab any more. False (nothing done) while a slot is used. Then free it in the ExtentAllocator.
 bool slab_retire(Segment& segment, uint64_t granule);
 // After an endpoint died: marks its slabs orphan; empty ones are retired and handed to give_back(offset, bytes).
-void orphan_slabs(Segment& segment, uint32_t endpoint, const std::function<void(uint64_t, uint64_t)>& give_back);
+void orphan_slabs(Segment& segment, uint32_t endpoint,
+                  const std::function<void(uint64_t, uint64_t)>& give_back);
 
 }  // namespace polyray

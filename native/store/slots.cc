@@ -13,7 +13,8 @@ namespace polyray {
 
 namespace {
 
-constexpr size_t kProbedChunks = 64;  // full chunks looked at before one more is claimed: bounds one allocate()
+constexpr size_t kProbedChunks =
+    64;  // full chunks looked at before one more is claimed: bounds one allocate()
 
 // Entries are read by other processes at any time, so they are cleared word by word, not by memset.
 void clear_slot(uint8_t* bytes, uint64_t count, bool shared_words) {
@@ -22,7 +23,8 @@ void clear_slot(uint8_t* bytes, uint64_t count, bool shared_words) {
     return;
   }
   auto* words = reinterpret_cast<uint64_t*>(bytes);
-  for (uint64_t i = 0; i < count / 8; ++i) std::atomic_ref<uint64_t>(words[i]).store(0, std::memory_order_relaxed);
+  for (uint64_t i = 0; i < count / 8; ++i)
+    std::atomic_ref<uint64_t>(words[i]).store(0, std::memory_order_relaxed);
 }
 
 bool is_unused(const ChunkHeader& head) {
@@ -46,7 +48,8 @@ uint32_t class_of(uint64_t bytes) {
 // CAS on one chunk. kWouldBlock: somebody has it.
 Status try_claim(Segment& segment, uint32_t chunk, uint32_t owner) {
   if (chunk >= segment.header().chunk_high.load(std::memory_order_acquire)) {
-    Status populated = segment.populate(segment.offset_of(&segment.chunk(chunk)), sizeof(ChunkHeader));
+    Status populated =
+        segment.populate(segment.offset_of(&segment.chunk(chunk)), sizeof(ChunkHeader));
     if (!populated.is_ok()) return populated;
   }
   ChunkHeader& head = segment.chunk(chunk);
@@ -59,7 +62,8 @@ Status try_claim(Segment& segment, uint32_t chunk, uint32_t owner) {
 
 }  // namespace
 
-Result<uint32_t> chunk_claim(Segment& segment, ChunkKind kind, uint32_t owner, uint32_t slot_bytes) {
+Result<uint32_t> chunk_claim(Segment& segment, ChunkKind kind, uint32_t owner,
+                             uint32_t slot_bytes) {
   SegmentHeader& header = segment.header();
   const uint64_t count = header.chunk_count;
   const uint64_t start = header.next_chunk_hint.load(std::memory_order_relaxed) % count;
@@ -84,13 +88,15 @@ Result<uint32_t> chunk_claim(Segment& segment, ChunkKind kind, uint32_t owner, u
     head.kind.store(static_cast<uint32_t>(kind), std::memory_order_release);
     return number;
   }
-  return Status::error(StatusCode::kTableFull, "all " + std::to_string(count) + " chunks of the control region are in use");
+  return Status::error(StatusCode::kTableFull,
+                       "all " + std::to_string(count) + " chunks of the control region are in use");
 }
 
 void chunk_release(Segment& segment, uint32_t chunk) {
   ChunkHeader& head = segment.chunk(chunk);
   head.kind.store(static_cast<uint32_t>(ChunkKind::kFree), std::memory_order_release);
-  if (os::punch_hole(segment.fd(), segment.chunk_offset(chunk), kChunkBytes).is_ok()) head.dirty = 0;
+  if (os::punch_hole(segment.fd(), segment.chunk_offset(chunk), kChunkBytes).is_ok())
+    head.dirty = 0;
   head.owner.store(0, std::memory_order_release);
   auto& hint = segment.header().next_chunk_hint;
   uint64_t seen = hint.load(std::memory_order_relaxed);
@@ -118,7 +124,8 @@ uint64_t SlotPool::take_bit(OwnedChunk& owned) {
 
 Result<uint64_t> SlotPool::allocate(uint64_t bytes) {
   if (bytes > kChunkBytes || (kind_ == ChunkKind::kEntries && bytes > kEntryBytes))
-    return Status::error(StatusCode::kInvalidArgument, "a slot of " + std::to_string(bytes) + " bytes");
+    return Status::error(StatusCode::kInvalidArgument,
+                         "a slot of " + std::to_string(bytes) + " bytes");
   SizeClass& size_class = by_class_[class_of(bytes)];
   std::vector<OwnedChunk>& chunks = size_class.chunks;
   uint64_t offset = 0;
@@ -163,9 +170,11 @@ namespace {
 // The bitmap word and bit of a slot; null when the offset is not the beginning of a slot.
 std::atomic<uint64_t>* find_bit(const Segment& segment, uint64_t offset, uint64_t& bit) {
   const uint32_t number = segment.chunk_of(offset);
-  if (number == UINT32_MAX || number >= segment.header().chunk_high.load(std::memory_order_relaxed)) return nullptr;
+  if (number == UINT32_MAX || number >= segment.header().chunk_high.load(std::memory_order_relaxed))
+    return nullptr;
   ChunkHeader& head = segment.chunk(number);
-  if (head.kind.load(std::memory_order_acquire) == static_cast<uint32_t>(ChunkKind::kFree)) return nullptr;
+  if (head.kind.load(std::memory_order_acquire) == static_cast<uint32_t>(ChunkKind::kFree))
+    return nullptr;
   const uint64_t inside = offset - segment.chunk_offset(number);
   const uint64_t slot_bytes = head.slot_bytes;
   if (slot_bytes < kEntryBytes || inside % slot_bytes != 0) return nullptr;
@@ -184,7 +193,9 @@ bool slot_free(Segment& segment, uint64_t offset) {
 
 uint32_t slot_bytes_at(const Segment& segment, uint64_t offset) {
   uint64_t bit = 0;
-  return find_bit(segment, offset, bit) == nullptr ? 0 : segment.chunk(segment.chunk_of(offset)).slot_bytes;
+  return find_bit(segment, offset, bit) == nullptr
+             ? 0
+             : segment.chunk(segment.chunk_of(offset)).slot_bytes;
 }
 
 bool slot_is_used(const Segment& segment, uint64_t offset) {
@@ -221,7 +232,8 @@ size_t reclaim_orphans(Segment& segment) {
   return count;
 }
 
-void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner, const std::function<void(uint64_t)>& visit) {
+void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner,
+                   const std::function<void(uint64_t)>& visit) {
   const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
   for (uint32_t number = 0; number < high; ++number) {
     ChunkHeader& head = segment.chunk(number);
@@ -230,8 +242,10 @@ void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner, const std::
       continue;
     const uint64_t slot_bytes = head.slot_bytes;
     for (uint32_t word = 0; word < 64; ++word) {
-      for (uint64_t bits = head.used[word].load(std::memory_order_acquire); bits != 0; bits &= bits - 1) {
-        const uint64_t inside = (word * 64 + static_cast<uint64_t>(std::countr_zero(bits))) * slot_bytes;
+      for (uint64_t bits = head.used[word].load(std::memory_order_acquire); bits != 0;
+           bits &= bits - 1) {
+        const uint64_t inside =
+            (word * 64 + static_cast<uint64_t>(std::countr_zero(bits))) * slot_bytes;
         if (inside < kChunkBytes) visit(segment.chunk_offset(number) + inside);
       }
     }

@@ -16,7 +16,8 @@ namespace polyray {
 
 class SlotPool {
  public:
-  SlotPool(Segment& segment, ChunkKind kind, uint32_t endpoint) : segment_(segment), kind_(kind), owner_(endpoint + 1) {}
+  SlotPool(Segment& segment, ChunkKind kind, uint32_t endpoint)
+      : segment_(segment), kind_(kind), owner_(endpoint + 1) {}
   // Zeroed slot of at least `bytes` (size classes: 128, 256, 512, 1K, 2K, 4K, 8K, 16K, 32K, 64K; entries are 128).
   // The first `bytes` are zero. Errors: kTableFull (no chunk is left), kOutOfMemory (no pages), kInvalidArgument.
   Result<uint64_t> allocate(uint64_t bytes);
@@ -25,8 +26,14 @@ class SlotPool {
   size_t chunk_count() const;
 
  private:
-  struct OwnedChunk { uint32_t chunk; uint32_t next_word; };
-  struct SizeClass { std::vector<OwnedChunk> chunks; size_t cursor = 0; };
+  struct OwnedChunk {
+    uint32_t chunk;
+    uint32_t next_word;
+  };
+  struct SizeClass {
+    std::vector<OwnedChunk> chunks;
+    size_t cursor = 0;
+  };
   uint64_t take_bit(OwnedChunk& owned);
   Segment& segment_;
   ChunkKind kind_;
@@ -50,6 +57,7 @@ void orphan_chunks(Segment& segment, uint32_t endpoint);
 // Takes back orphan chunks whose last slot was freed. Returns how many. Call now and then.
 size_t reclaim_orphans(Segment& segment);
 // Calls visit(offset) for each used slot of each chunk of that kind whose owner is `owner` (endpoint + 1, kOwnerOrphan).
-void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner, const std::function<void(uint64_t)>& visit);
+void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner,
+                   const std::function<void(uint64_t)>& visit);
 
 }  // namespace polyray

@@ -12,75 +12,97 @@ namespace polyray {
 
 enum class Rec : uint32_t {
   // caller <-> callee (peer rings)
-  kCall = 1,         // bell. b = offset of CallRecord. Answered by exactly one kReply, also when it was retracted
-  kReply = 2,        // bell (batched: one bell per drain). b = offset of CallRecord, a = ReplyStatus, c = seq, d = caller_serial
-  kCancel = 3,       // bell. b,c = task id, a = 1: force
-  kStreamItem = 4,   // bell. b = offset of CallRecord, a = item number, c = unique, d = node_tag | index << 32 of the item
-  kRingSwitch = 5,   // b = offset of the bigger ring that continues this one; last record of this ring
-  kStreamCredit = 6, // bell. b,c = task id, a = items consumed so far, d = items received so far (the caller holds them)
+  kCall =
+      1,  // bell. b = offset of CallRecord. Answered by exactly one kReply, also when it was retracted
+  kReply =
+      2,  // bell (batched: one bell per drain). b = offset of CallRecord, a = ReplyStatus, c = seq, d = caller_serial
+  kCancel = 3,  // bell. b,c = task id, a = 1: force
+  kStreamItem =
+      4,  // bell. b = offset of CallRecord, a = item number, c = unique, d = node_tag | index << 32 of the item
+  kRingSwitch =
+      5,  // b = offset of the bigger ring that continues this one; last record of this ring
+  kStreamCredit =
+      6,  // bell. b,c = task id, a = items consumed so far, d = items received so far (the caller holds them)
 
   // client -> raylet
-  kRelease = 32,        // no bell. b,c = id: its last reference (or last pin of a closed entry) went
-  kSealed = 33,         // bell. b,c = id: sealed and had waiters
-  kSubscribe = 34,      // bell. b,c = id
+  kRelease = 32,    // no bell. b,c = id: its last reference (or last pin of a closed entry) went
+  kSealed = 33,     // bell. b,c = id: sealed and had waiters
+  kSubscribe = 34,  // bell. b,c = id
   kExtentRequest = 35,  // bell. a = request number, b = bytes, c = alignment, d = wait_ms
   kExtentReturn = 36,   // no bell. b = offset, c = bytes (unsealed put given up)
-  kLeaseRequest = 37,   // bell. a = request number, b = payload offset (LeaseSpec), c = bytes, d = backlog
-  kLeaseBacklog = 38,   // no bell unless it rises from 0. a = request number, d = backlog; 0 cancels the request
-  kLeaseReturn = 39,    // bell. a = lease number
-  kBlocked = 40,        // bell. a = 1 the running task waits (give its resources back), 0 it goes on
-  kService = 41,        // bell. a = request number, b = payload offset, c = bytes: request to the node service
-  kServiceReply = 42,   // bell. (service only) a = request number, b = payload offset, c = bytes, d = to endpoint | serial << 32
-  kServicePush = 43,    // bell. (service only) a = topic, b = payload offset, c = bytes, d = to endpoint | serial << 32 (0xffffffff = all)
-  kPeerGoneAck = 44,    // bell. a = endpoint, d = serial: this client uses none of its rings any more
-  kWorkerReady = 45,    // bell. this worker has loaded and takes leases
-  kWorkerExit = 46,     // bell. this worker wants to leave (maxCalls, recycle): no more leases
-  kGcDone = 47,         // bell. answer to kGcRequest
+  kLeaseRequest =
+      37,  // bell. a = request number, b = payload offset (LeaseSpec), c = bytes, d = backlog
+  kLeaseBacklog =
+      38,  // no bell unless it rises from 0. a = request number, d = backlog; 0 cancels the request
+  kLeaseReturn = 39,  // bell. a = lease number
+  kBlocked = 40,      // bell. a = 1 the running task waits (give its resources back), 0 it goes on
+  kService =
+      41,  // bell. a = request number, b = payload offset, c = bytes: request to the node service
+  kServiceReply =
+      42,  // bell. (service only) a = request number, b = payload offset, c = bytes, d = to endpoint | serial << 32
+  kServicePush =
+      43,  // bell. (service only) a = topic, b = payload offset, c = bytes, d = to endpoint | serial << 32 (0xffffffff = all)
+  kPeerGoneAck = 44,  // bell. a = endpoint, d = serial: this client uses none of its rings any more
+  kWorkerReady = 45,  // bell. this worker has loaded and takes leases
+  kWorkerExit = 46,   // bell. this worker wants to leave (maxCalls, recycle): no more leases
+  kGcDone = 47,       // bell. answer to kGcRequest
   kRayletCommand = 48,  // bell. (service only) a = RayletOp, b, c, d as the op says
-  kControlPeer = 49,    // bell. a = ControlOp, d = endpoint | serial << 32: passed to its control thread (kKill: SIGKILL)
+  kControlPeer =
+      49,  // bell. a = ControlOp, d = endpoint | serial << 32: passed to its control thread (kKill: SIGKILL)
 
   // raylet -> client
-  kObjectReady = 64,   // bell. b,c = id: sealed
-  kObjectGone = 65,    // bell. b,c = id: freed or lost while subscribed
-  kExtentGrant = 66,   // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode,
-                       // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
-  kLeaseGrant = 67,    // bell. a = request number, b = worker endpoint | serial << 32, c = lease number
-  kLeaseFailed = 68,   // bell. a = request number, b = payload offset, c = bytes: error text (UTF-8 JSON {code,message})
-  kServiceAnswer = 69, // bell. a = request number, b = payload offset, c = bytes
-  kPush = 70,          // bell. a = topic, b = payload offset, c = bytes: published by the node service
-  kPeerGone = 71,      // bell. a = endpoint, d = serial, b = exit info (code | signal << 32)
-  kServiceCall = 72,   // (to the service) a = request number, b = payload offset, c = bytes, d = from endpoint | serial << 32
-  kRayletEvent = 73,   // (to the service) b = payload offset, c = bytes: JSON, see raylet/raylet.h
-  kGcRequest = 74,     // bell. memory is short: collect, release
-  kActorGone = 75,     // (to the service) b,c = id of an actor lifetime object with no handle left
-  kShutdown = 76,      // bell. the runtime ends
+  kObjectReady = 64,  // bell. b,c = id: sealed
+  kObjectGone = 65,   // bell. b,c = id: freed or lost while subscribed
+  kExtentGrant =
+      66,  // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode,
+           // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
+  kLeaseGrant =
+      67,  // bell. a = request number, b = worker endpoint | serial << 32, c = lease number
+  kLeaseFailed =
+      68,  // bell. a = request number, b = payload offset, c = bytes: error text (UTF-8 JSON {code,message})
+  kServiceAnswer = 69,  // bell. a = request number, b = payload offset, c = bytes
+  kPush = 70,      // bell. a = topic, b = payload offset, c = bytes: published by the node service
+  kPeerGone = 71,  // bell. a = endpoint, d = serial, b = exit info (code | signal << 32)
+  kServiceCall =
+      72,  // (to the service) a = request number, b = payload offset, c = bytes, d = from endpoint | serial << 32
+  kRayletEvent = 73,  // (to the service) b = payload offset, c = bytes: JSON, see raylet/raylet.h
+  kGcRequest = 74,    // bell. memory is short: collect, release
+  kActorGone = 75,    // (to the service) b,c = id of an actor lifetime object with no handle left
+  kShutdown = 76,     // bell. the runtime ends
 };
 
 // What the node service tells the raylet.
 enum class RayletOp : uint32_t {
-  kWorkerFailed = 1,   // b = startup token, c = payload offset, d = bytes: {code,message} JSON; fails the requests waiting for its class
-  kWorkerStarted = 2,  // b = startup token, c = pid (process group leader): known to the guardian from now on
-  kKillEndpoint = 3,   // b = endpoint | serial << 32, c = 1: SIGKILL at once, 0: SIGTERM, then SIGKILL after d ms
-  kEndJob = 4,         // b = job: kill its workers, free its kept objects
+  kWorkerFailed =
+      1,  // b = startup token, c = payload offset, d = bytes: {code,message} JSON; fails the requests waiting for its class
+  kWorkerStarted =
+      2,  // b = startup token, c = pid (process group leader): known to the guardian from now on
+  kKillEndpoint =
+      3,  // b = endpoint | serial << 32, c = 1: SIGKILL at once, 0: SIGTERM, then SIGKILL after d ms
+  kEndJob = 4,  // b = job: kill its workers, free its kept objects
 };
 
 enum class ReplyStatus : uint32_t {
-  kOk = 0,          // every return is sealed
-  kError = 1,       // sealed as error
-  kRetry = 2,       // application error that the spec retries: nothing sealed
-  kReturned = 3,    // not started (worker blocked, leaving, wrong incarnation): nothing sealed, send elsewhere
-  kCancelled = 4,   // sealed as TaskCancelledError
+  kOk = 0,     // every return is sealed
+  kError = 1,  // sealed as error
+  kRetry = 2,  // application error that the spec retries: nothing sealed
+  kReturned =
+      3,  // not started (worker blocked, leaving, wrong incarnation): nothing sealed, send elsewhere
+  kCancelled = 4,  // sealed as TaskCancelledError
 };
 
 // Session socket (SOCK_SEQPACKET, abstract name, same uid checked by SO_PEERCRED): one frame per packet, fixed header.
 enum class Frame : uint32_t {
-  kHello = 1,        // client -> raylet: HelloBody (+ fds: optional stdout, stderr of a driver that wants logs)
-  kWelcome = 2,      // raylet -> client: WelcomeBody + fds {segment memfd, own doorbell eventfd, raylet doorbell eventfd}
+  kHello =
+      1,  // client -> raylet: HelloBody (+ fds: optional stdout, stderr of a driver that wants logs)
+  kWelcome =
+      2,  // raylet -> client: WelcomeBody + fds {segment memfd, own doorbell eventfd, raylet doorbell eventfd}
   kRefused = 3,      // raylet -> client: a = StatusCode, text follows
   kGetDoorbell = 4,  // client -> raylet: a = endpoint, b = serial
   kDoorbell = 5,     // raylet -> client: a = endpoint (0xffffffff: gone), fd {eventfd}
   kControl = 6,      // raylet -> control socket of a worker: a = ControlOp
-  kEndpoint = 7,     // client -> raylet: one more endpoint for this process (worker_thread): as kHello on a new socket
+  kEndpoint =
+      7,  // client -> raylet: one more endpoint for this process (worker_thread): as kHello on a new socket
 };
 
 struct FrameHeader {
@@ -96,13 +118,15 @@ inline constexpr uint32_t kFrameMagic = 0x31594c50;  // "PLY1"
 inline constexpr uint16_t kFrameVersion = 1;
 
 struct HelloBody {
-  uint32_t kind;          // EndpointKind
+  uint32_t kind;  // EndpointKind
   uint32_t pid;
-  uint32_t language;      // 1 ts, 2 py
-  uint32_t flags;         // bit 0: this is the control socket of endpoint `endpoint`; bit 1: stdout, stderr fds come along
-  uint32_t endpoint;      // with bit 0
-  uint32_t job;           // 0: the raylet numbers a new one (drivers); workers get theirs from the startup token
-  uint64_t startup_token; // workers: what the raylet put in kRayletEvent worker_needed
+  uint32_t language;  // 1 ts, 2 py
+  uint32_t
+      flags;  // bit 0: this is the control socket of endpoint `endpoint`; bit 1: stdout, stderr fds come along
+  uint32_t endpoint;  // with bit 0
+  uint32_t
+      job;  // 0: the raylet numbers a new one (drivers); workers get theirs from the startup token
+  uint64_t startup_token;  // workers: what the raylet put in kRayletEvent worker_needed
   uint32_t protocol_min;
   uint32_t protocol_max;
   char package_version[32];
@@ -126,12 +150,12 @@ enum class ControlOp : uint32_t { kKill = 1, kInterrupt = 2, kStackDump = 3, kPi
 // Scheduling class sent with kLeaseRequest. Variable: `resource_count` x {u64 amount_fixed, char name[56]},
 // then key bytes (environment hash, loader, working folder: workers are shared only within one key).
 struct LeaseSpec {
-  uint64_t class_hash;      // of everything below: requests with the same hash are one class
-  uint32_t language;        // 1 ts, 2 py
+  uint64_t class_hash;  // of everything below: requests with the same hash are one class
+  uint32_t language;    // 1 ts, 2 py
   uint32_t job;
-  uint32_t flags;           // bit 0: dedicated (actor): the worker leaves the pool for good
+  uint32_t flags;  // bit 0: dedicated (actor): the worker leaves the pool for good
   uint32_t resource_count;
-  uint32_t key_bytes;       // JSON text handed to the node service as it is, to spawn a worker
+  uint32_t key_bytes;  // JSON text handed to the node service as it is, to spawn a worker
   uint32_t priority;
 };
 static_assert(sizeof(LeaseSpec) == 32);

@@ -36,7 +36,8 @@ TEST(Extents, RandomUseNeverOverlapsAndEndsWhole) {
       ASSERT_TRUE(segment->valid_data(offset, rounded));
       const auto next = live.lower_bound(offset);
       ASSERT_TRUE(next == live.end() || next->first >= offset + rounded);
-      ASSERT_TRUE(next == live.begin() || std::prev(next)->first + std::prev(next)->second <= offset);
+      ASSERT_TRUE(next == live.begin() ||
+                  std::prev(next)->first + std::prev(next)->second <= offset);
       live.emplace(offset, rounded);
       used += rounded;
     } else if (!live.empty()) {
@@ -69,7 +70,8 @@ TEST(Extents, TheSameClientGetsItsWarmExtentBack) {
   extents.free(first, 100000, 1);
   extents.free(second, 100000, 2);
   extents.forget_client(2);
-  EXPECT_EQ(extents.allocate(100000, 4096, 2).value(), first) << "first fit when it has none of its own";
+  EXPECT_EQ(extents.allocate(100000, 4096, 2).value(), first)
+      << "first fit when it has none of its own";
 }
 
 TEST(Extents, NoRoomIsATypedErrorAndChangesNothing) {

@@ -22,7 +22,8 @@ constexpr int kKills = 200;
 constexpr size_t kShared = 16;  // objects of the parent that the child refers to
 
 // The child: every step of a client, over and over.
-[[noreturn]] void run_child(Segment& segment, uint64_t serial, const std::vector<ObjectId>& shared, uint64_t ring) {
+[[noreturn]] void run_child(Segment& segment, uint64_t serial, const std::vector<ObjectId>& shared,
+                            uint64_t ring) {
   SlotPool entries(segment, ChunkKind::kEntries, kChild);
   SlotPool records(segment, ChunkKind::kRecords, kChild);
   SlabPool slabs(segment, kChild);
@@ -69,7 +70,8 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
   attach(*segment, kParent);
   attach(*segment, kChild);
   ExtentAllocator extents(*segment);
-  ASSERT_EQ(extents.allocate(kGranuleBytes, kGranuleBytes, kChild).value(), segment->granule_offset(0));
+  ASSERT_EQ(extents.allocate(kGranuleBytes, kGranuleBytes, kChild).value(),
+            segment->granule_offset(0));
   SlotPool entries(*segment, ChunkKind::kEntries, kParent);
   SlotPool rings(*segment, ChunkKind::kRings, kParent);
   ReferenceRow row(*segment, kParent);
@@ -82,27 +84,30 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
-  size_t leaked_refs = 0, leaked_pins = 0, leaked_entries = 0, leaked_slots = 0, records_read = 0, left_behind = 0;
+  size_t leaked_refs = 0, leaked_pins = 0, leaked_entries = 0, leaked_slots = 0, records_read = 0,
+         left_behind = 0;
 
   for (int kill_number = 0; kill_number < kKills; ++kill_number) {
     const uint64_t ring = rings.allocate(ring_bytes(kRingSlots)).value();
     ring_init(*segment, ring, kRingSlots, kChild, kParent, 0);
     ASSERT_TRUE(ring_register(*segment, ring).is_ok());
     const uint64_t serial = 1000 + static_cast<uint64_t>(kill_number);
-    const pid_t child = fork_child(*segment, [&](Segment& own) { run_child(own, serial, shared, ring); });
+    const pid_t child =
+        fork_child(*segment, [&](Segment& own) { run_child(own, serial, shared, ring); });
     // Lets it live for a random while, from "not started" on, and reads its ring meanwhile.
     uint64_t next = 1;
     const auto drain = [&] {
-      return in.drain(1 << 20,
-                      [&](uint64_t from, const RingSlot& slot) {
-                        ASSERT_EQ(from, ring);
-                        ASSERT_EQ(slot.b, next);
-                        ASSERT_EQ(slot.c, next * 7);
-                        ASSERT_EQ(slot.d, ~next);
-                        ++next;
-                        ++records_read;
-                      },
-                      [](uint64_t) {});
+      return in.drain(
+          1 << 20,
+          [&](uint64_t from, const RingSlot& slot) {
+            ASSERT_EQ(from, ring);
+            ASSERT_EQ(slot.b, next);
+            ASSERT_EQ(slot.c, next * 7);
+            ASSERT_EQ(slot.d, ~next);
+            ++next;
+            ++records_read;
+          },
+          [](uint64_t) {});
     };
     const uint64_t end_ns = os::now_ns() + random() % 6'000'000;
     while (os::now_ns() < end_ns) drain();
@@ -146,7 +151,8 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
       slot_free(*segment, offset);
     });
     size_t slots_over = 0;
-    for (const auto& word : segment->slab(0).used) slots_over += static_cast<size_t>(std::popcount(word.load()));
+    for (const auto& word : segment->slab(0).used)
+      slots_over += static_cast<size_t>(std::popcount(word.load()));
     size_t records_over = 0;
     for_each_slot(*segment, ChunkKind::kRecords, kChild + 1, [&](uint64_t offset) {
       ++records_over;
@@ -168,8 +174,10 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
       ASSERT_TRUE(owner == 0 || owner == kParent + 1) << "a chunk of the dead is left";
     }
   }
-  std::printf("%d kills: %zu records read, %zu objects swept; leaked and found: %zu refs, %zu pins, %zu entries, %zu slots\n",
-              kKills, records_read, left_behind, leaked_refs, leaked_pins, leaked_entries, leaked_slots);
+  std::printf(
+      "%d kills: %zu records read, %zu objects swept; leaked and found: %zu refs, %zu pins, %zu "
+      "entries, %zu slots\n",
+      kKills, records_read, left_behind, leaked_refs, leaked_pins, leaked_entries, leaked_slots);
   EXPECT_GT(records_read, 1000u) << "the children did nothing";
   EXPECT_GT(left_behind, 100u);
 }

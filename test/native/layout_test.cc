@@ -16,13 +16,15 @@ bool is_shareable() {
 }
 
 TEST(Layout, EveryStructureIsStandardLayout) {
-  EXPECT_TRUE(is_shareable<SegmentHeader>() && is_shareable<Endpoint>() && is_shareable<ObjectEntry>());
+  EXPECT_TRUE(is_shareable<SegmentHeader>() && is_shareable<Endpoint>() &&
+              is_shareable<ObjectEntry>());
   EXPECT_TRUE(is_shareable<ChunkHeader>() && is_shareable<SlabHeader>() && is_shareable<Lease>());
   EXPECT_TRUE(is_shareable<RingHeader>() && is_shareable<RingSlot>() && is_shareable<CallRecord>());
 }
 
 TEST(Layout, AtomicsAreLockFreeAndPlain) {
-  EXPECT_TRUE(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free);
+  EXPECT_TRUE(std::atomic<uint32_t>::is_always_lock_free &&
+              std::atomic<uint64_t>::is_always_lock_free);
   EXPECT_EQ(sizeof(std::atomic<uint32_t>), 4u);
   EXPECT_EQ(sizeof(std::atomic<uint64_t>), 8u);
 }
@@ -59,7 +61,8 @@ TEST(Layout, ZeroBytesAreTheFreeState) {
 }
 
 TEST(Layout, FlagsDoNotMeetTheStateOrEachOther) {
-  const uint32_t flags[] = {kEntryWaiters, kEntryError, kEntryInline, kEntryHasRefs, kEntryActor, kEntryKeep, kEntrySpilled};
+  const uint32_t flags[] = {kEntryWaiters, kEntryError, kEntryInline, kEntryHasRefs,
+                            kEntryActor,   kEntryKeep,  kEntrySpilled};
   uint32_t seen = kEntryStateMask;
   for (uint32_t flag : flags) {
     EXPECT_EQ(seen & flag, 0u);

@@ -18,7 +18,9 @@ std::span<const uint8_t> bytes_of(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-std::string own_name(const char* what) { return std::string("polyray-test-") + what + "-" + std::to_string(own_pid()); }
+std::string own_name(const char* what) {
+  return std::string("polyray-test-") + what + "-" + std::to_string(own_pid());
+}
 
 TEST(Os, APacketCarriesBytesAndDescriptors) {
   auto [left, right] = std::move(socket_pair().value());
@@ -43,7 +45,8 @@ TEST(Os, ReceivingSaysWhyNothingCame) {
   EXPECT_EQ(receive_packet(right.get(), 5).status().code, StatusCode::kTimedOut);
   left.reset();
   EXPECT_EQ(receive_packet(right.get(), -1).status().code, StatusCode::kDisconnected);
-  EXPECT_EQ(send_packet(right.get(), bytes_of("x"), {}, {}).code, StatusCode::kDisconnected) << "and no SIGPIPE";
+  EXPECT_EQ(send_packet(right.get(), bytes_of("x"), {}, {}).code, StatusCode::kDisconnected)
+      << "and no SIGPIPE";
 }
 
 TEST(Os, PacketsOutOfBoundsAreRefused) {
@@ -169,7 +172,8 @@ TEST(Os, ASpawnedChildHasItsOwnSessionCleanSignalsAndOurDescriptors) {
   options.path = "/bin/sh";
   // The session id is the shell's own pid; nothing is blocked (grep inherits it); number 3 is our pipe, 4 is the other, nothing else is open.
   options.arguments = {"-c",
-                       "test \"$(ps -o sid= -p $$ 2>/dev/null | tr -d ' ')\" = \"$$\" || test ! -x /bin/ps || exit 3;"
+                       "test \"$(ps -o sid= -p $$ 2>/dev/null | tr -d ' ')\" = \"$$\" || test ! -x "
+                       "/bin/ps || exit 3;"
                        "grep -q 'SigBlk:.0000000000000000' /proc/self/status || exit 4;"
                        "test -e /proc/$$/fd/5 && exit 5; echo out >&3; echo two >&4"};
   options.descriptors = {{pipe.write.get(), 3}, {other.write.get(), 4}};

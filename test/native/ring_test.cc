@@ -15,7 +15,8 @@ namespace {
 using namespace support;
 
 // A ring from producer to consumer, registered.
-uint64_t make_ring(Segment& segment, uint32_t producer, uint32_t consumer, uint32_t slots, uint64_t reply = 0) {
+uint64_t make_ring(Segment& segment, uint32_t producer, uint32_t consumer, uint32_t slots,
+                   uint64_t reply = 0) {
   SlotPool pool(segment, ChunkKind::kRings, producer);
   const uint64_t offset = pool.allocate(ring_bytes(slots)).value();
   ring_init(segment, offset, slots, producer, consumer, reply);
@@ -23,7 +24,9 @@ uint64_t make_ring(Segment& segment, uint32_t producer, uint32_t consumer, uint3
   return offset;
 }
 
-RingSlot record(uint64_t number) { return {1, 2, number, number * 3, ~number}; }
+RingSlot record(uint64_t number) {
+  return {1, 2, number, number * 3, ~number};
+}
 
 void expect_record(const RingSlot& slot, uint64_t number) {
   ASSERT_EQ(slot.b, number);
@@ -39,8 +42,9 @@ class RingTest : public ::testing::Test {
     attach(*segment_, 2);
   }
   size_t drain(InboundRings& in, size_t limit = 1 << 20) {
-    return in.drain(limit, [&](uint64_t, const RingSlot& slot) { got_.push_back(slot.b); },
-                    [&](uint64_t ring) { starved_.push_back(ring); });
+    return in.drain(
+        limit, [&](uint64_t, const RingSlot& slot) { got_.push_back(slot.b); },
+        [&](uint64_t ring) { starved_.push_back(ring); });
   }
   std::unique_ptr<Segment> segment_;
   std::vector<uint64_t> got_;
@@ -143,8 +147,14 @@ TEST_F(RingTest, AHandlerMayRemoveTheRingItReads) {
   for (uint64_t i = 0; i < 4; ++i) out.push(record(i));
   out.bell();
   size_t calls = 0;
-  in.drain(100, [&](uint64_t offset, const RingSlot&) { ++calls; in.remove(offset); slot_free(*segment_, offset); },
-           [](uint64_t) {});
+  in.drain(
+      100,
+      [&](uint64_t offset, const RingSlot&) {
+        ++calls;
+        in.remove(offset);
+        slot_free(*segment_, offset);
+      },
+      [](uint64_t) {});
   EXPECT_EQ(calls, 1u);
   out.bell();
   EXPECT_EQ(drain(in), 0u);
@@ -158,10 +168,12 @@ TEST_F(RingTest, InboundSlotsAreReusedAndRunOut) {
   in.remove(first);
   EXPECT_EQ(segment_->ring(make_ring(*segment_, 1, 2, 8)).inbound, 0u);
   const uint64_t ring = make_ring(*segment_, 1, 2, 8);
-  for (uint32_t i = 3; i < kMaxInboundRings; ++i) ASSERT_EQ(ring_register(*segment_, ring).value(), i);
+  for (uint32_t i = 3; i < kMaxInboundRings; ++i)
+    ASSERT_EQ(ring_register(*segment_, ring).value(), i);
   EXPECT_EQ(ring_register(*segment_, ring).status().code, StatusCode::kTableFull);
   size_t seen = 0;
-  for_each_ring_of(*segment_, 1, [&](uint32_t consumer, uint32_t, uint64_t) { seen += consumer == 2; });
+  for_each_ring_of(*segment_, 1,
+                   [&](uint32_t consumer, uint32_t, uint64_t) { seen += consumer == 2; });
   EXPECT_EQ(seen, kMaxInboundRings);
 }
 
@@ -211,7 +223,9 @@ TEST_F(RingTest, ManyProducersAndASleepingConsumerLoseNothing) {
   constexpr uint64_t kRecords = 20000;
   const uint32_t consumer = 50;
   attach(*segment_, consumer);
-  struct Lane { uint64_t there, back; };
+  struct Lane {
+    uint64_t there, back;
+  };
   std::vector<Lane> lanes;
   for (uint32_t p = 0; p < kProducers; ++p) {
     attach(*segment_, 10 + p);
@@ -246,12 +260,13 @@ TEST_F(RingTest, ManyProducersAndASleepingConsumerLoseNothing) {
   for (const Lane& lane : lanes) backs.emplace_back(*segment_, lane.back, -1);
   std::vector<uint64_t> next(kProducers);
   for (uint64_t total = 0; total < kProducers * kRecords;) {
-    total += in.drain(50,
-                      [&](uint64_t ring, const RingSlot& slot) {
-                        const uint32_t producer = segment_->ring(ring).producer - 10;
-                        expect_record(slot, next[producer]++);
-                      },
-                      [&](uint64_t ring) { backs[segment_->ring(ring).producer - 10].kick(); });
+    total += in.drain(
+        50,
+        [&](uint64_t ring, const RingSlot& slot) {
+          const uint32_t producer = segment_->ring(ring).producer - 10;
+          expect_record(slot, next[producer]++);
+        },
+        [&](uint64_t ring) { backs[segment_->ring(ring).producer - 10].kick(); });
     if (total < kProducers * kRecords && in.arm(kArmedFutex)) in.wait(-1);
   }
   for (std::thread& thread : threads) thread.join();
@@ -265,7 +280,8 @@ TEST_F(RingTest, PingPongBetweenProcesses) {
   const uint64_t back = make_ring(*segment_, 2, 1, 8);
   const uint64_t there = make_ring(*segment_, 1, 2, 8, back);
   constexpr uint64_t kRounds = 2000;
-  const auto play = [&](Segment& segment, uint32_t me, uint64_t out_ring, int my_event, int their_event, bool first) {
+  const auto play = [&](Segment& segment, uint32_t me, uint64_t out_ring, int my_event,
+                        int their_event, bool first) {
     InboundRings in(segment, me);
     RingProducer out(segment, out_ring, their_event);
     uint64_t round = 0;
@@ -274,14 +290,15 @@ TEST_F(RingTest, PingPongBetweenProcesses) {
       out.bell();
     }
     while (round < kRounds) {
-      in.drain(10,
-               [&](uint64_t, const RingSlot& slot) {
-                 if (slot.b != round) ::_exit(7);
-                 ++round;
-                 const uint64_t answer = first ? round : slot.b;
-                 if (answer < kRounds) out.push(record(answer));
-               },
-               [](uint64_t) {});
+      in.drain(
+          10,
+          [&](uint64_t, const RingSlot& slot) {
+            if (slot.b != round) ::_exit(7);
+            ++round;
+            const uint64_t answer = first ? round : slot.b;
+            if (answer < kRounds) out.push(record(answer));
+          },
+          [](uint64_t) {});
       out.bell();
       if (round < kRounds && in.arm(kArmedEventFd)) {
         os::wait_readable(my_event, -1);
@@ -289,7 +306,8 @@ TEST_F(RingTest, PingPongBetweenProcesses) {
       }
     }
   };
-  const pid_t child = fork_child(*segment_, [&](Segment& s) { play(s, 2, back, theirs.get(), mine.get(), false); });
+  const pid_t child =
+      fork_child(*segment_, [&](Segment& s) { play(s, 2, back, theirs.get(), mine.get(), false); });
   play(*segment_, 1, there, mine.get(), theirs.get(), true);
   EXPECT_EQ(wait_child(child).code, 0);
 }

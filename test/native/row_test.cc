@@ -20,7 +20,9 @@ class RowTest : public ::testing::Test {
     entries_ = std::make_unique<SlotPool>(*segment_, ChunkKind::kEntries, 1);
     maker_ = std::make_unique<ReferenceRow>(*segment_, 1);
   }
-  ObjectId make(uint64_t unique) { return new_object(*segment_, *entries_, *maker_, unique).value(); }
+  ObjectId make(uint64_t unique) {
+    return new_object(*segment_, *entries_, *maker_, unique).value();
+  }
   uint32_t refs(const ObjectId& id) { return segment_->entry(id.index).refs.load(); }
   uint32_t pins(const ObjectId& id) { return segment_->entry(id.index).pins.load(); }
   std::unique_ptr<Segment> segment_;
@@ -112,10 +114,11 @@ TEST_F(RowTest, AHalfTakenSlotIsNotUndone) {
   const uint32_t chunk = chunk_claim(*segment_, ChunkKind::kRow, 3, kChunkBytes).value();
   segment_->endpoint(2).row_chunks[0].store(chunk + 1);
   segment_->endpoint(2).row_chunk_count.store(1);
-  auto* slots = reinterpret_cast<std::atomic<uint64_t>*>(segment_->at(segment_->chunk_offset(chunk)));
+  auto* slots =
+      reinterpret_cast<std::atomic<uint64_t>*>(segment_->at(segment_->chunk_offset(chunk)));
   slots[0].store(row_word(id.index, id.unique, RowState::kAcquiring));
-  slots[1].store(row_word(id.index, id.unique + 1, RowState::kRef));         // another object was there
-  slots[2].store(row_word(0xffffffff, 1, RowState::kRef));                   // garbage
+  slots[1].store(row_word(id.index, id.unique + 1, RowState::kRef));  // another object was there
+  slots[2].store(row_word(0xffffffff, 1, RowState::kRef));            // garbage
   slots[3].store(~uint64_t{0});
   sweep_row(*segment_, 2, [&](const ObjectId&) { ADD_FAILURE() << "nothing went to zero"; });
   EXPECT_EQ(refs(id), 1u);

@@ -35,7 +35,9 @@ TEST(SegmentTest, IsSparseUntilTouched) {
 TEST(SegmentTest, CannotBeResized) {
   auto segment = make_segment();
   EXPECT_NE(::ftruncate(segment->fd(), 4096), 0);
-  EXPECT_NE(::ftruncate(segment->fd(), static_cast<off_t>(segment->control_bytes() + segment->data_bytes() + 4096)), 0);
+  EXPECT_NE(::ftruncate(segment->fd(), static_cast<off_t>(segment->control_bytes() +
+                                                          segment->data_bytes() + 4096)),
+            0);
 }
 
 TEST(SegmentTest, TablesDoNotOverlap) {
@@ -106,7 +108,8 @@ TEST(SegmentTest, AFileInsteadOfAMemfd) {
   options.data_bytes = 1 << 20;
   options.max_chunks = 16;
   options.file_path = path;
-  EXPECT_EQ(Segment::create(options).status().code, StatusCode::kAlreadyExists) << "must not take over a file";
+  EXPECT_EQ(Segment::create(options).status().code, StatusCode::kAlreadyExists)
+      << "must not take over a file";
   ::unlink(path);
   Result<std::unique_ptr<Segment>> made = Segment::create(options);
   ASSERT_TRUE(made.is_ok()) << made.status().message;
@@ -146,7 +149,8 @@ TEST(SegmentTest, ChecksOffsetsOfOthers) {
   EXPECT_FALSE(segment->valid_payload(offset + 8, 8)) << "not where a slot begins";
   EXPECT_FALSE(segment->valid_payload(offset + 1024, 8)) << "not a used slot";
   EXPECT_FALSE(segment->valid_ring(offset)) << "another kind of chunk";
-  for (uint64_t wild : {uint64_t{0}, uint64_t{64}, segment->control_bytes(), ~uint64_t{0}, ~uint64_t{0} - 127})
+  for (uint64_t wild :
+       {uint64_t{0}, uint64_t{64}, segment->control_bytes(), ~uint64_t{0}, ~uint64_t{0} - 127})
     EXPECT_FALSE(segment->valid_record(wild)) << wild;
   CallRecord& call = segment->record(offset);
   call.payload_bytes = 1024 - sizeof(CallRecord);

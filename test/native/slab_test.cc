@@ -41,7 +41,8 @@ TEST(Slab, SlotsNeverOverlapAndComeBack) {
       ASSERT_EQ(slab_slot_bytes(*segment, offset), size);
       const auto next = live.lower_bound(offset);
       ASSERT_TRUE(next == live.end() || next->first >= offset + size);
-      ASSERT_TRUE(next == live.begin() || std::prev(next)->first + std::prev(next)->second <= offset);
+      ASSERT_TRUE(next == live.begin() ||
+                  std::prev(next)->first + std::prev(next)->second <= offset);
       live.emplace(offset, size);
     }
     EXPECT_EQ(pool.allocate(bytes), 0u) << "full";
@@ -101,7 +102,8 @@ TEST(Slab, GranulesOfTheDeadDrain) {
   orphan_slabs(*segment, 9, [&](uint64_t offset, uint64_t) { back.push_back(offset); });
   EXPECT_EQ(back, std::vector<uint64_t>{segment->granule_offset(5)});
   EXPECT_TRUE(is_slab(*segment, kept));
-  EXPECT_TRUE(slab_free(*segment, kept)) << "the last slot of an orphan: the raylet takes the granule";
+  EXPECT_TRUE(slab_free(*segment, kept))
+      << "the last slot of an orphan: the raylet takes the granule";
   EXPECT_TRUE(slab_retire(*segment, 0));
   EXPECT_FALSE(is_slab(*segment, kept));
 }

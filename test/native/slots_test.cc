@@ -35,7 +35,8 @@ TEST(Slots, AFreedSlotComesBackZeroed) {
   auto segment = make_segment();
   SlotPool pool(*segment, ChunkKind::kEntries, 1);
   std::vector<uint64_t> slots;
-  for (uint32_t i = 0; i < kEntriesPerChunk; ++i) slots.push_back(pool.allocate(kEntryBytes).value());
+  for (uint32_t i = 0; i < kEntriesPerChunk; ++i)
+    slots.push_back(pool.allocate(kEntryBytes).value());
   EXPECT_EQ(pool.chunk_count(), 1u);
   std::memset(segment->at(slots[77]), 0xff, kEntryBytes);
   EXPECT_TRUE(slot_free(*segment, slots[77]));
@@ -103,7 +104,8 @@ TEST(Slots, ADirtyChunkIsClearedByItsClaimer) {
   segment->chunk(chunk).owner.store(0);
   segment->header().next_chunk_hint.store(chunk);
   EXPECT_EQ(chunk_claim(*segment, ChunkKind::kRow, 3, kChunkBytes).value(), chunk);
-  for (uint64_t b = 0; b < kChunkBytes; ++b) ASSERT_EQ(segment->at(segment->chunk_offset(chunk))[b], 0);
+  for (uint64_t b = 0; b < kChunkBytes; ++b)
+    ASSERT_EQ(segment->at(segment->chunk_offset(chunk))[b], 0);
 }
 
 TEST(Slots, ThreadsNeverClaimTheSameChunk) {
@@ -166,11 +168,13 @@ TEST(Slots, ChunksOfTheDeadDrainAndComeBack) {
   const uint64_t empty = pool.allocate(4096).value();
   slot_free(*segment, empty);
   orphan_chunks(*segment, 5);
-  EXPECT_EQ(segment->chunk(segment->chunk_of(empty)).owner.load(), 0u) << "empty ones come back at once";
+  EXPECT_EQ(segment->chunk(segment->chunk_of(empty)).owner.load(), 0u)
+      << "empty ones come back at once";
   EXPECT_EQ(segment->chunk(segment->chunk_of(kept)).owner.load(), kOwnerOrphan);
   EXPECT_EQ(reclaim_orphans(*segment), 0u);
   std::vector<uint64_t> visited;
-  for_each_slot(*segment, ChunkKind::kRecords, kOwnerOrphan, [&](uint64_t offset) { visited.push_back(offset); });
+  for_each_slot(*segment, ChunkKind::kRecords, kOwnerOrphan,
+                [&](uint64_t offset) { visited.push_back(offset); });
   EXPECT_EQ(visited, std::vector<uint64_t>{kept});
   EXPECT_TRUE(slot_free(*segment, kept));
   EXPECT_EQ(reclaim_orphans(*segment), 1u);
@@ -181,7 +185,8 @@ TEST(Slots, AllocationStaysBoundedOverManyFullChunks) {
   auto segment = make_segment(1 << 20, 512);
   SlotPool pool(*segment, ChunkKind::kEntries, 1);
   std::set<uint64_t> seen;
-  for (uint32_t i = 0; i < 100 * kEntriesPerChunk; ++i) ASSERT_TRUE(seen.insert(pool.allocate(128).value()).second);
+  for (uint32_t i = 0; i < 100 * kEntriesPerChunk; ++i)
+    ASSERT_TRUE(seen.insert(pool.allocate(128).value()).second);
   EXPECT_EQ(pool.chunk_count(), 100u);
 }
 

@@ -15,7 +15,8 @@
 
 namespace polyray::support {
 
-inline std::unique_ptr<Segment> make_segment(uint64_t data_bytes = 4 << 20, uint64_t max_chunks = 256) {
+inline std::unique_ptr<Segment> make_segment(uint64_t data_bytes = 4 << 20,
+                                             uint64_t max_chunks = 256) {
   SegmentOptions options;
   options.data_bytes = data_bytes;
   options.max_chunks = max_chunks;
@@ -34,10 +35,12 @@ inline Endpoint& attach(Segment& segment, uint32_t number) {
 }
 
 // A pending entry with one reference of `row`'s endpoint.
-inline Result<ObjectId> new_object(Segment& segment, SlotPool& entries, ReferenceRow& row, uint64_t unique) {
+inline Result<ObjectId> new_object(Segment& segment, SlotPool& entries, ReferenceRow& row,
+                                   uint64_t unique) {
   Result<uint64_t> offset = entries.allocate(kEntryBytes);
   if (!offset.is_ok()) return offset.status();
-  const ObjectId id{segment.header().node_tag, static_cast<uint32_t>(offset.value() / kEntryBytes), unique};
+  const ObjectId id{segment.header().node_tag, static_cast<uint32_t>(offset.value() / kEntryBytes),
+                    unique};
   ObjectEntry& entry = segment.entry(id.index);
   entry.state.store(static_cast<uint32_t>(EntryState::kPending), std::memory_order_relaxed);
   entry.unique.store(unique, std::memory_order_release);

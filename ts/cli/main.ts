@@ -16,7 +16,8 @@ function number(text: string): number {
 function json(text: string): Record<string, number> {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, number>;
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Record<string, number>;
   } catch {
     // told below
   }
@@ -25,7 +26,9 @@ function json(text: string): Record<string, number> {
 
 function program(): Command {
   const cli = new Command("polyray")
-    .description("One runtime for TypeScript and Python programs: tasks, actors and shared objects.")
+    .description(
+      "One runtime for TypeScript and Python programs: tasks, actors and shared objects.",
+    )
     .version(version)
     .exitOverride()
     .showHelpAfterError("(--help shows all options)");
@@ -41,8 +44,15 @@ function program(): Command {
     .option("--memory <bytes>", "logical memory for tasks (default: 70 % of the machine's)", number)
     .option("--resources <json>", `custom resources, such as '{"alice": 1}'`, json)
     .option("--labels <key=value,...>", "labels of this node")
-    .option("--object-store-memory <bytes>", "size of the object store (default: 30 % of memory)", number)
-    .option("--plasma-directory <dir>", "keep the store in a file there instead of anonymous memory")
+    .option(
+      "--object-store-memory <bytes>",
+      "size of the object store (default: 30 % of memory)",
+      number,
+    )
+    .option(
+      "--plasma-directory <dir>",
+      "keep the store in a file there instead of anonymous memory",
+    )
     .option("--temp-dir <dir>", "root of session folders (default: the system's temporary folder)")
     .option("--namespace <name>", "default namespace of drivers")
     .option("--block", "stay in the foreground until stopped")
@@ -75,7 +85,9 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
   else {
-    process.stderr.write(`polyray: ${error instanceof PolyrayError ? error.message : ((error as Error).stack ?? String(error))}\n`);
+    process.stderr.write(
+      `polyray: ${error instanceof PolyrayError ? error.message : ((error as Error).stack ?? String(error))}\n`,
+    );
     process.exitCode = 1;
   }
 }

@@ -7,23 +7,64 @@ import type { ActorSpec, Death, JobRow, NodeRow, Peer } from "./state.ts";
 export type GcsEvent =
   | { readonly type: "node_joined"; readonly node: NodeRow }
   | { readonly type: "job_started"; readonly row: JobRow }
-  | { readonly type: "job_described"; readonly job: number; readonly namespace: string; readonly entrypoint: string }
+  | {
+      readonly type: "job_described";
+      readonly job: number;
+      readonly namespace: string;
+      readonly entrypoint: string;
+    }
   | { readonly type: "job_ended"; readonly job: number; readonly atMs: number }
   | { readonly type: "actor_created"; readonly spec: ActorSpec; readonly job: number }
-  | { readonly type: "actor_placed"; readonly actor: string; readonly peer: Peer; readonly lease: number; readonly incarnation: number }
-  | { readonly type: "actor_unplaceable"; readonly actor: string; readonly incarnation: number; readonly death: Death }
-  | { readonly type: "actor_constructed"; readonly actor: string; readonly incarnation: number; readonly pid: number }
-  | { readonly type: "actor_construct_failed"; readonly actor: string; readonly incarnation: number; readonly death: Death }
-  | { readonly type: "actor_killed"; readonly actor: string; readonly noRestart: boolean; readonly reason: string }
+  | {
+      readonly type: "actor_placed";
+      readonly actor: string;
+      readonly peer: Peer;
+      readonly lease: number;
+      readonly incarnation: number;
+    }
+  | {
+      readonly type: "actor_unplaceable";
+      readonly actor: string;
+      readonly incarnation: number;
+      readonly death: Death;
+    }
+  | {
+      readonly type: "actor_constructed";
+      readonly actor: string;
+      readonly incarnation: number;
+      readonly pid: number;
+    }
+  | {
+      readonly type: "actor_construct_failed";
+      readonly actor: string;
+      readonly incarnation: number;
+      readonly death: Death;
+    }
+  | {
+      readonly type: "actor_killed";
+      readonly actor: string;
+      readonly noRestart: boolean;
+      readonly reason: string;
+    }
   | { readonly type: "actor_exiting"; readonly actor: string; readonly reason: string }
   | { readonly type: "actor_out_of_scope"; readonly actor: string }
-  | { readonly type: "worker_gone"; readonly peer: Peer; readonly reason: string; readonly intended: boolean };
+  | {
+      readonly type: "worker_gone";
+      readonly peer: Peer;
+      readonly reason: string;
+      readonly intended: boolean;
+    };
 
 export type GcsEffect =
   /** Ask the raylet for a dedicated worker. */
   | { readonly type: "place"; readonly actor: string; readonly incarnation: number }
   /** Run the constructor there. */
-  | { readonly type: "construct"; readonly actor: string; readonly incarnation: number; readonly peer: Peer }
+  | {
+      readonly type: "construct";
+      readonly actor: string;
+      readonly incarnation: number;
+      readonly peer: Peer;
+    }
   /** Tell all who watch. */
   | { readonly type: "publish"; readonly actor: string }
   /** End the worker process. */

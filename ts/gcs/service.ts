@@ -8,7 +8,18 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import type { GcsEffect, GcsEvent } from "./events.ts";
-import { ActorPhase, type ActorRow, type ActorSpec, type Death, emptyState, gcsLimits, type GcsState, type HandleMeta, nameKey, type Peer } from "./state.ts";
+import {
+  ActorPhase,
+  type ActorRow,
+  type ActorSpec,
+  type Death,
+  emptyState,
+  type GcsState,
+  gcsLimits,
+  type HandleMeta,
+  nameKey,
+  type Peer,
+} from "./state.ts";
 import { step } from "./step.ts";
 
 /** What the control service can have done. Promises of place and construct reject with a PolyrayError. */
@@ -63,7 +74,9 @@ export class GcsService {
       "kv.del": (fields) => ({ deleted: this.state.kv.delete(kvKey(fields)) }),
       "kv.keys": (fields) => this.#kvKeys(fields),
       nodes: () => ({ nodes: [...this.state.nodes.values()] }),
-      jobs: () => ({ jobs: [...this.state.jobs.values()].map((row) => ({ ...row, peer: String(row.peer) })) }),
+      jobs: () => ({
+        jobs: [...this.state.jobs.values()].map((row) => ({ ...row, peer: String(row.peer) })),
+      }),
       actors: () => ({ actors: [...this.state.actors.values()].map((row) => describeActor(row)) }),
     };
   }
@@ -76,7 +89,10 @@ export class GcsService {
   /** Answers one request; throws a PolyrayError that becomes the answer's code and message. */
   request(method: string, fields: Fields, peer: Peer): Fields {
     const handler = this.#handlers[method];
-    if (handler === undefined) throw new PolyrayError(`the control service has no method "${method}"`, { code: "INVALID_ARGUMENT" });
+    if (handler === undefined)
+      throw new PolyrayError(`the control service has no method "${method}"`, {
+        code: "INVALID_ARGUMENT",
+      });
     return handler(fields, peer);
   }
 
@@ -123,7 +139,13 @@ export class GcsService {
     if (row === undefined) return;
     try {
       const granted = await this.#host.place(row.spec);
-      this.apply({ type: "actor_placed", actor, incarnation, peer: granted.peer, lease: granted.lease });
+      this.apply({
+        type: "actor_placed",
+        actor,
+        incarnation,
+        peer: granted.peer,
+        lease: granted.lease,
+      });
     } catch (error) {
       this.apply({ type: "actor_unplaceable", actor, incarnation, death: deathOf(error) });
     }
@@ -133,10 +155,16 @@ export class GcsService {
     const row = this.state.actors.get(actor);
     if (row === undefined) return;
     const failed = (reason: string, cause: Uint8Array | null): void =>
-      this.apply({ type: "actor_construct_failed", actor, incarnation, death: { code: "ACTOR_DIED", reason, cause } });
+      this.apply({
+        type: "actor_construct_failed",
+        actor,
+        incarnation,
+        death: { code: "ACTOR_DIED", reason, cause },
+      });
     try {
       const outcome = await this.#host.construct(row.spec, peer, incarnation);
-      if (outcome.kind === "made") this.apply({ type: "actor_constructed", actor, incarnation, pid: 0 });
+      if (outcome.kind === "made")
+        this.apply({ type: "actor_constructed", actor, incarnation, pid: 0 });
       else if (outcome.kind === "threw") failed("its constructor failed", outcome.error);
     } catch (error) {
       failed((error as Error).message, null);
@@ -157,14 +185,16 @@ export class GcsService {
       const taken = this.state.names.get(nameKey(namespace, meta.name));
       const row = taken === undefined ? undefined : this.state.actors.get(taken);
       if (row !== undefined) {
-        if (fields.getIfExists === true) return { actor: idToBytes(row.spec.actor), handle: row.spec.handle };
+        if (fields.getIfExists === true)
+          return { actor: idToBytes(row.spec.actor), handle: row.spec.handle };
         throw new PolyrayError(
           `[actor exists] an actor named "${meta.name}" exists in namespace "${namespace}". Use another name, or getIfExists.`,
           { code: "ACTOR_ALREADY_EXISTS" },
         );
       }
     }
-    if (this.state.actors.size >= gcsLimits.maxActors) throw new PolyrayError("[limit reached] too many actors are known", { code: "TABLE_FULL" });
+    if (this.state.actors.size >= gcsLimits.maxActors)
+      throw new PolyrayError("[limit reached] too many actors are known", { code: "TABLE_FULL" });
     const args = fields.args as Uint8Array;
     const spec: ActorSpec = {
       actor: idField(fields, "actor"),
@@ -195,7 +225,14 @@ export class GcsService {
     watchers.add(peer);
     if (!this.state.actors.has(actor)) {
       setTimeout(() => this.#stillUnknown(actor), unknownGraceMs).unref();
-      return { actor: idToBytes(actor), phase: ActorPhase.pending, endpoint: 0, serial: 0, incarnation: 0, maxTaskRetries: 0 };
+      return {
+        actor: idToBytes(actor),
+        phase: ActorPhase.pending,
+        endpoint: 0,
+        serial: 0,
+        incarnation: 0,
+        maxTaskRetries: 0,
+      };
     }
     return this.#stateMap(actor);
   }
@@ -218,8 +255,20 @@ export class GcsService {
     const row = this.state.actors.get(actor);
     const id = idToBytes(actor);
     if (row === undefined) {
-      const death: Death = { code: "ACTOR_DIED", reason: "it is not known here (it ended long ago, or its runtime did)", cause: null };
-      return { actor: id, phase: ActorPhase.dead, endpoint: 0, serial: 0, incarnation: 0, maxTaskRetries: 0, error: this.#host.deathEnvelope(unknownRow(actor), death) };
+      const death: Death = {
+        code: "ACTOR_DIED",
+        reason: "it is not known here (it ended long ago, or its runtime did)",
+        cause: null,
+      };
+      return {
+        actor: id,
+        phase: ActorPhase.dead,
+        endpoint: 0,
+        serial: 0,
+        incarnation: 0,
+        maxTaskRetries: 0,
+        error: this.#host.deathEnvelope(unknownRow(actor), death),
+      };
     }
     const peer = row.phase === ActorPhase.alive && row.peer !== null ? row.peer : 0n;
     return {
@@ -239,21 +288,33 @@ export class GcsService {
     const id = this.state.names.get(nameKey(namespace, name));
     const row = id === undefined ? undefined : this.state.actors.get(id);
     if (row === undefined) {
-      throw new PolyrayError(`[actor not found] no actor named "${name}" in namespace "${namespace}". Check the name and the namespace; it may have ended.`, {
-        code: "ACTOR_NOT_FOUND",
-      });
+      throw new PolyrayError(
+        `[actor not found] no actor named "${name}" in namespace "${namespace}". Check the name and the namespace; it may have ended.`,
+        {
+          code: "ACTOR_NOT_FOUND",
+        },
+      );
     }
     return { actor: idToBytes(row.spec.actor), handle: row.spec.handle };
   }
 
   #kill(fields: Fields): Fields {
     const actor = idField(fields, "actor");
-    this.apply({ type: "actor_killed", actor, noRestart: fields.noRestart !== false, reason: String(fields.reason ?? "it was killed by kill()") });
+    this.apply({
+      type: "actor_killed",
+      actor,
+      noRestart: fields.noRestart !== false,
+      reason: String(fields.reason ?? "it was killed by kill()"),
+    });
     return {};
   }
 
   #exit(fields: Fields): Fields {
-    this.apply({ type: "actor_exiting", actor: idField(fields, "actor"), reason: String(fields.reason ?? "it left by exitActor()") });
+    this.apply({
+      type: "actor_exiting",
+      actor: idField(fields, "actor"),
+      reason: String(fields.reason ?? "it left by exitActor()"),
+    });
     return {};
   }
 
@@ -264,7 +325,8 @@ export class GcsService {
     for (const id of this.state.names.values()) {
       const row = this.state.actors.get(id);
       if (row === undefined || row.spec.handle.name === null) continue;
-      if (all || row.spec.namespace === namespace) actors.push({ name: row.spec.handle.name, namespace: row.spec.namespace });
+      if (all || row.spec.namespace === namespace)
+        actors.push({ name: row.spec.handle.name, namespace: row.spec.namespace });
     }
     return { actors };
   }
@@ -272,23 +334,32 @@ export class GcsService {
   #kvPut(fields: Fields): Fields {
     const key = kvKey(fields);
     const existed = this.state.kv.has(key);
-    if (!existed && this.state.kv.size >= gcsLimits.maxKvEntries) throw new PolyrayError("[limit reached] the key-value table is full", { code: "TABLE_FULL" });
+    if (!existed && this.state.kv.size >= gcsLimits.maxKvEntries)
+      throw new PolyrayError("[limit reached] the key-value table is full", { code: "TABLE_FULL" });
     if (!existed || fields.overwrite !== false) this.state.kv.set(key, fields.value as Uint8Array);
     return { existed };
   }
 
   #kvKeys(fields: Fields): Fields {
     const prefix = `${String(fields.ns ?? "")}\0${String(fields.prefix ?? "")}`;
-    const keys = [...this.state.kv.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(key.indexOf("\0") + 1));
+    const keys = [...this.state.kv.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(key.indexOf("\0") + 1));
     return { keys };
   }
 }
 
 /** Decodes a request, runs it, encodes the answer: also for failures. */
-export async function answer(payload: Uint8Array, run: (method: string, fields: Fields) => Fields | Promise<Fields>): Promise<Uint8Array> {
+export async function answer(
+  payload: Uint8Array,
+  run: (method: string, fields: Fields) => Fields | Promise<Fields>,
+): Promise<Uint8Array> {
   try {
     const fields = decode(payload) as Fields;
-    return encode({ ok: true, ...(await run(String(fields.m), fields)) }, { ignoreUndefined: true });
+    return encode(
+      { ok: true, ...(await run(String(fields.m), fields)) },
+      { ignoreUndefined: true },
+    );
   } catch (error) {
     const code: ErrorCode = error instanceof PolyrayError ? error.code : "SYSTEM";
     return encode({ ok: false, code, message: (error as Error).message });
@@ -312,23 +383,61 @@ function kvKey(fields: Fields): string {
 function deathOf(error: unknown): Death {
   const code = error instanceof PolyrayError ? error.code : "SYSTEM";
   const reason = (error as Error).message;
-  if (code === "RUNTIME_ENV_SETUP" || code === "VERSION_MISMATCH") return { code: "RUNTIME_ENV_SETUP", reason, cause: null };
-  if (code === "TASK_UNSCHEDULABLE" || code === "ACTOR_UNSCHEDULABLE") return { code: "ACTOR_UNSCHEDULABLE", reason, cause: null };
+  if (code === "RUNTIME_ENV_SETUP" || code === "VERSION_MISMATCH")
+    return { code: "RUNTIME_ENV_SETUP", reason, cause: null };
+  if (code === "TASK_UNSCHEDULABLE" || code === "ACTOR_UNSCHEDULABLE")
+    return { code: "ACTOR_UNSCHEDULABLE", reason, cause: null };
   return { code: "ACTOR_DIED", reason, cause: null };
 }
 
 function unknownRow(actor: string): ActorRow {
-  const handle: HandleMeta = { language: "ts", className: "Actor", methods: [], maxTaskRetries: 0, name: null };
-  const spec: ActorSpec = {
-    actor, spec: "0".repeat(32), handle, namespace: "", detached: false, maxRestarts: 0, isAsync: false, maxConcurrency: 1,
-    resources: {}, workerKey: "", args: new Uint8Array(0), refs: [], topRefs: 0,
+  const handle: HandleMeta = {
+    language: "ts",
+    className: "Actor",
+    methods: [],
+    maxTaskRetries: 0,
+    name: null,
   };
-  return { spec, job: 0, phase: ActorPhase.dead, peer: null, pid: 0, lease: 0, incarnation: 0, restarts: 0, death: null, ending: null };
+  const spec: ActorSpec = {
+    actor,
+    spec: "0".repeat(32),
+    handle,
+    namespace: "",
+    detached: false,
+    maxRestarts: 0,
+    isAsync: false,
+    maxConcurrency: 1,
+    resources: {},
+    workerKey: "",
+    args: new Uint8Array(0),
+    refs: [],
+    topRefs: 0,
+  };
+  return {
+    spec,
+    job: 0,
+    phase: ActorPhase.dead,
+    peer: null,
+    pid: 0,
+    lease: 0,
+    incarnation: 0,
+    restarts: 0,
+    death: null,
+    ending: null,
+  };
 }
 
 function describeActor(row: ActorRow): Fields {
   return {
-    actorId: row.spec.actor, className: row.spec.handle.className, language: row.spec.handle.language, name: row.spec.handle.name,
-    namespace: row.spec.namespace, job: row.job, phase: row.phase, pid: row.pid, restarts: row.restarts, death: row.death?.reason ?? null,
+    actorId: row.spec.actor,
+    className: row.spec.handle.className,
+    language: row.spec.handle.language,
+    name: row.spec.handle.name,
+    namespace: row.spec.namespace,
+    job: row.job,
+    phase: row.phase,
+    pid: row.pid,
+    restarts: row.restarts,
+    death: row.death?.reason ?? null,
   };
 }

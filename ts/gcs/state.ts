@@ -89,10 +89,22 @@ export interface GcsState {
 }
 
 /** Bounds of the tables: a table of the control service never grows without end. */
-export const gcsLimits = { maxDeadActors: 1000, maxEndedJobs: 1000, maxKvEntries: 100_000, maxActors: 100_000 } as const;
+export const gcsLimits = {
+  maxDeadActors: 1000,
+  maxEndedJobs: 1000,
+  maxKvEntries: 100_000,
+  maxActors: 100_000,
+} as const;
 
 export function emptyState(): GcsState {
-  return { nodes: new Map(), jobs: new Map(), actors: new Map(), names: new Map(), deadActors: [], kv: new Map() };
+  return {
+    nodes: new Map(),
+    jobs: new Map(),
+    actors: new Map(),
+    names: new Map(),
+    deadActors: [],
+    kv: new Map(),
+  };
 }
 
 export function nameKey(namespace: string, name: string): string {

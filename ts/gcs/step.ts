@@ -4,7 +4,14 @@
 // actor that is dead already) change nothing: races between a kill, a death and a finished constructor settle here.
 
 import type { GcsEffect, GcsEvent } from "./events.ts";
-import { type ActorRow, ActorPhase, type Death, type GcsState, gcsLimits, nameKey } from "./state.ts";
+import {
+  ActorPhase,
+  type ActorRow,
+  type Death,
+  type GcsState,
+  gcsLimits,
+  nameKey,
+} from "./state.ts";
 
 /** Applies one event. */
 export function step(state: GcsState, event: GcsEvent): GcsEffect[] {
@@ -24,11 +31,18 @@ export function step(state: GcsState, event: GcsEvent): GcsEffect[] {
     case "actor_placed":
       return placed(state, event);
     case "actor_unplaceable":
-      return onCurrent(state, event.actor, event.incarnation, (row) => die(state, row, event.death));
+      return onCurrent(state, event.actor, event.incarnation, (row) =>
+        die(state, row, event.death),
+      );
     case "actor_constructed":
-      return onCurrent(state, event.actor, event.incarnation, (row) => constructed(state, row, event.pid));
+      return onCurrent(state, event.actor, event.incarnation, (row) =>
+        constructed(state, row, event.pid),
+      );
     case "actor_construct_failed":
-      return onCurrent(state, event.actor, event.incarnation, (row) => [...endWorker(row), ...die(state, row, event.death)]);
+      return onCurrent(state, event.actor, event.incarnation, (row) => [
+        ...endWorker(row),
+        ...die(state, row, event.death),
+      ]);
     case "actor_killed":
       return killActor(state, event.actor, event.noRestart, event.reason);
     case "actor_exiting":
@@ -40,7 +54,12 @@ export function step(state: GcsState, event: GcsEvent): GcsEffect[] {
   }
 }
 
-function describeJob(state: GcsState, job: number, namespace: string, entrypoint: string): GcsEffect[] {
+function describeJob(
+  state: GcsState,
+  job: number,
+  namespace: string,
+  entrypoint: string,
+): GcsEffect[] {
   const row = state.jobs.get(job);
   if (row !== undefined) {
     row.namespace = namespace;
@@ -65,13 +84,25 @@ function endJob(state: GcsState, job: number, atMs: number): GcsEffect[] {
 
 function boundJobs(state: GcsState): void {
   const ended = [...state.jobs.values()].filter((row) => row.endedAtMs !== null);
-  for (const row of ended.slice(0, Math.max(0, ended.length - gcsLimits.maxEndedJobs))) state.jobs.delete(row.job);
+  for (const row of ended.slice(0, Math.max(0, ended.length - gcsLimits.maxEndedJobs)))
+    state.jobs.delete(row.job);
 }
 
-function createActor(state: GcsState, event: Extract<GcsEvent, { type: "actor_created" }>): GcsEffect[] {
+function createActor(
+  state: GcsState,
+  event: Extract<GcsEvent, { type: "actor_created" }>,
+): GcsEffect[] {
   const row: ActorRow = {
-    spec: event.spec, job: event.job, phase: ActorPhase.pending, peer: null, pid: 0, lease: 0,
-    incarnation: 0, restarts: 0, death: null, ending: null,
+    spec: event.spec,
+    job: event.job,
+    phase: ActorPhase.pending,
+    peer: null,
+    pid: 0,
+    lease: 0,
+    incarnation: 0,
+    restarts: 0,
+    death: null,
+    ending: null,
   };
   state.actors.set(event.spec.actor, row);
   const name = event.spec.handle.name;
@@ -79,20 +110,35 @@ function createActor(state: GcsState, event: Extract<GcsEvent, { type: "actor_cr
   return [{ type: "place", actor: event.spec.actor, incarnation: 0 }];
 }
 
-function onCurrent(state: GcsState, actor: string, incarnation: number, then: (row: ActorRow) => GcsEffect[]): GcsEffect[] {
+function onCurrent(
+  state: GcsState,
+  actor: string,
+  incarnation: number,
+  then: (row: ActorRow) => GcsEffect[],
+): GcsEffect[] {
   const row = state.actors.get(actor);
-  if (row === undefined || row.incarnation !== incarnation || row.phase === ActorPhase.dead) return [];
+  if (row === undefined || row.incarnation !== incarnation || row.phase === ActorPhase.dead)
+    return [];
   return then(row);
 }
 
 function placed(state: GcsState, event: Extract<GcsEvent, { type: "actor_placed" }>): GcsEffect[] {
   const row = state.actors.get(event.actor);
-  const wanted = row !== undefined && row.incarnation === event.incarnation && row.peer === null &&
+  const wanted =
+    row !== undefined &&
+    row.incarnation === event.incarnation &&
+    row.peer === null &&
     (row.phase === ActorPhase.pending || row.phase === ActorPhase.restarting);
-  if (!wanted) return [{ type: "return_lease", lease: event.lease }, { type: "kill", peer: event.peer, force: false }];
+  if (!wanted)
+    return [
+      { type: "return_lease", lease: event.lease },
+      { type: "kill", peer: event.peer, force: false },
+    ];
   row.peer = event.peer;
   row.lease = event.lease;
-  return [{ type: "construct", actor: event.actor, incarnation: event.incarnation, peer: event.peer }];
+  return [
+    { type: "construct", actor: event.actor, incarnation: event.incarnation, peer: event.peer },
+  ];
 }
 
 function constructed(state: GcsState, row: ActorRow, pid: number): GcsEffect[] {
@@ -103,10 +149,16 @@ function constructed(state: GcsState, row: ActorRow, pid: number): GcsEffect[] {
   return [{ type: "publish", actor: row.spec.actor }];
 }
 
-function killActor(state: GcsState, actor: string, noRestart: boolean, reason: string): GcsEffect[] {
+function killActor(
+  state: GcsState,
+  actor: string,
+  noRestart: boolean,
+  reason: string,
+): GcsEffect[] {
   const row = state.actors.get(actor);
   if (row === undefined || row.phase === ActorPhase.dead) return [];
-  const kill: GcsEffect[] = row.peer === null ? [] : [{ type: "kill", peer: row.peer, force: true }];
+  const kill: GcsEffect[] =
+    row.peer === null ? [] : [{ type: "kill", peer: row.peer, force: true }];
   // Without a peer there is nothing to restart yet: a kill with restart allowed is then a no-op.
   if (!noRestart) return kill;
   return [...kill, ...die(state, row, diedBecause(reason))];
@@ -130,7 +182,10 @@ function outOfScope(state: GcsState, actor: string): GcsEffect[] {
   return [...endWorker(row), ...die(state, row, diedBecause(reason))];
 }
 
-function workerGone(state: GcsState, event: Extract<GcsEvent, { type: "worker_gone" }>): GcsEffect[] {
+function workerGone(
+  state: GcsState,
+  event: Extract<GcsEvent, { type: "worker_gone" }>,
+): GcsEffect[] {
   const row = findByPeer(state, event.peer);
   if (row === null) return [];
   row.peer = null;
@@ -148,7 +203,8 @@ function workerGone(state: GcsState, event: Extract<GcsEvent, { type: "worker_go
 }
 
 function findByPeer(state: GcsState, peer: bigint): ActorRow | null {
-  for (const row of state.actors.values()) if (row.peer === peer && row.phase !== ActorPhase.dead) return row;
+  for (const row of state.actors.values())
+    if (row.peer === peer && row.phase !== ActorPhase.dead) return row;
   return null;
 }
 
@@ -170,7 +226,10 @@ function die(state: GcsState, row: ActorRow, death: Death): GcsEffect[] {
     const oldest = state.deadActors.shift();
     if (oldest !== undefined) state.actors.delete(oldest);
   }
-  return [{ type: "publish", actor: row.spec.actor }, { type: "drop_spec", actor: row.spec.actor }];
+  return [
+    { type: "publish", actor: row.spec.actor },
+    { type: "drop_spec", actor: row.spec.actor },
+  ];
 }
 
 function diedBecause(reason: string): Death {

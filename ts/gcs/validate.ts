@@ -12,12 +12,18 @@ export function validate(state: GcsState): string[] {
     else if (row.phase === ActorPhase.dead) wrong.push(`name ${key} points at a dead actor`);
   }
   for (const [id, row] of state.actors) {
-    if (row.phase === ActorPhase.alive && row.peer === null) wrong.push(`actor ${id} is alive without a peer`);
-    if (row.phase === ActorPhase.dead && row.death === null) wrong.push(`actor ${id} is dead without a reason`);
-    if (row.phase === ActorPhase.dead && row.peer !== null) wrong.push(`dead actor ${id} has a peer`);
-    if (row.spec.maxRestarts >= 0 && row.restarts > row.spec.maxRestarts) wrong.push(`actor ${id} restarted too often`);
-    if (row.incarnation !== row.restarts) wrong.push(`actor ${id}: incarnation ${row.incarnation}, restarts ${row.restarts}`);
+    if (row.phase === ActorPhase.alive && row.peer === null)
+      wrong.push(`actor ${id} is alive without a peer`);
+    if (row.phase === ActorPhase.dead && row.death === null)
+      wrong.push(`actor ${id} is dead without a reason`);
+    if (row.phase === ActorPhase.dead && row.peer !== null)
+      wrong.push(`dead actor ${id} has a peer`);
+    if (row.spec.maxRestarts >= 0 && row.restarts > row.spec.maxRestarts)
+      wrong.push(`actor ${id} restarted too often`);
+    if (row.incarnation !== row.restarts)
+      wrong.push(`actor ${id}: incarnation ${row.incarnation}, restarts ${row.restarts}`);
   }
-  if (state.deadActors.length > gcsLimits.maxDeadActors) wrong.push("too many dead actors are kept");
+  if (state.deadActors.length > gcsLimits.maxDeadActors)
+    wrong.push("too many dead actors are kept");
   return wrong;
 }

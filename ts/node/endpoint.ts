@@ -4,10 +4,10 @@
 // One per service environment. Bytes of an event are copied before the handler runs, since the record buffer is reused.
 // Bells are sent once per turn. Owns the attachment of this environment (kind service).
 
+import type { ErrorCode } from "../base/error-codes.ts";
+import { errorOfCode, errorOfNumber } from "../base/errors.ts";
 import type { AttachInfo, NativeBinding } from "../native/binding.ts";
 import { EndpointKind, EventKind, ObjectStatus, Rec } from "../native/binding.ts";
-import { errorOfCode, errorOfNumber } from "../base/errors.ts";
-import type { ErrorCode } from "../base/error-codes.ts";
 
 /** endpoint | serial << 32 */
 export type Peer = bigint;
@@ -62,7 +62,14 @@ export class ServiceEndpoint {
     this.native = native;
     this.#handler = handler;
     this.info = native.attach(
-      { socketName, token, kind: EndpointKind.service, startupToken: "0", job: 0, sendStdio: false },
+      {
+        socketName,
+        token,
+        kind: EndpointKind.service,
+        startupToken: "0",
+        job: 0,
+        sendStdio: false,
+      },
       (bytes, extras) => this.#batch(bytes, extras),
     );
     this.#words = new Uint32Array(this.info.events);
@@ -125,7 +132,10 @@ export class ServiceEndpoint {
       const size = word(Rec.bytes);
       const extra = word(Rec.extra);
       const start = at + Rec.payload * 4;
-      const payload = extra === 0 ? this.#bytes.slice(start, start + word(Rec.payloadBytes)) : (extras?.[extra - 1] ?? new Uint8Array(0)).slice();
+      const payload =
+        extra === 0
+          ? this.#bytes.slice(start, start + word(Rec.payloadBytes))
+          : (extras?.[extra - 1] ?? new Uint8Array(0)).slice();
       this.#dispatch(word, payload);
       at += size;
     }
@@ -134,31 +144,48 @@ export class ServiceEndpoint {
   #dispatch(word: (index: number) => number, payload: Uint8Array): void {
     switch (word(Rec.kind)) {
       case EventKind.serviceCall:
-        this.#handler.request(peerOf(word(Rec.peerEndpoint), word(Rec.peerSerial)), word(Rec.a), payload);
+        this.#handler.request(
+          peerOf(word(Rec.peerEndpoint), word(Rec.peerSerial)),
+          word(Rec.a),
+          payload,
+        );
         break;
       case EventKind.rayletEvent:
-        this.#handler.rayletEvent(JSON.parse(Buffer.from(payload).toString("utf8")) as Record<string, unknown>);
+        this.#handler.rayletEvent(
+          JSON.parse(Buffer.from(payload).toString("utf8")) as Record<string, unknown>,
+        );
         break;
       case EventKind.actorGone:
         this.#handler.actorGone(idHex(word));
         break;
       case EventKind.leaseGranted: {
         const waiter = this.#take(this.#leases, word(Rec.a));
-        waiter?.resolve({ peer: peerOf(word(Rec.peerEndpoint), word(Rec.peerSerial)), lease: word(Rec.b0) });
+        waiter?.resolve({
+          peer: peerOf(word(Rec.peerEndpoint), word(Rec.peerSerial)),
+          lease: word(Rec.b0),
+        });
         break;
       }
       case EventKind.leaseFailed: {
         const waiter = this.#take(this.#leases, word(Rec.a));
-        const why = JSON.parse(Buffer.from(payload).toString("utf8")) as { code: ErrorCode | number; message: string };
+        const why = JSON.parse(Buffer.from(payload).toString("utf8")) as {
+          code: ErrorCode | number;
+          message: string;
+        };
         // A number from the raylet itself, a name when the service refused the start of the worker.
-        waiter?.reject(typeof why.code === "number" ? errorOfNumber(why.code, why.message) : errorOfCode(why.code, why.message));
+        waiter?.reject(
+          typeof why.code === "number"
+            ? errorOfNumber(why.code, why.message)
+            : errorOfCode(why.code, why.message),
+        );
         break;
       }
       case EventKind.objectReady: {
         const handle = word(Rec.handle);
         const waiter = this.#take(this.#objects, handle);
         if (waiter === undefined) break;
-        if (word(Rec.hasValue) === 1) waiter.resolve({ isError: word(Rec.status) !== ObjectStatus.sealed, bytes: payload });
+        if (word(Rec.hasValue) === 1)
+          waiter.resolve({ isError: word(Rec.status) !== ObjectStatus.sealed, bytes: payload });
         else waiter.resolve(this.#read(handle, word(Rec.status)));
         break;
       }

@@ -48,14 +48,24 @@ export class LogTailer {
 
   /** Paths of the two files of a worker, made now. */
   files(token: bigint): { out: string; err: string } {
-    return { out: join(this.#dir, `worker-${token}.out`), err: join(this.#dir, `worker-${token}.err`) };
+    return {
+      out: join(this.#dir, `worker-${token}.out`),
+      err: join(this.#dir, `worker-${token}.err`),
+    };
   }
 
   add(source: LogSource): void {
     for (const stream of ["out", "err"] as const) {
       const path = this.files(source.token)[stream];
       const fd = openSync(path, "a+", 0o600);
-      const tail: Tail = { source, stream, fd, position: 0, rest: "", decoder: new StringDecoder("utf8") };
+      const tail: Tail = {
+        source,
+        stream,
+        fd,
+        position: 0,
+        rest: "",
+        decoder: new StringDecoder("utf8"),
+      };
       this.#tails.set(`worker-${source.token}.${stream}`, tail);
       this.#read(tail, false);
     }

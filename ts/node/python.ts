@@ -17,7 +17,8 @@ const packageRoot = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 export function findPython(cwd: string, env: NodeJS.ProcessEnv = process.env): string {
   const asked = env.POLYRAY_PYTHON;
   if (asked) {
-    if (asked.includes("/") && !existsSync(asked)) throw noPython(`POLYRAY_PYTHON names ${asked}, which does not exist`);
+    if (asked.includes("/") && !existsSync(asked))
+      throw noPython(`POLYRAY_PYTHON names ${asked}, which does not exist`);
     return asked;
   }
   const tried: string[] = [];
@@ -31,11 +32,15 @@ export function findPython(cwd: string, env: NodeJS.ProcessEnv = process.env): s
     if (existsSync(candidate)) return candidate;
     tried.push(candidate);
   }
-  throw noPython(`no Python interpreter found (looked at ${tried.slice(0, 6).join(", ")}${tried.length > 6 ? ", ..." : ""})`);
+  throw noPython(
+    `no Python interpreter found (looked at ${tried.slice(0, 6).join(", ")}${tried.length > 6 ? ", ..." : ""})`,
+  );
 }
 
 function noPython(why: string): RuntimeEnvSetupError {
-  return new RuntimeEnvSetupError(`[runtime env] ${why}. Set POLYRAY_PYTHON to a Python >= 3.10 that has the polyray package.`);
+  return new RuntimeEnvSetupError(
+    `[runtime env] ${why}. Set POLYRAY_PYTHON to a Python >= 3.10 that has the polyray package.`,
+  );
 }
 
 function upwards(start: string): string[] {
@@ -60,7 +65,11 @@ print(json.dumps(out))
 const checked = new Map<string, Promise<void>>();
 
 /** Resolves when `python` can be a worker of this version; rejects with a typed error. Asked once per interpreter. */
-export function checkPython(python: string, version: string, env: NodeJS.ProcessEnv): Promise<void> {
+export function checkPython(
+  python: string,
+  version: string,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
   const key = `${python}\0${env.PYTHONPATH ?? ""}`;
   let answer = checked.get(key);
   if (answer === undefined) {
@@ -78,7 +87,11 @@ function runCheck(python: string, version: string, env: NodeJS.ProcessEnv): Prom
         reject(noPython(`${python} could not be run: ${(stderr || error.message).trim()}`));
         return;
       }
-      const found = JSON.parse(stdout) as { python: string; polyray: string | null; error: string | null };
+      const found = JSON.parse(stdout) as {
+        python: string;
+        polyray: string | null;
+        error: string | null;
+      };
       if (found.polyray === null) {
         reject(
           new RuntimeEnvSetupError(

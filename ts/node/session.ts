@@ -6,7 +6,16 @@
 // (and removed when it is ours). No native code here: attaching proves that the socket answers.
 
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { SystemError, VersionMismatchError } from "../base/errors.ts";
@@ -110,9 +119,13 @@ function readSession(sessionDir: string): JoinedSession | null {
 export function findSession(address: string): JoinedSession {
   const sessions = listSessions();
   const wanted = address.trim();
-  const match = wanted === "auto" ? sessions[0] : sessions.find((s) => s.address === normalAddress(wanted));
+  const match =
+    wanted === "auto" ? sessions[0] : sessions.find((s) => s.address === normalAddress(wanted));
   if (match !== undefined) return ofThisVersion(match);
-  const there = sessions.length === 0 ? "no runtime of this user is running here" : `running: ${sessions.map((s) => s.address).join(", ")}`;
+  const there =
+    sessions.length === 0
+      ? "no runtime of this user is running here"
+      : `running: ${sessions.map((s) => s.address).join(", ")}`;
   throw new SystemError(
     `[system] no runtime found at address "${address}" (${there}). Start one with \`polyray start --head\`, or call init() without an address.`,
   );

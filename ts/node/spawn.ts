@@ -111,7 +111,12 @@ export class Spawner {
 
   async #start(request: WorkerRequest): Promise<void> {
     const key = JSON.parse(request.key) as WorkerKey;
-    const source: LogSource = { token: request.startupToken, job: key.job ?? request.job, pid: 0, name: key.language };
+    const source: LogSource = {
+      token: request.startupToken,
+      job: key.job ?? request.job,
+      pid: 0,
+      name: key.language,
+    };
     const running: Running = { request, source, pid: 0 };
     this.#running.set(request.startupToken, running);
     if (request.language === "py") await this.#forkPython(running, key);
@@ -154,7 +159,9 @@ export class Spawner {
       closeSync(err);
     }
     child.unref();
-    child.once("error", (error) => this.#ended(running, null, null, `cannot start ${process.execPath}: ${error.message}`));
+    child.once("error", (error) =>
+      this.#ended(running, null, null, `cannot start ${process.execPath}: ${error.message}`),
+    );
     child.once("exit", (code, signal) => this.#ended(running, code, signal, null));
     if (child.pid !== undefined) this.#begun(running, child.pid);
   }
@@ -184,7 +191,9 @@ export class Spawner {
     let zygote = this.#zygotes.get(python);
     if (zygote === undefined || zygote.closed) {
       const checked = checkPython(python, this.#options.version, process.env);
-      zygote = new Zygote(python, `polyray-${this.#options.sessionId}`, checked, (exit) => this.#forkedExit(exit));
+      zygote = new Zygote(python, `polyray-${this.#options.sessionId}`, checked, (exit) =>
+        this.#forkedExit(exit),
+      );
       this.#zygotes.set(python, zygote);
     }
     return zygote;
@@ -204,9 +213,14 @@ export class Spawner {
     if (!this.#running.delete(token) || this.#stopped) return;
     const lastLines = this.#options.logs.remove(token);
     // The raylet knows whether it had attached; then this is not a failed start and it ignores the message.
-    const how = why ?? (signal === null ? `it exited with code ${code}` : `it was killed by ${signal}`);
+    const how =
+      why ?? (signal === null ? `it exited with code ${code}` : `it was killed by ${signal}`);
     const said = lastLines.length === 0 ? "" : ` It wrote: ${lastLines.join(" | ")}`;
-    this.#options.onFailed(token, "RUNTIME_ENV_SETUP", `[runtime env] a ${running.request.language} worker did not start: ${how}.${said}`);
+    this.#options.onFailed(
+      token,
+      "RUNTIME_ENV_SETUP",
+      `[runtime env] a ${running.request.language} worker did not start: ${how}.${said}`,
+    );
     const exit: WorkerExit = { pid: running.pid, exitCode: code, signal, lastLines };
     this.#lastExits.set(token, exit);
     for (const old of this.#lastExits.keys()) {

@@ -63,7 +63,11 @@ class Stream {
     if (this.#dropped > 0) {
       const dropped = this.#dropped;
       this.#dropped = 0;
-      this.#write(Buffer.from(`(polyray) ${dropped} lines of workers were dropped: the terminal does not read\n`));
+      this.#write(
+        Buffer.from(
+          `(polyray) ${dropped} lines of workers were dropped: the terminal does not read\n`,
+        ),
+      );
     }
   }
 

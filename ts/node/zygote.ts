@@ -46,7 +46,12 @@ export class Zygote {
   #errors = "";
   closed = false;
 
-  constructor(python: string, sessionId: string, checked: Promise<void>, onExit: (exit: ForkedExit) => void) {
+  constructor(
+    python: string,
+    sessionId: string,
+    checked: Promise<void>,
+    onExit: (exit: ForkedExit) => void,
+  ) {
     this.#python = python;
     this.#sessionId = sessionId;
     this.#onExit = onExit;
@@ -99,7 +104,9 @@ export class Zygote {
         this.#waiters.clear();
       });
       child.stdin.on("error", () => undefined); // told by "exit"
-      createInterface({ input: child.stdout }).on("line", (line) => this.#said(line, () => resolve(child)));
+      createInterface({ input: child.stdout }).on("line", (line) =>
+        this.#said(line, () => resolve(child)),
+      );
     });
   }
 
@@ -115,7 +122,9 @@ export class Zygote {
     if (said.ready) onReady();
     if (said.forked) this.#take(said.forked.startupToken)?.resolve(said.forked.pid);
     if (said.failed) {
-      this.#take(said.failed.startupToken)?.reject(new RuntimeEnvSetupError(`[runtime env] ${said.failed.message}`));
+      this.#take(said.failed.startupToken)?.reject(
+        new RuntimeEnvSetupError(`[runtime env] ${said.failed.message}`),
+      );
     }
     if (said.exited) this.#onExit(said.exited);
   }

@@ -47,7 +47,9 @@ export function machineMemoryBytes(): number {
 
 function fixed(name: string, amount: unknown): number {
   if (typeof amount !== "number" || !Number.isFinite(amount) || amount < 0) {
-    throw new InvalidOptionError(`[invalid option] ${name} must be a number >= 0, not ${String(amount)}.`);
+    throw new InvalidOptionError(
+      `[invalid option] ${name} must be a number >= 0, not ${String(amount)}.`,
+    );
   }
   return Math.round(amount * limits.resourceUnit);
 }
@@ -57,28 +59,42 @@ export function nodeConfig(options: NodeOptions): NodeConfig {
   const memory = machineMemoryBytes();
   const store = options.objectStoreMemory ?? Math.min(Math.floor(memory * 0.3), 200 * 1024 ** 3);
   if (!Number.isInteger(store) || store < minStoreBytes) {
-    throw new InvalidOptionError(`[invalid option] objectStoreMemory must be a whole number of bytes >= ${minStoreBytes} (8 MiB), not ${String(options.objectStoreMemory)}.`);
+    throw new InvalidOptionError(
+      `[invalid option] objectStoreMemory must be a whole number of bytes >= ${minStoreBytes} (8 MiB), not ${String(options.objectStoreMemory)}.`,
+    );
   }
   if (store > memory) {
-    throw new InvalidOptionError(`[invalid option] objectStoreMemory is ${store} bytes, but this machine has ${memory} bytes of memory. Ask for less.`);
+    throw new InvalidOptionError(
+      `[invalid option] objectStoreMemory is ${store} bytes, but this machine has ${memory} bytes of memory. Ask for less.`,
+    );
   }
   const resources: Record<string, number> = {
     CPU: fixed("numCpus", options.numCpus ?? availableParallelism()),
     memory: fixed("memory", options.memory ?? Math.floor(memory * 0.7)),
     object_store_memory: fixed("objectStoreMemory", store),
   };
-  if (options.numGpus !== undefined && options.numGpus > 0) resources.GPU = fixed("numGpus", options.numGpus);
+  if (options.numGpus !== undefined && options.numGpus > 0)
+    resources.GPU = fixed("numGpus", options.numGpus);
   for (const [name, amount] of Object.entries(options.resources ?? {})) {
     if (reserved.has(name)) {
-      throw new InvalidOptionError(`[invalid option] resources.${name} is a built-in resource: use numCpus, numGpus, memory or objectStoreMemory.`);
+      throw new InvalidOptionError(
+        `[invalid option] resources.${name} is a built-in resource: use numCpus, numGpus, memory or objectStoreMemory.`,
+      );
     }
     if (name === "" || Buffer.byteLength(name) > 55) {
-      throw new InvalidOptionError(`[invalid option] a resource name must have 1 to 55 bytes: "${name}".`);
+      throw new InvalidOptionError(
+        `[invalid option] a resource name must have 1 to 55 bytes: "${name}".`,
+      );
     }
     resources[name] = fixed(`resources.${name}`, amount);
   }
   resources["node:127.0.0.1"] = limits.resourceUnit;
-  return { resources, objectStoreBytes: store, plasmaDirectory: placeOf(options.plasmaDirectory, store), labels: options.labels ?? {} };
+  return {
+    resources,
+    objectStoreBytes: store,
+    plasmaDirectory: placeOf(options.plasmaDirectory, store),
+    labels: options.labels ?? {},
+  };
 }
 
 // A file of the store is sparse: on a mount that is too small a later write would end the process by SIGBUS.

@@ -34,7 +34,10 @@ const stopGraceMs = 500;
 
 /** Starts a node in this process. Throws InvalidOptionError, SystemError, ObjectStoreFullError (no shared memory). */
 export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
-  if (running !== null) throw new SystemError("[system] this process already has an embedded runtime. Call shutdown() first.");
+  if (running !== null)
+    throw new SystemError(
+      "[system] this process already has an embedded runtime. Call shutdown() first.",
+    );
   const node = nodeConfig(options);
   const native = loadNative();
   const made = createSession();
@@ -63,10 +66,16 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     nodeId: session.sessionId.padEnd(56, "0"),
     namespace: options.namespace ?? "",
     version,
-    resources: Object.fromEntries(Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000])),
+    resources: Object.fromEntries(
+      Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000]),
+    ),
     labels: node.labels,
   };
-  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), { workerData: config, execArgv: [], trackUnmanagedFds: false });
+  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), {
+    workerData: config,
+    execArgv: [],
+    trackUnmanagedFds: false,
+  });
   const runtime: EmbeddedRuntime = {
     ...session,
     address: config.address,
@@ -86,7 +95,9 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
 
 // Under a TypeScript loader this module is ts/runtime/embedded.ts; the thread needs the compiled file beside it in dist/.
 function serviceBase(): string {
-  return import.meta.url.endsWith(".ts") ? new URL(`../../dist/runtime/${"embedded.js"}`, import.meta.url).href : import.meta.url;
+  return import.meta.url.endsWith(".ts")
+    ? new URL(`../../dist/runtime/${"embedded.js"}`, import.meta.url).href
+    : import.meta.url;
 }
 
 function becomesReady(thread: Worker): Promise<void> {
@@ -99,7 +110,9 @@ function becomesReady(thread: Worker): Promise<void> {
     };
     thread.once("message", onMessage);
     thread.once("error", reject);
-    thread.once("exit", (code) => reject(new SystemError(`[system] the node service ended with code ${code}`)));
+    thread.once("exit", (code) =>
+      reject(new SystemError(`[system] the node service ended with code ${code}`)),
+    );
   });
 }
 

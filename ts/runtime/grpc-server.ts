@@ -6,10 +6,14 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { SystemError } from "../base/errors.ts";
 import {
   GcsService,
-  GetStatusRequestSchema, GetStatusResponseSchema,
-  ListActorsRequestSchema, ListActorsResponseSchema,
-  ListJobsRequestSchema, ListJobsResponseSchema,
-  StopRequestSchema, StopResponseSchema,
+  GetStatusRequestSchema,
+  GetStatusResponseSchema,
+  ListActorsRequestSchema,
+  ListActorsResponseSchema,
+  ListJobsRequestSchema,
+  ListJobsResponseSchema,
+  StopRequestSchema,
+  StopResponseSchema,
 } from "../wire/gen/v1/gcs_pb.ts";
 import { serviceDefinition, unary } from "../wire/grpc.ts";
 import type { NodeService } from "./service.ts";
@@ -20,22 +24,41 @@ export interface GrpcServer {
 }
 
 /** Listens on host:port (0: any). Rejects with SystemError when the port is taken. */
-export async function startGrpcServer(host: string, port: number, startedAtMs: number, service: NodeService): Promise<GrpcServer> {
+export async function startGrpcServer(
+  host: string,
+  port: number,
+  startedAtMs: number,
+  service: NodeService,
+): Promise<GrpcServer> {
   const server = new Server();
   const { token, sessionId, version } = service.config;
   let address = "";
   server.addService(serviceDefinition(GcsService), {
-    getStatus: unary(GetStatusRequestSchema, GetStatusResponseSchema, token, () => statusOf(service, address, sessionId, version, startedAtMs)),
+    getStatus: unary(GetStatusRequestSchema, GetStatusResponseSchema, token, () =>
+      statusOf(service, address, sessionId, version, startedAtMs),
+    ),
     listActors: unary(ListActorsRequestSchema, ListActorsResponseSchema, token, () => ({
       actors: [...service.gcs.state.actors.values()].map((row) => ({
-        actorId: row.spec.actor, className: row.spec.handle.className, language: row.spec.handle.language, name: row.spec.handle.name ?? "",
-        namespace: row.spec.namespace, job: row.job, phase: row.phase, restarts: row.restarts, death: row.death?.reason ?? "",
+        actorId: row.spec.actor,
+        className: row.spec.handle.className,
+        language: row.spec.handle.language,
+        name: row.spec.handle.name ?? "",
+        namespace: row.spec.namespace,
+        job: row.job,
+        phase: row.phase,
+        restarts: row.restarts,
+        death: row.death?.reason ?? "",
       })),
     })),
     listJobs: unary(ListJobsRequestSchema, ListJobsResponseSchema, token, () => ({
       jobs: [...service.gcs.state.jobs.values()].map((row) => ({
-        job: row.job, pid: row.pid, language: row.language, namespace: row.namespace, entrypoint: row.entrypoint,
-        startedAtMs: BigInt(row.startedAtMs), endedAtMs: BigInt(row.endedAtMs ?? 0),
+        job: row.job,
+        pid: row.pid,
+        language: row.language,
+        namespace: row.namespace,
+        entrypoint: row.entrypoint,
+        startedAtMs: BigInt(row.startedAtMs),
+        endedAtMs: BigInt(row.endedAtMs ?? 0),
       })),
     })),
     stop: unary(StopRequestSchema, StopResponseSchema, token, () => {
@@ -53,16 +76,24 @@ function bind(server: Server, host: string, port: number): Promise<number> {
     server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
       else {
-        reject(new SystemError(
-          `[system] cannot listen on ${host}:${port}: ${error.message}. Another head may use the port: \`polyray status\`, \`polyray stop\`, or --port.`,
-          { cause: error },
-        ));
+        reject(
+          new SystemError(
+            `[system] cannot listen on ${host}:${port}: ${error.message}. Another head may use the port: \`polyray status\`, \`polyray stop\`, or --port.`,
+            { cause: error },
+          ),
+        );
       }
     });
   });
 }
 
-function statusOf(service: NodeService, address: string, sessionId: string, version: string, startedAtMs: number) {
+function statusOf(
+  service: NodeService,
+  address: string,
+  sessionId: string,
+  version: string,
+  startedAtMs: number,
+) {
   const { stats, total, available } = service.handle("store.stats", {}, 0n) as {
     stats: Record<string, number>;
     total: Record<string, number>;
@@ -70,17 +101,31 @@ function statusOf(service: NodeService, address: string, sessionId: string, vers
   };
   const count = (name: string): number => stats[name] ?? 0;
   return {
-    address, sessionId, version, startedAtMs: BigInt(startedAtMs),
+    address,
+    sessionId,
+    version,
+    startedAtMs: BigInt(startedAtMs),
     nodes: [...service.gcs.state.nodes.values()].map((row) => ({
-      nodeId: row.nodeId, address: row.address, hostname: row.hostname, alive: row.alive,
-      resources: { amounts: { ...row.resources } }, labels: { ...row.labels },
+      nodeId: row.nodeId,
+      address: row.address,
+      hostname: row.hostname,
+      alive: row.alive,
+      resources: { amounts: { ...row.resources } },
+      labels: { ...row.labels },
     })),
     total: { amounts: total },
     available: { amounts: available },
     counters: {
-      storeUsedBytes: BigInt(count("storeUsedBytes")), storeCapacityBytes: BigInt(count("storeCapacityBytes")), objects: BigInt(count("objects")),
-      endpoints: count("endpoints"), workers: count("workers"), idleWorkers: count("idleWorkers"), startingWorkers: count("startingWorkers"),
-      queuedLeases: count("queuedLeases"), activeLeases: count("activeLeases"), bellsReceived: BigInt(count("bellsReceived")),
+      storeUsedBytes: BigInt(count("storeUsedBytes")),
+      storeCapacityBytes: BigInt(count("storeCapacityBytes")),
+      objects: BigInt(count("objects")),
+      endpoints: count("endpoints"),
+      workers: count("workers"),
+      idleWorkers: count("idleWorkers"),
+      startingWorkers: count("startingWorkers"),
+      queuedLeases: count("queuedLeases"),
+      activeLeases: count("activeLeases"),
+      bellsReceived: BigInt(count("bellsReceived")),
       recordsHandled: BigInt(count("recordsHandled")),
     },
   };

@@ -56,14 +56,27 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   };
   try {
     const socketName = native.startRaylet({
-      sessionName: session.socketName, sessionToken: session.token, sessionDir: session.sessionDir, guardianPath: guardianPath(),
-      nodeTag: 0, objectStoreBytes: node.objectStoreBytes, plasmaDirectory: node.plasmaDirectory, resources: node.resources,
-      maxIdleWorkers: 0, workerStartLimit: 4,
+      sessionName: session.socketName,
+      sessionToken: session.token,
+      sessionDir: session.sessionDir,
+      guardianPath: guardianPath(),
+      nodeTag: 0,
+      objectStoreBytes: node.objectStoreBytes,
+      plasmaDirectory: node.plasmaDirectory,
+      resources: node.resources,
+      maxIdleWorkers: 0,
+      workerStartLimit: 4,
     });
     session = { ...session, socketName };
     const config = (address: string): ServiceConfig => ({
-      ...session, address, nodeId: session.sessionId.padEnd(56, "0"), namespace: options.namespace ?? "", version,
-      resources: Object.fromEntries(Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000])),
+      ...session,
+      address,
+      nodeId: session.sessionId.padEnd(56, "0"),
+      namespace: options.namespace ?? "",
+      version,
+      resources: Object.fromEntries(
+        Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000]),
+      ),
       labels: node.labels,
     });
     let address = `session:${session.sessionId}`;
@@ -78,13 +91,29 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     service.onStopRequest(stop);
     const settled = service.config;
     publishSession(session.sessionDir, {
-      sessionId: session.sessionId, address, socketName: session.socketName, pid: process.pid, version, startedAtMs,
-      nodeId: settled.nodeId, namespace: settled.namespace, embedded: options.tcp === null,
+      sessionId: session.sessionId,
+      address,
+      socketName: session.socketName,
+      pid: process.pid,
+      version,
+      startedAtMs,
+      nodeId: settled.nodeId,
+      namespace: settled.namespace,
+      embedded: options.tcp === null,
     });
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);
     if (options.lifelineFd !== undefined) watchLifeline(options.lifelineFd, stop);
-    return { address, sessionDir: session.sessionDir, socketName: session.socketName, token: session.token, nodeId: settled.nodeId, sessionId: session.sessionId, ended, stop };
+    return {
+      address,
+      sessionDir: session.sessionDir,
+      socketName: session.socketName,
+      token: session.token,
+      nodeId: settled.nodeId,
+      sessionId: session.sessionId,
+      ended,
+      stop,
+    };
   } catch (error) {
     stop();
     throw error;
@@ -105,7 +134,9 @@ async function freePort(host: string): Promise<number> {
     probe.once("error", reject);
     probe.listen(0, host, () => {
       const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+      probe.close(() =>
+        resolve(typeof address === "object" && address !== null ? address.port : 0),
+      );
     });
   });
 }

@@ -7,8 +7,8 @@
 
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/error-codes.ts";
+import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
 import type { ActorRow, ActorSpec, Death } from "../gcs/state.ts";
@@ -33,7 +33,12 @@ export interface ServiceConfig {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-const systemDeaths: ReadonlySet<string> = new Set(["WORKER_CRASHED", "ACTOR_DIED", "ACTOR_UNAVAILABLE", "OWNER_DIED"]);
+const systemDeaths: ReadonlySet<string> = new Set([
+  "WORKER_CRASHED",
+  "ACTOR_DIED",
+  "ACTOR_UNAVAILABLE",
+  "OWNER_DIED",
+]);
 const killGraceMs = 2000n;
 
 export class NodeService implements GcsHost {
@@ -56,11 +61,14 @@ export class NodeService implements GcsHost {
     this.#native = native;
     this.#onShutdown = onShutdown;
     this.gcs = new GcsService(this);
-    this.#logs = new LogTailer(join(config.sessionDir, "logs"), (source, stream, lines) => this.#terminals.lines(source, stream, lines));
+    this.#logs = new LogTailer(join(config.sessionDir, "logs"), (source, stream, lines) =>
+      this.#terminals.lines(source, stream, lines),
+    );
     this.#spawner = new Spawner({
       ...config,
       logs: this.#logs,
-      onStarted: (token, pid) => this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
+      onStarted: (token, pid) =>
+        this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
       onFailed: (token, code, message) => this.#workerFailed(token, code, message),
       onExit: (token, exit) => this.#exits.get(token)?.(exit),
     });
@@ -72,7 +80,14 @@ export class NodeService implements GcsHost {
     });
     this.gcs.apply({
       type: "node_joined",
-      node: { nodeId: config.nodeId, address: "127.0.0.1", hostname: hostname(), alive: true, resources: config.resources, labels: config.labels },
+      node: {
+        nodeId: config.nodeId,
+        address: "127.0.0.1",
+        hostname: hostname(),
+        alive: true,
+        resources: config.resources,
+        labels: config.labels,
+      },
     });
   }
 
@@ -96,7 +111,12 @@ export class NodeService implements GcsHost {
     switch (method) {
       case "job.info": {
         const job = Number(fields.job ?? 0);
-        this.gcs.apply({ type: "job_described", job, namespace: String(fields.namespace ?? this.config.namespace), entrypoint: String(fields.entrypoint ?? "") });
+        this.gcs.apply({
+          type: "job_described",
+          job,
+          namespace: String(fields.namespace ?? this.config.namespace),
+          entrypoint: String(fields.entrypoint ?? ""),
+        });
         const { nodeId, address, sessionDir, namespace, sessionId } = this.config;
         return { job, nodeId, address, sessionDir, sessionId, namespace };
       }
@@ -112,7 +132,9 @@ export class NodeService implements GcsHost {
         setTimeout(() => this.#stopRequested(), 20);
         return {};
       default:
-        throw new PolyrayError(`the node service has no method "${method}"`, { code: "INVALID_ARGUMENT" });
+        throw new PolyrayError(`the node service has no method "${method}"`, {
+          code: "INVALID_ARGUMENT",
+        });
     }
   }
 
@@ -153,8 +175,14 @@ export class NodeService implements GcsHost {
     this.gcs.apply({
       type: "job_started",
       row: {
-        job, peer: eventPeer(event), pid: Number(event.pid), language: event.language === Language.py ? "py" : "ts",
-        namespace: this.config.namespace, entrypoint: "", startedAtMs: this.nowMs(), endedAtMs: null,
+        job,
+        peer: eventPeer(event),
+        pid: Number(event.pid),
+        language: event.language === Language.py ? "py" : "ts",
+        namespace: this.config.namespace,
+        entrypoint: "",
+        startedAtMs: this.nowMs(),
+        endedAtMs: null,
       },
     });
   }
@@ -177,9 +205,22 @@ export class NodeService implements GcsHost {
     const exit = await this.#exitOf(token);
     const peer = eventPeer(event);
     this.gcs.forgetPeer(peer);
-    const how = exit === null ? "ended" : exit.signal !== null ? `was killed by ${exit.signal}` : `exited with code ${exit.exitCode}`;
-    const said = exit === null || exit.lastLines.length === 0 ? "" : `; its last lines: ${exit.lastLines.join(" | ")}`;
-    this.gcs.apply({ type: "worker_gone", peer, reason: `its worker process (pid ${pid}) ${how}${said}`, intended: false });
+    const how =
+      exit === null
+        ? "ended"
+        : exit.signal !== null
+          ? `was killed by ${exit.signal}`
+          : `exited with code ${exit.exitCode}`;
+    const said =
+      exit === null || exit.lastLines.length === 0
+        ? ""
+        : `; its last lines: ${exit.lastLines.join(" | ")}`;
+    this.gcs.apply({
+      type: "worker_gone",
+      peer,
+      reason: `its worker process (pid ${pid}) ${how}${said}`,
+      intended: false,
+    });
   }
 
   // The raylet sees the socket close before the parent has reaped the process: wait shortly for the exit code.
@@ -198,7 +239,8 @@ export class NodeService implements GcsHost {
 
   #workerFailed(token: bigint, code: ErrorCode, message: string): void {
     const payload = Buffer.from(JSON.stringify({ code, message }));
-    if (this.#native.isAttached()) this.#endpoint.command(RayletOp.workerFailed, token, 0n, 0n, payload);
+    if (this.#native.isAttached())
+      this.#endpoint.command(RayletOp.workerFailed, token, 0n, 0n, payload);
   }
 
   // --- GcsHost
@@ -212,7 +254,10 @@ export class NodeService implements GcsHost {
     let number = this.#specs.get(key);
     if (number === undefined) {
       const handle = this.#native.handleOfId(spec.spec);
-      if (handle === 0) throw new ActorDiedError("[actor died] the actor's class is no longer in the store: its job ended.");
+      if (handle === 0)
+        throw new ActorDiedError(
+          "[actor died] the actor's class is no longer in the store: its job ended.",
+        );
       number = this.#native.registerSpec({
         spec: handle,
         language: spec.handle.language === "py" ? Language.py : Language.ts,
@@ -243,13 +288,21 @@ export class NodeService implements GcsHost {
         args = view;
       }
       made = this.#native.submitActorCreate(
-        Number(peer & 0xffffffffn), Number(peer >> 32n), actor, incarnation, this.#registered(spec), args, args.length,
-        refs.length === 0 ? null : Uint32Array.from(refs), spec.topRefs,
+        Number(peer & 0xffffffffn),
+        Number(peer >> 32n),
+        actor,
+        incarnation,
+        this.#registered(spec),
+        args,
+        args.length,
+        refs.length === 0 ? null : Uint32Array.from(refs),
+        spec.topRefs,
       );
       const settled = await this.#endpoint.settled(made);
       return settled.isError ? this.#constructorOutcome(settled.bytes) : { kind: "made" };
     } finally {
-      for (const handle of [actor, ...refs, stored, made]) if (handle !== 0) this.#native.releaseHandle(handle);
+      for (const handle of [actor, ...refs, stored, made])
+        if (handle !== 0) this.#native.releaseHandle(handle);
       this.#endpoint.flushSoon();
     }
   }
@@ -257,7 +310,8 @@ export class NodeService implements GcsHost {
   // A dead worker is not a failed constructor: worker_gone decides whether it starts again.
   #constructorOutcome(bytes: Uint8Array | null): ConstructOutcome {
     const error = readError(bytes);
-    if (error instanceof PolyrayError && systemDeaths.has(error.code)) return { kind: "worker_gone" };
+    if (error instanceof PolyrayError && systemDeaths.has(error.code))
+      return { kind: "worker_gone" };
     return { kind: "threw", error: bytes };
   }
 
@@ -275,8 +329,16 @@ export class NodeService implements GcsHost {
   }
 
   hold(spec: ActorSpec): void {
-    const ids = [...spec.refs, spec.spec, ...(typeof spec.args === "string" ? [spec.args] : []), ...(spec.detached ? [spec.actor] : [])];
-    this.#held.set(spec.actor, ids.map((id) => this.#native.handleOfId(id)).filter((handle) => handle !== 0));
+    const ids = [
+      ...spec.refs,
+      spec.spec,
+      ...(typeof spec.args === "string" ? [spec.args] : []),
+      ...(spec.detached ? [spec.actor] : []),
+    ];
+    this.#held.set(
+      spec.actor,
+      ids.map((id) => this.#native.handleOfId(id)).filter((handle) => handle !== 0),
+    );
   }
 
   drop(spec: ActorSpec): void {
@@ -294,12 +356,15 @@ export class NodeService implements GcsHost {
     const { className, name } = row.spec.handle;
     const shown = name === null ? className : `${className} "${name}"`;
     const detail = cause instanceof Error ? ` ${cause.message}` : "";
-    const error = new ActorDiedError(`[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`, {
-      code: death.code,
-      actorId: row.spec.actor,
-      nodeId: this.config.nodeId,
-      ...(cause instanceof Error ? { cause } : {}),
-    });
+    const error = new ActorDiedError(
+      `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`,
+      {
+        code: death.code,
+        actorId: row.spec.actor,
+        nodeId: this.config.nodeId,
+        ...(cause instanceof Error ? { cause } : {}),
+      },
+    );
     const encoded = encodeError(error, plainContext);
     const bytes = new Uint8Array(encoded.size);
     encoded.writeTo(bytes);
@@ -312,7 +377,9 @@ export class NodeService implements GcsHost {
 }
 
 function units(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]));
+  return Object.fromEntries(
+    Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]),
+  );
 }
 
 function eventPeer(event: Record<string, unknown>): Peer {

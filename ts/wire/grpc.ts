@@ -4,8 +4,25 @@
 // grpc-js was taken because it is plain JavaScript without install scripts and takes the server's connections from us;
 // protobuf-es because its generated code needs no protobufjs. Nothing on the embedded path imports this file.
 
-import { create, type DescMessage, type DescMethod, type DescService, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { Client, credentials, type handleUnaryCall, Metadata, type MethodDefinition, type ServiceDefinition, status } from "@grpc/grpc-js";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import {
+  Client,
+  credentials,
+  type handleUnaryCall,
+  Metadata,
+  type MethodDefinition,
+  type ServiceDefinition,
+  status,
+} from "@grpc/grpc-js";
 import { RpcError } from "../base/errors.ts";
 
 /** Protocol versions that this package speaks (docs/protocol/versioning.md). */
@@ -13,7 +30,10 @@ export const protocol = { min: 1, max: 1 } as const;
 
 type AnyMessage = MessageShape<DescMessage>;
 
-function definition(service: DescService, method: DescMethod): MethodDefinition<AnyMessage, AnyMessage> {
+function definition(
+  service: DescService,
+  method: DescMethod,
+): MethodDefinition<AnyMessage, AnyMessage> {
   return {
     path: `/${service.typeName}/${method.name}`,
     requestStream: false,
@@ -27,7 +47,9 @@ function definition(service: DescService, method: DescMethod): MethodDefinition<
 
 /** The grpc-js definition of a generated service (unary methods). */
 export function serviceDefinition(service: DescService): ServiceDefinition {
-  return Object.fromEntries(service.methods.map((method) => [method.localName, definition(service, method)]));
+  return Object.fromEntries(
+    service.methods.map((method) => [method.localName, definition(service, method)]),
+  );
 }
 
 /** A unary handler from a plain function; it fails with the status the error maps to. */
@@ -40,7 +62,10 @@ export function unary<I extends DescMessage, O extends DescMessage>(
   return (call, callback) => {
     const given = String(call.metadata.get("authorization")[0] ?? "");
     if (!sameText(given, `Bearer ${token}`)) {
-      callback({ code: status.UNAUTHENTICATED, details: "the token is missing or wrong: it is in the session folder, or set POLYRAY_TOKEN" });
+      callback({
+        code: status.UNAUTHENTICATED,
+        details: "the token is missing or wrong: it is in the session folder, or set POLYRAY_TOKEN",
+      });
       return;
     }
     Promise.resolve()
@@ -73,10 +98,20 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
   const d = definition(service, method);
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest(
-      d.path, d.requestSerialize, d.responseDeserialize, create(method.input, request), metadata,
+      d.path,
+      d.requestSerialize,
+      d.responseDeserialize,
+      create(method.input, request),
+      metadata,
       { deadline: Date.now() + timeoutMs },
       (error, answer) => {
-        if (error !== null) reject(new RpcError(`[rpc] ${method.name} at ${address} failed: ${error.details || error.message}`, { cause: error }));
+        if (error !== null)
+          reject(
+            new RpcError(
+              `[rpc] ${method.name} at ${address} failed: ${error.details || error.message}`,
+              { cause: error },
+            ),
+          );
         else resolve(answer as MessageShape<O>);
       },
     );

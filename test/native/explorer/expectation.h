@@ -19,7 +19,8 @@ inline void expect_holds(const char* name, const std::function<void(Scenario&)>&
 
 inline void expect_caught(const char* mutant, const std::function<void(Scenario&)>& make) {
   const Outcome outcome = explore(make);
-  EXPECT_NE(outcome.failure, "") << mutant << " was not caught in " << outcome.schedules << " schedules";
+  EXPECT_NE(outcome.failure, "") << mutant << " was not caught in " << outcome.schedules
+                                 << " schedules";
 }
 
 }  // namespace explorer

@@ -73,7 +73,9 @@ void note(Thread& thread, uint64_t value) {
   thread.history[1] = mix(thread.history[1], value * 31 + 7);
 }
 
-Thread& self() { return world->threads[static_cast<size_t>(world->current)]; }
+Thread& self() {
+  return world->threads[static_cast<size_t>(world->current)];
+}
 
 // swapcontext makes two system calls a switch; jumps need none. The sanitizers only know the former.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -91,7 +93,9 @@ void to_scheduler(Thread& thread) {
 }
 
 // Stops before an operation; the scheduler resumes when it is this thread's turn.
-void pause() { to_scheduler(self()); }
+void pause() {
+  to_scheduler(self());
+}
 
 void flush_all(Thread& thread) {
   for (const Buffered& entry : thread.buffer) world->memory[entry.word] = entry.value;
@@ -117,7 +121,8 @@ void resume(size_t number) {
   world->current = -1;
 }
 
-void start(const std::function<void(Scenario&)>& make, std::vector<std::unique_ptr<char[]>>& stacks) {
+void start(const std::function<void(Scenario&)>& make,
+           std::vector<std::unique_ptr<char[]>>& stacks) {
   make(world->scenario);
   world->threads.resize(world->scenario.threads.size());
   stacks.resize(world->threads.size());
@@ -128,7 +133,8 @@ void start(const std::function<void(Scenario&)>& make, std::vector<std::unique_p
     thread.context.uc_stack.ss_sp = stacks[i].get();
     thread.context.uc_stack.ss_size = kStackBytes;
     thread.context.uc_link = nullptr;
-    makecontext(&thread.context, reinterpret_cast<void (*)()>(trampoline), 1, static_cast<unsigned>(i));
+    makecontext(&thread.context, reinterpret_cast<void (*)()>(trampoline), 1,
+                static_cast<unsigned>(i));
   }
   for (size_t i : world->scenario.killable) world->threads[i].killable = true;
   for (size_t i = 0; i < world->threads.size(); ++i) resume(i);  // up to its first operation
@@ -153,7 +159,8 @@ void list_choices(std::vector<Choice>& choices) {
       if (thread.killable) choices.push_back({Move::kKill, number, 0});
     }
     for (size_t entry = 0; entry < thread.buffer.size(); ++entry)
-      if (may_flush(thread.buffer, entry)) choices.push_back({Move::kFlush, number, static_cast<uint8_t>(entry)});
+      if (may_flush(thread.buffer, entry))
+        choices.push_back({Move::kFlush, number, static_cast<uint8_t>(entry)});
   }
 }
 
@@ -297,7 +304,9 @@ class Search {
 
 }  // namespace
 
-Outcome explore(const std::function<void(Scenario&)>& make) { return Search(make).run(); }
+Outcome explore(const std::function<void(Scenario&)>& make) {
+  return Search(make).run();
+}
 
 void await(const std::function<bool()>& ready) {
   Thread& thread = self();
@@ -312,7 +321,9 @@ void fail(const char* message) {
   if (world->failure.empty()) world->failure = message;
 }
 
-bool has_ended(size_t thread) { return world->threads[thread].ended && world->threads[thread].buffer.empty(); }
+bool has_ended(size_t thread) {
+  return world->threads[thread].ended && world->threads[thread].buffer.empty();
+}
 
 namespace detail {
 
@@ -321,7 +332,9 @@ uint32_t new_word(uint64_t initial) {
   return static_cast<uint32_t>(world->memory.size() - 1);
 }
 
-uint64_t peek(uint32_t word) { return world->memory[word]; }
+uint64_t peek(uint32_t word) {
+  return world->memory[word];
+}
 
 uint64_t load(uint32_t word) {
   if (world->current < 0) return world->memory[word];

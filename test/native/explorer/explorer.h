@@ -24,14 +24,14 @@ struct Outcome {
   std::string failure;  // empty: the invariant held in every schedule
   uint64_t states = 0;
   double schedules = 0;
-  size_t longest = 0;   // operations of the longest schedule
+  size_t longest = 0;  // operations of the longest schedule
 };
 
 // One set-up, made anew for every run.
 struct Scenario {
   std::vector<std::function<void()>> threads;
-  std::vector<size_t> killable;             // threads that may die before any of their operations
-  std::function<std::string()> check;       // after every thread ended: empty, or what is wrong
+  std::vector<size_t> killable;        // threads that may die before any of their operations
+  std::function<std::string()> check;  // after every thread ended: empty, or what is wrong
 };
 
 // Explores everything that `make` sets up.
@@ -40,8 +40,8 @@ Outcome explore(const std::function<void(Scenario&)>& make);
 // --- for code inside a scenario
 // Stops this thread until `ready` (which may only peek) holds. A run where nobody can go on is a failure.
 void await(const std::function<bool()>& ready);
-void fail(const char* message);          // the invariant is broken
-bool has_ended(size_t thread);           // ended or died, and its stores are visible
+void fail(const char* message);  // the invariant is broken
+bool has_ended(size_t thread);   // ended or died, and its stores are visible
 
 namespace detail {
 uint32_t new_word(uint64_t initial);
@@ -73,10 +73,18 @@ class XAtomic {
   T exchange(T value, std::memory_order) {
     return static_cast<T>(detail::modify(word_, [&](uint64_t) { return uint64_t{value}; }));
   }
-  T fetch_add(T value, std::memory_order) { return change([&](T old) { return old + value; }); }
-  T fetch_sub(T value, std::memory_order) { return change([&](T old) { return old - value; }); }
-  T fetch_or(T value, std::memory_order) { return change([&](T old) { return old | value; }); }
-  T fetch_and(T value, std::memory_order) { return change([&](T old) { return old & value; }); }
+  T fetch_add(T value, std::memory_order) {
+    return change([&](T old) { return old + value; });
+  }
+  T fetch_sub(T value, std::memory_order) {
+    return change([&](T old) { return old - value; });
+  }
+  T fetch_or(T value, std::memory_order) {
+    return change([&](T old) { return old | value; });
+  }
+  T fetch_and(T value, std::memory_order) {
+    return change([&](T old) { return old & value; });
+  }
   bool compare_exchange_strong(T& expected, T desired, std::memory_order, std::memory_order) {
     const T old = change([&](T seen) { return seen == expected ? desired : seen; });
     const bool done = old == expected;
@@ -92,7 +100,8 @@ class XAtomic {
  private:
   template <class F>
   T change(F&& f) {
-    return static_cast<T>(detail::modify(word_, [&](uint64_t old) { return uint64_t{static_cast<T>(f(static_cast<T>(old)))}; }));
+    return static_cast<T>(detail::modify(
+        word_, [&](uint64_t old) { return uint64_t{static_cast<T>(f(static_cast<T>(old)))}; }));
   }
   uint32_t word_;
 };

@@ -31,7 +31,9 @@ struct XRing {
   XAtomic<uint64_t>& tail() { return tail_; }
   XAtomic<uint64_t>& head() { return head_; }
   uint64_t slots() const { return kSlots; }
-  void write(uint64_t position, uint64_t value) { records[position % kSlots].store(value, kRelaxed); }
+  void write(uint64_t position, uint64_t value) {
+    records[position % kSlots].store(value, kRelaxed);
+  }
   uint64_t read(uint64_t position) { return records[position % kSlots].load(kRelaxed); }
 };
 
@@ -40,7 +42,8 @@ template <class Ring>
 void take_all(Ring& ring, uint64_t& head) {
   while (const uint64_t waiting = ring_waiting(ring, head)) {
     if (waiting > ring.slots()) return fail("more records than slots");
-    if (ring.read(head) != head + 1) return fail("a record was read before it was written, or twice");
+    if (ring.read(head) != head + 1)
+      return fail("a record was read before it was written, or twice");
     ring_advance(ring, ++head);
   }
 }
@@ -61,14 +64,18 @@ void plain_scenario(Scenario& scenario, Arm arm) {
   scenario.threads = {[s] {
                         for (uint32_t i = 1; i <= 2; ++i) {
                           s->work.store(i, std::memory_order_release);
-                          if (publish_take_armed<ProducerSync>(s->armed)) s->bells.fetch_add(1, kAcqRel);
+                          if (publish_take_armed<ProducerSync>(s->armed))
+                            s->bells.fetch_add(1, kAcqRel);
                         }
                       },
                       [s, arm] {
                         uint32_t seen = 0;
                         uint32_t heard = 0;
                         while ((seen = s->work.load(std::memory_order_acquire)) < 2) {
-                          struct Sleep { Plain* s; uint32_t heard; } sleep{s, heard};
+                          struct Sleep {
+                            Plain* s;
+                            uint32_t heard;
+                          } sleep{s, heard};
                           if (!arm(*s, seen)) continue;
                           await([&sleep] { return sleep.s->bells.peek() != sleep.heard; });
                           heard = s->bells.load(kRelaxed);
@@ -87,11 +94,13 @@ TEST(WakePairs, PublishAndArmNeverSleepOverWork) {
 }
 
 TEST(WakePairs, ArmWithoutFenceIsCaught) {
-  expect_caught("arm without fence", [](Scenario& s) { plain_scenario<Sync>(s, plain_arm<NoFence>); });
+  expect_caught("arm without fence",
+                [](Scenario& s) { plain_scenario<Sync>(s, plain_arm<NoFence>); });
 }
 
 TEST(WakePairs, PublishWithoutFenceIsCaught) {
-  expect_caught("publish without fence", [](Scenario& s) { plain_scenario<NoFence>(s, plain_arm<Sync>); });
+  expect_caught("publish without fence",
+                [](Scenario& s) { plain_scenario<NoFence>(s, plain_arm<Sync>); });
 }
 
 TEST(WakePairs, CheckBeforeArmIsCaught) {
@@ -121,14 +130,17 @@ template <class S>
 uint32_t real_publish(Inbound& in, uint64_t bit) {
   return publish_ready<S>(in.word, bit, in.summary, uint64_t{1}, in.armed);
 }
-uint64_t real_take(Inbound& in) { return take_ready<Sync>(in.summary) != 0 ? take_ready<Sync>(in.word) : 0; }
+uint64_t real_take(Inbound& in) {
+  return take_ready<Sync>(in.summary) != 0 ? take_ready<Sync>(in.word) : 0;
+}
 template <class S>
 bool real_arm(Inbound& in) {
   return arm_and_check<S>(in.armed, 1u, [&in] { return in.summary.load(kRelaxed) != 0; });
 }
 
 // counts[i]: records of producer i; a second one meets a ready bit that may still be set.
-void ready_scenario(Scenario& scenario, std::vector<uint64_t> counts, PublishFn publish, TakeFn take, ArmFn arm) {
+void ready_scenario(Scenario& scenario, std::vector<uint64_t> counts, PublishFn publish,
+                    TakeFn take, ArmFn arm) {
   auto shared = std::make_shared<Inbound>();
   Inbound* in = shared.get();
   uint64_t total = 0;
@@ -151,7 +163,10 @@ void ready_scenario(Scenario& scenario, std::vector<uint64_t> counts, PublishFn 
       for (size_t i = 0; i < 2; ++i)
         if (bits >> i & 1) take_all(in->rings[i], heads[i]);
       if (heads[0] + heads[1] == total || !arm(*in)) continue;
-      struct Sleep { Inbound* in; uint32_t heard; } sleep{in, heard};
+      struct Sleep {
+        Inbound* in;
+        uint32_t heard;
+      } sleep{in, heard};
       await([&sleep] { return sleep.in->bells.peek() != sleep.heard; });
       heard = in->bells.load(kRelaxed);
     }
@@ -180,34 +195,49 @@ void ready_mutant(const char* name, PublishFn publish, TakeFn take, ArmFn arm) {
 TEST(WakePairs, BrokenReadyStepsAreCaught) {
   ready_mutant("publish without fences", real_publish<NoFence>, real_take, real_arm<Sync>);
   ready_mutant("arm without fence", real_publish<Sync>, real_take, real_arm<NoFence>);
-  ready_mutant("word taken before summary", real_publish<Sync>, [](Inbound& in) {
-    const uint64_t bits = take_ready<Sync>(in.word);
-    take_ready<Sync>(in.summary);
-    return bits;
-  }, real_arm<Sync>);
-  ready_mutant("summary set before word", [](Inbound& in, uint64_t bit) {
-    return publish_ready<Sync>(in.summary, uint64_t{1}, in.word, bit, in.armed);
-  }, real_take, real_arm<Sync>);
-  ready_mutant("ready bit by load and store", [](Inbound& in, uint64_t bit) {
-    in.word.store(in.word.load(kRelaxed) | bit, std::memory_order_release);
-    in.summary.store(1, std::memory_order_release);
-    return publish_take_armed<Sync>(in.armed);
-  }, real_take, real_arm<Sync>);
-  ready_mutant("words taken by load and store", real_publish<Sync>, [](Inbound& in) {
-    const auto take = [](XAtomic<uint64_t>& word) {
-      const uint64_t bits = word.load(kRelaxed);
-      if (bits != 0) word.store(0, std::memory_order_release);
-      Sync::fence();
-      return bits;
-    };
-    return take(in.summary) != 0 ? take(in.word) : 0;
-  }, real_arm<Sync>);
-  ready_mutant("armed read before the bits are set", [](Inbound& in, uint64_t bit) {
-    const uint32_t bits = publish_take_armed<Sync>(in.armed);
-    in.word.fetch_or(bit, kAcqRel);
-    in.summary.fetch_or(1, kAcqRel);
-    return bits;
-  }, real_take, real_arm<Sync>);
+  ready_mutant(
+      "word taken before summary", real_publish<Sync>,
+      [](Inbound& in) {
+        const uint64_t bits = take_ready<Sync>(in.word);
+        take_ready<Sync>(in.summary);
+        return bits;
+      },
+      real_arm<Sync>);
+  ready_mutant(
+      "summary set before word",
+      [](Inbound& in, uint64_t bit) {
+        return publish_ready<Sync>(in.summary, uint64_t{1}, in.word, bit, in.armed);
+      },
+      real_take, real_arm<Sync>);
+  ready_mutant(
+      "ready bit by load and store",
+      [](Inbound& in, uint64_t bit) {
+        in.word.store(in.word.load(kRelaxed) | bit, std::memory_order_release);
+        in.summary.store(1, std::memory_order_release);
+        return publish_take_armed<Sync>(in.armed);
+      },
+      real_take, real_arm<Sync>);
+  ready_mutant(
+      "words taken by load and store", real_publish<Sync>,
+      [](Inbound& in) {
+        const auto take = [](XAtomic<uint64_t>& word) {
+          const uint64_t bits = word.load(kRelaxed);
+          if (bits != 0) word.store(0, std::memory_order_release);
+          Sync::fence();
+          return bits;
+        };
+        return take(in.summary) != 0 ? take(in.word) : 0;
+      },
+      real_arm<Sync>);
+  ready_mutant(
+      "armed read before the bits are set",
+      [](Inbound& in, uint64_t bit) {
+        const uint32_t bits = publish_take_armed<Sync>(in.armed);
+        in.word.fetch_or(bit, kAcqRel);
+        in.summary.fetch_or(1, kAcqRel);
+        return bits;
+      },
+      real_take, real_arm<Sync>);
 }
 
 // --- ring alone ----------------------------------------------------------------------------------------------------
@@ -222,7 +252,10 @@ void ring_scenario(Scenario& scenario, Put put) {
                           if (put(*ring, cached_head, next)) {
                             ++next;
                           } else {
-                            struct Full { XRing<2>* ring; uint64_t head; } full{ring, cached_head};
+                            struct Full {
+                              XRing<2>* ring;
+                              uint64_t head;
+                            } full{ring, cached_head};
                             await([&full] { return full.ring->head_.peek() != full.head; });
                           }
                         }
@@ -231,8 +264,12 @@ void ring_scenario(Scenario& scenario, Put put) {
                         uint64_t head = 0;
                         while (head < 4) {
                           take_all(*ring, head);
-                          struct Empty { XRing<2>* ring; uint64_t head; } empty{ring, head};
-                          if (head < 4) await([&empty] { return empty.ring->tail_.peek() != empty.head; });
+                          struct Empty {
+                            XRing<2>* ring;
+                            uint64_t head;
+                          } empty{ring, head};
+                          if (head < 4)
+                            await([&empty] { return empty.ring->tail_.peek() != empty.head; });
                         }
                       }};
   scenario.check = [shared] { return std::string(); };
@@ -240,7 +277,9 @@ void ring_scenario(Scenario& scenario, Put put) {
 
 TEST(WakePairs, ARingKeepsOrderAndOverwritesNothing) {
   expect_holds("ring, 4 records in 2 slots", [](Scenario& s) {
-    ring_scenario(s, [](XRing<2>& ring, uint64_t& cached, uint64_t value) { return ring_put(ring, cached, value); });
+    ring_scenario(s, [](XRing<2>& ring, uint64_t& cached, uint64_t value) {
+      return ring_put(ring, cached, value);
+    });
   });
 }
 
@@ -298,7 +337,10 @@ void starved_scenario(Scenario& scenario, Flush flush, Starved starved) {
                         };
                         if (move()) return;
                         while (!flush(pipe->starved, move)) {
-                          struct Sleep { Pipe* pipe; uint32_t heard; } sleep{pipe, heard};
+                          struct Sleep {
+                            Pipe* pipe;
+                            uint32_t heard;
+                          } sleep{pipe, heard};
                           await([&sleep] { return sleep.pipe->kicks.peek() != sleep.heard; });
                           heard = pipe->kicks.load(kRelaxed);
                         }
@@ -308,14 +350,20 @@ void starved_scenario(Scenario& scenario, Flush flush, Starved starved) {
                         while (head < kPiped) {
                           take_all(pipe->ring, head);
                           if (starved(pipe->starved)) pipe->kicks.fetch_add(1, kAcqRel);
-                          struct Empty { Pipe* pipe; uint64_t head; } empty{pipe, head};
-                          if (head < kPiped) await([&empty] { return empty.pipe->ring.tail_.peek() != empty.head; });
+                          struct Empty {
+                            Pipe* pipe;
+                            uint64_t head;
+                          } empty{pipe, head};
+                          if (head < kPiped)
+                            await([&empty] { return empty.pipe->ring.tail_.peek() != empty.head; });
                         }
                       }};
   scenario.check = [shared] { return std::string(); };
 }
 
-const auto kRealFlush = [](auto& starved, auto& move) { return overflow_flush<Sync>(starved, move); };
+const auto kRealFlush = [](auto& starved, auto& move) {
+  return overflow_flush<Sync>(starved, move);
+};
 const auto kRealStarved = [](auto& starved) { return starved_take<Sync>(starved); };
 
 TEST(WakePairs, AStarvedProducerIsAlwaysKicked) {
@@ -325,26 +373,33 @@ TEST(WakePairs, AStarvedProducerIsAlwaysKicked) {
 
 TEST(WakePairs, BrokenStarvedStepsAreCaught) {
   expect_caught("overflow without fence", [](Scenario& s) {
-    starved_scenario(s, [](auto& starved, auto& move) { return overflow_flush<NoFence>(starved, move); },
-                     kRealStarved);
+    starved_scenario(
+        s, [](auto& starved, auto& move) { return overflow_flush<NoFence>(starved, move); },
+        kRealStarved);
   });
   expect_caught("drain without fence", [](Scenario& s) {
     starved_scenario(s, kRealFlush, [](auto& starved) { return starved_take<NoFence>(starved); });
   });
   expect_caught("no look after starved was set", [](Scenario& s) {
-    starved_scenario(s, [](auto& starved, auto& move) {
-      if (move()) return true;
-      starved.store(1, std::memory_order_seq_cst);
-      return false;
-    }, kRealStarved);
+    starved_scenario(
+        s,
+        [](auto& starved, auto& move) {
+          if (move()) return true;
+          starved.store(1, std::memory_order_seq_cst);
+          return false;
+        },
+        kRealStarved);
   });
   expect_caught("starved cleared although something is left", [](Scenario& s) {
-    starved_scenario(s, [](auto& starved, auto& move) {
-      starved.store(1, std::memory_order_seq_cst);
-      const bool all = move();
-      starved.store(0, std::memory_order_relaxed);
-      return all;
-    }, kRealStarved);
+    starved_scenario(
+        s,
+        [](auto& starved, auto& move) {
+          starved.store(1, std::memory_order_seq_cst);
+          const bool all = move();
+          starved.store(0, std::memory_order_relaxed);
+          return all;
+        },
+        kRealStarved);
   });
 }
 

@@ -54,31 +54,42 @@ const auto kRealSeal = [](auto& state) { return seal_publish(state, kEntryInline
 const auto kRealWait = [](auto& state) { return wait_subscribe(state); };
 
 TEST(WordPairs, ASealReachesEveryWaiter) {
-  expect_holds("seal/wait, 2 sealers, 1 waiter", [](Scenario& s) { seal_scenario(s, kRealSeal, kRealWait, 1); });
-  expect_holds("seal/wait, 2 sealers, 2 waiters", [](Scenario& s) { seal_scenario(s, kRealSeal, kRealWait, 2); });
+  expect_holds("seal/wait, 2 sealers, 1 waiter",
+               [](Scenario& s) { seal_scenario(s, kRealSeal, kRealWait, 1); });
+  expect_holds("seal/wait, 2 sealers, 2 waiters",
+               [](Scenario& s) { seal_scenario(s, kRealSeal, kRealWait, 2); });
 }
 
 TEST(WordPairs, BrokenSealStepsAreCaught) {
   expect_caught("seal by a store", [](Scenario& s) {
-    seal_scenario(s, [](auto& state) {
-      const uint32_t before = state.load(kAcquire);
-      state.store(kSealedState, kRelease);
-      return SealResult{true, (before & kEntryWaiters) != 0};
-    }, kRealWait, 1);
+    seal_scenario(
+        s,
+        [](auto& state) {
+          const uint32_t before = state.load(kAcquire);
+          state.store(kSealedState, kRelease);
+          return SealResult{true, (before & kEntryWaiters) != 0};
+        },
+        kRealWait, 1);
   });
   expect_caught("subscribe after a look", [](Scenario& s) {
-    seal_scenario(s, kRealSeal, [](auto& state) {
-      if ((state.load(kAcquire) & kEntryStateMask) == kSealedState) return WaitResult::kSealed;
-      state.fetch_or(kEntryWaiters, kAcqRel);
-      return WaitResult::kSubscribed;
-    }, 1);
+    seal_scenario(
+        s, kRealSeal,
+        [](auto& state) {
+          if ((state.load(kAcquire) & kEntryStateMask) == kSealedState) return WaitResult::kSealed;
+          state.fetch_or(kEntryWaiters, kAcqRel);
+          return WaitResult::kSubscribed;
+        },
+        1);
   });
   expect_caught("state visible before the bytes", [](Scenario& s) {
-    seal_scenario(s, [](auto& state) {
-      const uint32_t before = state.load(kAcquire);
-      state.store(kSealedState, kRelaxed);
-      return SealResult{true, (before & kEntryWaiters) != 0};
-    }, kRealWait, 1);
+    seal_scenario(
+        s,
+        [](auto& state) {
+          const uint32_t before = state.load(kAcquire);
+          state.store(kSealedState, kRelaxed);
+          return SealResult{true, (before & kEntryWaiters) != 0};
+        },
+        kRealWait, 1);
   });
 }
 
@@ -106,7 +117,9 @@ void pin_scenario(Scenario& scenario, Acquire acquire, Evict evict) {
     p->bytes.store(1, kRelease);
     evict_reopen(p->pins);
   });
-  scenario.check = [shared]() -> std::string { return shared->pins.peek() == 0 ? "" : "a pin is left"; };
+  scenario.check = [shared]() -> std::string {
+    return shared->pins.peek() == 0 ? "" : "a pin is left";
+  };
 }
 
 const auto kRealPin = [](auto& pins) { return pin_acquire(pins); };
@@ -125,11 +138,14 @@ TEST(WordPairs, BrokenPinStepsAreCaught) {
     });
   });
   expect_caught("pin without looking again", [](Scenario& s) {
-    pin_scenario(s, [](auto& pins) {
-      if (pins.load(kAcquire) & kPinsClosed) return false;
-      pins.fetch_add(1, kAcqRel);
-      return true;
-    }, kRealEvict);
+    pin_scenario(
+        s,
+        [](auto& pins) {
+          if (pins.load(kAcquire) & kPinsClosed) return false;
+          pins.fetch_add(1, kAcqRel);
+          return true;
+        },
+        kRealEvict);
   });
 }
 
@@ -144,11 +160,19 @@ template <class Run, class Retract>
 void claim_scenario(Scenario& scenario, Run run, Retract retract) {
   auto shared = std::make_shared<Claimed>();
   Claimed* c = shared.get();
-  scenario.threads = {[c, run] { if (run(c->claim)) c->wins.fetch_add(1, kAcqRel); },
-                      [c, retract] { if (retract(c->claim)) c->wins.fetch_add(1, kAcqRel); },
-                      [c, retract] { if (retract(c->claim)) c->wins.fetch_add(1, kAcqRel); }};
+  scenario.threads = {[c, run] {
+                        if (run(c->claim)) c->wins.fetch_add(1, kAcqRel);
+                      },
+                      [c, retract] {
+                        if (retract(c->claim)) c->wins.fetch_add(1, kAcqRel);
+                      },
+                      [c, retract] {
+                        if (retract(c->claim)) c->wins.fetch_add(1, kAcqRel);
+                      }};
   scenario.check = [shared]() -> std::string {
-    return shared->wins.peek() == 1 ? "" : "a queued call had " + std::to_string(shared->wins.peek()) + " winners";
+    return shared->wins.peek() == 1
+               ? ""
+               : "a queued call had " + std::to_string(shared->wins.peek()) + " winners";
   };
 }
 
@@ -156,7 +180,8 @@ const auto kRealRun = [](auto& claim) { return claim_running(claim); };
 const auto kRealRetract = [](auto& claim) { return claim_retract(claim); };
 
 TEST(WordPairs, AQueuedCallHasOneWinner) {
-  expect_holds("claim/retract, 1 worker, 2 retractors", [](Scenario& s) { claim_scenario(s, kRealRun, kRealRetract); });
+  expect_holds("claim/retract, 1 worker, 2 retractors",
+               [](Scenario& s) { claim_scenario(s, kRealRun, kRealRetract); });
 }
 
 TEST(WordPairs, BrokenClaimStepsAreCaught) {
@@ -167,8 +192,10 @@ TEST(WordPairs, BrokenClaimStepsAreCaught) {
       return true;
     };
   };
-  expect_caught("run by load and store", [&](Scenario& s) { claim_scenario(s, by_store(2), kRealRetract); });
-  expect_caught("retract by load and store", [&](Scenario& s) { claim_scenario(s, kRealRun, by_store(3)); });
+  expect_caught("run by load and store",
+                [&](Scenario& s) { claim_scenario(s, by_store(2), kRealRetract); });
+  expect_caught("retract by load and store",
+                [&](Scenario& s) { claim_scenario(s, kRealRun, by_store(3)); });
 }
 
 // --- reference / close ---------------------------------------------------------------------------------------------
@@ -178,14 +205,18 @@ struct Counted {
   XAtomic<uint32_t> pins, freed, told;
 };
 
-void told_raylet(Counted* c) { c->told.fetch_add(1, kAcqRel); }
+void told_raylet(Counted* c) {
+  c->told.fetch_add(1, kAcqRel);
+}
 
 // A holder lets go, another takes one meanwhile, the raylet closes whenever somebody told it.
 template <class Acquire, class Close>
 void ref_scenario(Scenario& scenario, Acquire acquire, Close close) {
   auto shared = std::make_shared<Counted>();
   Counted* c = shared.get();
-  scenario.threads = {[c] { if (ref_release(c->refs)) told_raylet(c); },
+  scenario.threads = {[c] {
+                        if (ref_release(c->refs)) told_raylet(c);
+                      },
                       [c, acquire] {
                         if (!acquire(c->refs)) return;
                         if (c->freed.load(kAcquire) != 0) fail("freed under a reference");
@@ -193,13 +224,18 @@ void ref_scenario(Scenario& scenario, Acquire acquire, Close close) {
                       },
                       [c, close] {
                         for (uint32_t heard = 0; c->freed.load(kRelaxed) == 0;) {
-                          struct Sleep { Counted* c; uint32_t heard; } sleep{c, heard};
+                          struct Sleep {
+                            Counted* c;
+                            uint32_t heard;
+                          } sleep{c, heard};
                           await([&sleep] { return sleep.c->told.peek() != sleep.heard; });
                           heard = c->told.load(kRelaxed);
                           if (close(c->refs)) c->freed.store(1, kRelease);
                         }
                       }};
-  scenario.check = [shared]() -> std::string { return shared->freed.peek() == 1 ? "" : "never freed"; };
+  scenario.check = [shared]() -> std::string {
+    return shared->freed.peek() == 1 ? "" : "never freed";
+  };
 }
 
 const auto kRealAcquire = [](auto& refs) { return ref_acquire(refs); };
@@ -211,27 +247,33 @@ TEST(WordPairs, AnEntryIsFreedOnceAtZeroReferences) {
 
 TEST(WordPairs, BrokenReferenceStepsAreCaught) {
   expect_caught("acquire without a look", [](Scenario& s) {
-    ref_scenario(s, [](auto& refs) {
-      refs.fetch_add(1, kAcqRel);
-      return true;
-    }, kRealClose);
+    ref_scenario(
+        s,
+        [](auto& refs) {
+          refs.fetch_add(1, kAcqRel);
+          return true;
+        },
+        kRealClose);
   });
   expect_caught("acquire by load and add", [](Scenario& s) {
-    ref_scenario(s, [](auto& refs) {
-      const uint32_t r = refs.load(kAcquire);
-      if (r == 0 || (r & kRefsClosed)) return false;
-      refs.fetch_add(1, kAcqRel);
-      return true;
-    }, kRealClose);
+    ref_scenario(
+        s,
+        [](auto& refs) {
+          const uint32_t r = refs.load(kAcquire);
+          if (r == 0 || (r & kRefsClosed)) return false;
+          refs.fetch_add(1, kAcqRel);
+          return true;
+        },
+        kRealClose);
   });
   // ref_acquire refuses zero, so a close that does not look would do; each of the two is a second net for the other.
   expect_caught("acquire from zero, close without a look", [](Scenario& s) {
-    ref_scenario(s, [](auto& refs) {
-      return (refs.fetch_add(1, kAcqRel) & kRefsClosed) == 0;
-    }, [](auto& refs) {
-      refs.fetch_or(kRefsClosed, kAcqRel);
-      return true;
-    });
+    ref_scenario(
+        s, [](auto& refs) { return (refs.fetch_add(1, kAcqRel) & kRefsClosed) == 0; },
+        [](auto& refs) {
+          refs.fetch_or(kRefsClosed, kAcqRel);
+          return true;
+        });
   });
 }
 
@@ -243,20 +285,28 @@ void unpin_scenario(Scenario& scenario) {
   auto shared = std::make_shared<Counted>();
   Counted* c = shared.get();
   c->pins.store(1, kRelaxed);
-  scenario.threads = {[c] { if (ref_release(c->refs)) told_raylet(c); },
+  scenario.threads = {[c] {
+                        if (ref_release(c->refs)) told_raylet(c);
+                      },
                       [c] {
                         if (c->freed.load(kAcquire) != 0) fail("freed under a pin");
                         if (unpin_last<UnpinSync>(c->pins, c->refs)) told_raylet(c);
                       },
                       [c] {
                         for (uint32_t heard = 0; c->freed.load(kRelaxed) == 0;) {
-                          struct Sleep { Counted* c; uint32_t heard; } sleep{c, heard};
+                          struct Sleep {
+                            Counted* c;
+                            uint32_t heard;
+                          } sleep{c, heard};
                           await([&sleep] { return sleep.c->told.peek() != sleep.heard; });
                           heard = c->told.load(kRelaxed);
-                          if (entry_close<RayletSync>(c->refs, c->pins) == CloseResult::kFree) c->freed.store(1, kRelease);
+                          if (entry_close<RayletSync>(c->refs, c->pins) == CloseResult::kFree)
+                            c->freed.store(1, kRelease);
                         }
                       }};
-  scenario.check = [shared]() -> std::string { return shared->freed.peek() == 1 ? "" : "never freed"; };
+  scenario.check = [shared]() -> std::string {
+    return shared->freed.peek() == 1 ? "" : "never freed";
+  };
 }
 
 TEST(WordPairs, TheLastPinOfAClosedEntryIsSeen) {
@@ -274,7 +324,8 @@ TEST(WordPairs, BrokenUnpinStepsAreCaught) {
                         },
                         [c] {
                           if (ref_release(c->refs)) told_raylet(c);
-                          if (entry_close<Sync>(c->refs, c->pins) == CloseResult::kFree) c->freed.store(1, kRelease);
+                          if (entry_close<Sync>(c->refs, c->pins) == CloseResult::kFree)
+                            c->freed.store(1, kRelease);
                           if (c->freed.load(kRelaxed) != 0) return;
                           await([c] { return c->told.peek() == 2; });
                         }};
@@ -294,7 +345,9 @@ void bits_scenario(Scenario& scenario, Set set) {
   Bits* b = shared.get();
   scenario.threads = {[b, set] { set(b->used, uint64_t{2}); },
                       [b] { b->used.fetch_and(~uint64_t{1}, kAcqRel); }};
-  scenario.check = [shared]() -> std::string { return shared->used.peek() == 2 ? "" : "a slot bit was lost or came back"; };
+  scenario.check = [shared]() -> std::string {
+    return shared->used.peek() == 2 ? "" : "a slot bit was lost or came back";
+  };
 }
 
 TEST(WordPairs, SettingAndClearingSlotBitsKeepsBoth) {
@@ -304,7 +357,8 @@ TEST(WordPairs, SettingAndClearingSlotBitsKeepsBoth) {
     });
   });
   expect_caught("slot bit by load and store", [](Scenario& s) {
-    bits_scenario(s, [](auto& used, uint64_t bit) { used.store(used.load(kAcquire) | bit, kRelease); });
+    bits_scenario(
+        s, [](auto& used, uint64_t bit) { used.store(used.load(kAcquire) | bit, kRelease); });
   });
 }
 
@@ -327,7 +381,8 @@ void row_scenario(Scenario& scenario, Take take, Drop drop) {
                       [row] {
                         await([] { return has_ended(0); });
                         const uint64_t word = row->slot.exchange(0, kAcqRel);
-                        if (static_cast<RowState>(word >> 56) == RowState::kRef) ref_release(row->refs);
+                        if (static_cast<RowState>(word >> 56) == RowState::kRef)
+                          ref_release(row->refs);
                       }};
   scenario.check = [shared]() -> std::string {
     const uint32_t refs = shared->refs.peek();
@@ -339,7 +394,9 @@ void row_scenario(Scenario& scenario, Take take, Drop drop) {
 const auto kRealTake = [](Row& row) {
   return row_take(row.slot, 5, 9, RowState::kRef, [&row] { return ref_acquire(row.refs); });
 };
-const auto kRealDrop = [](Row& row) { return row_drop(row.slot, [&row] { return ref_release(row.refs); }); };
+const auto kRealDrop = [](Row& row) {
+  return row_drop(row.slot, [&row] { return ref_release(row.refs); });
+};
 
 TEST(WordPairs, ADeathInTheRowNeverFreesEarly) {
   expect_holds("row, killed anywhere", [](Scenario& s) { row_scenario(s, kRealTake, kRealDrop); });
@@ -347,10 +404,13 @@ TEST(WordPairs, ADeathInTheRowNeverFreesEarly) {
 
 TEST(WordPairs, BrokenRowStepsAreCaught) {
   expect_caught("slot says REF before the count", [](Scenario& s) {
-    row_scenario(s, [](Row& row) {
-      row.slot.store(row_word(5, 9, RowState::kRef), kRelease);
-      return ref_acquire(row.refs);
-    }, kRealDrop);
+    row_scenario(
+        s,
+        [](Row& row) {
+          row.slot.store(row_word(5, 9, RowState::kRef), kRelease);
+          return ref_acquire(row.refs);
+        },
+        kRealDrop);
   });
   expect_caught("count dropped before the slot", [](Scenario& s) {
     row_scenario(s, kRealTake, [](Row& row) {

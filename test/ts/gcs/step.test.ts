@@ -4,7 +4,7 @@
 
 import t from "tap";
 import type { GcsEffect, GcsEvent } from "../../../ts/gcs/events.ts";
-import { type ActorSpec, ActorPhase, emptyState, type GcsState } from "../../../ts/gcs/state.ts";
+import { ActorPhase, type ActorSpec, emptyState, type GcsState } from "../../../ts/gcs/state.ts";
 import { step } from "../../../ts/gcs/step.ts";
 import { validate } from "../../../ts/gcs/validate.ts";
 
@@ -13,7 +13,13 @@ function spec(actor: string, change: Partial<ActorSpec> & { name?: string } = {}
   return {
     actor,
     spec: "00".repeat(16),
-    handle: { language: "ts", className: "Counter", methods: ["incr"], maxTaskRetries: 0, name: name ?? null },
+    handle: {
+      language: "ts",
+      className: "Counter",
+      methods: ["incr"],
+      maxTaskRetries: 0,
+      name: name ?? null,
+    },
     namespace: "",
     detached: false,
     maxRestarts: 0,
@@ -32,7 +38,12 @@ function types(effects: readonly GcsEffect[]): string[] {
   return effects.map((effect) => effect.type);
 }
 
-function alive(state: GcsState, actor: string, peer: bigint, change: Parameters<typeof spec>[1] = {}): void {
+function alive(
+  state: GcsState,
+  actor: string,
+  peer: bigint,
+  change: Parameters<typeof spec>[1] = {},
+): void {
   step(state, { type: "actor_created", spec: spec(actor, change), job: 1 });
   step(state, { type: "actor_placed", actor, peer, lease: 7, incarnation: 0 });
   step(state, { type: "actor_constructed", actor, incarnation: 0, pid: 0 });
@@ -41,31 +52,42 @@ function alive(state: GcsState, actor: string, peer: bigint, change: Parameters<
 t.test("an actor is placed, constructed, published", async (t) => {
   const state = emptyState();
   t.same(types(step(state, { type: "actor_created", spec: spec("a"), job: 1 })), ["place"]);
-  t.same(types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })), ["construct"]);
-  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), ["publish"]);
+  t.same(
+    types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })),
+    ["construct"],
+  );
+  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), [
+    "publish",
+  ]);
   t.equal(state.actors.get("a")?.phase, ActorPhase.alive);
   t.same(validate(state), []);
 });
 
-t.test("a worker's death restarts the actor as often as maxRestarts says, then it is dead", async (t) => {
-  const state = emptyState();
-  alive(state, "a", 5n, { maxRestarts: 1, name: "n" });
-  const gone: GcsEvent = { type: "worker_gone", peer: 5n, reason: "killed", intended: false };
-  t.same(types(step(state, gone)), ["publish", "place"]);
-  step(state, { type: "actor_placed", actor: "a", peer: 6n, lease: 2, incarnation: 1 });
-  step(state, { type: "actor_constructed", actor: "a", incarnation: 1, pid: 0 });
-  t.equal(state.actors.get("a")?.incarnation, 1);
-  t.same(types(step(state, { ...gone, peer: 6n })), ["publish", "drop_spec"]);
-  t.equal(state.actors.get("a")?.phase, ActorPhase.dead);
-  t.equal(state.names.size, 0, "its name is free again");
-  t.same(validate(state), []);
-});
+t.test(
+  "a worker's death restarts the actor as often as maxRestarts says, then it is dead",
+  async (t) => {
+    const state = emptyState();
+    alive(state, "a", 5n, { maxRestarts: 1, name: "n" });
+    const gone: GcsEvent = { type: "worker_gone", peer: 5n, reason: "killed", intended: false };
+    t.same(types(step(state, gone)), ["publish", "place"]);
+    step(state, { type: "actor_placed", actor: "a", peer: 6n, lease: 2, incarnation: 1 });
+    step(state, { type: "actor_constructed", actor: "a", incarnation: 1, pid: 0 });
+    t.equal(state.actors.get("a")?.incarnation, 1);
+    t.same(types(step(state, { ...gone, peer: 6n })), ["publish", "drop_spec"]);
+    t.equal(state.actors.get("a")?.phase, ActorPhase.dead);
+    t.equal(state.names.size, 0, "its name is free again");
+    t.same(validate(state), []);
+  },
+);
 
 t.test("a grant that comes after the actor died goes back", async (t) => {
   const state = emptyState();
   step(state, { type: "actor_created", spec: spec("a"), job: 1 });
   step(state, { type: "actor_killed", actor: "a", noRestart: true, reason: "test" });
-  t.same(types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })), ["return_lease", "kill"]);
+  t.same(
+    types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })),
+    ["return_lease", "kill"],
+  );
 });
 
 t.test("an actor out of scope before it is made ends once it is made", async (t) => {
@@ -73,12 +95,28 @@ t.test("an actor out of scope before it is made ends once it is made", async (t)
   step(state, { type: "actor_created", spec: spec("a"), job: 1 });
   t.same(step(state, { type: "actor_out_of_scope", actor: "a" }), []);
   step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 });
-  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), ["kill", "publish", "drop_spec"]);
+  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), [
+    "kill",
+    "publish",
+    "drop_spec",
+  ]);
 });
 
 t.test("a detached actor outlives handles and job", async (t) => {
   const state = emptyState();
-  step(state, { type: "job_started", row: { job: 1, peer: 1n, pid: 1, language: "ts", namespace: "", entrypoint: "", startedAtMs: 0, endedAtMs: null } });
+  step(state, {
+    type: "job_started",
+    row: {
+      job: 1,
+      peer: 1n,
+      pid: 1,
+      language: "ts",
+      namespace: "",
+      entrypoint: "",
+      startedAtMs: 0,
+      endedAtMs: null,
+    },
+  });
   alive(state, "a", 5n, { detached: true });
   alive(state, "b", 6n);
   step(state, { type: "actor_out_of_scope", actor: "a" });
@@ -118,7 +156,15 @@ function randomEvent(next: () => number, state: GcsState): GcsEvent {
       const known = state.actors.get(actor);
       if (known !== undefined) return { type: "actor_out_of_scope", actor };
       const maxRestarts = pick([0, 1, 2, -1]);
-      return { type: "actor_created", spec: spec(actor, { maxRestarts, detached: next() < 0.3, ...(next() < 0.5 ? { name: `n-${actor}` } : {}) }), job: 1 };
+      return {
+        type: "actor_created",
+        spec: spec(actor, {
+          maxRestarts,
+          detached: next() < 0.3,
+          ...(next() < 0.5 ? { name: `n-${actor}` } : {}),
+        }),
+        job: 1,
+      };
     }
     case 2:
     case 3:

@@ -23,7 +23,8 @@ function service(): { gcs: GcsService; pushed: Pushed[] } {
     endJob: () => undefined,
     hold: () => undefined,
     drop: () => undefined,
-    push: (peer, _topic, payload) => pushed.push({ peer, phase: (decode(payload) as { phase: number }).phase }),
+    push: (peer, _topic, payload) =>
+      pushed.push({ peer, phase: (decode(payload) as { phase: number }).phase }),
     deathEnvelope: () => new Uint8Array(1),
     nowMs: () => 0,
   };
@@ -36,7 +37,17 @@ t.test("a watcher that comes before the creation learns when the actor lives", a
   const { gcs, pushed } = service();
   const answer = gcs.request("actor.watch", { actor: idToBytes(actor) }, 5n);
   t.equal(answer.phase, ActorPhase.pending);
-  gcs.request("actor.create", { actor: idToBytes(actor), spec: idToBytes(actor), args: new Uint8Array(0), className: "C", handle: undefined }, 4n);
+  gcs.request(
+    "actor.create",
+    {
+      actor: idToBytes(actor),
+      spec: idToBytes(actor),
+      args: new Uint8Array(0),
+      className: "C",
+      handle: undefined,
+    },
+    4n,
+  );
   await new Promise((resolve) => setImmediate(resolve));
   t.same(pushed, [{ peer: 5n, phase: ActorPhase.alive }]);
 });

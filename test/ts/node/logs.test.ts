@@ -11,7 +11,9 @@ import { LineFolder, LogTailer } from "../../../ts/node/logs.ts";
 t.test("a tailer gives whole lines, also of text that arrives in pieces", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "polyray-logs-"));
   const got: string[] = [];
-  const tailer = new LogTailer(dir, (source, stream, lines) => got.push(...lines.map((line) => `${source.name} ${stream} ${line}`)));
+  const tailer = new LogTailer(dir, (source, stream, lines) =>
+    got.push(...lines.map((line) => `${source.name} ${stream} ${line}`)),
+  );
   tailer.add({ token: 7n, job: 1, pid: 99, name: "ts" });
   const { out, err } = tailer.files(7n);
   const bytes = Buffer.from("höl\nworld");
@@ -27,7 +29,10 @@ t.test("a tailer gives whole lines, also of text that arrives in pieces", async 
 t.test("equal lines of several workers are folded with a count", async (t) => {
   const written: string[] = [];
   const timers: (() => void)[] = [];
-  const folder = new LineFolder((line) => written.push(line), (run) => timers.push(run));
+  const folder = new LineFolder(
+    (line) => written.push(line),
+    (run) => timers.push(run),
+  );
   folder.line("(a pid=1)", "same");
   folder.line("(a pid=2)", "same");
   folder.line("(a pid=3)", "same");

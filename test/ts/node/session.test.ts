@@ -6,7 +6,13 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { createSession, findSession, listSessions, publishSession, removeSession } from "../../../ts/node/session.ts";
+import {
+  createSession,
+  findSession,
+  listSessions,
+  publishSession,
+  removeSession,
+} from "../../../ts/node/session.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "polyray-test-"));
 process.env.POLYRAY_TMPDIR = scratch;
@@ -15,7 +21,15 @@ t.teardown(() => rmSync(scratch, { recursive: true, force: true }));
 function publish(address: string, pid: number, startedAtMs: number): string {
   const session = createSession();
   publishSession(session.sessionDir, {
-    sessionId: session.sessionId, address, socketName: session.socketName, pid, version: "0.1.0", startedAtMs, nodeId: "n", namespace: "", embedded: false,
+    sessionId: session.sessionId,
+    address,
+    socketName: session.socketName,
+    pid,
+    version: "0.1.0",
+    startedAtMs,
+    nodeId: "n",
+    namespace: "",
+    embedded: false,
   });
   return session.sessionDir;
 }
@@ -37,5 +51,7 @@ t.test("auto finds the newest live session, an address its own", async (t) => {
 });
 
 t.test("an unknown address is refused with what is running and what to do", async (t) => {
-  t.throws(() => findSession("127.0.0.1:9"), { message: /127\.0\.0\.1:9.*running: .*7002.*polyray start --head/ });
+  t.throws(() => findSession("127.0.0.1:9"), {
+    message: /127\.0\.0\.1:9.*running: .*7002.*polyray start --head/,
+  });
 });

@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeTable, type Table } from "apache-arrow";
 import t from "tap";
-import { get, init, pyActor, put, shutdown } from "../../../ts/index.ts";
+import { get, init, put, pyActor, shutdown } from "../../../ts/index.ts";
 import { loadNative } from "../../../ts/native/load.ts";
 
 const rows = 7_000_000; // two columns of 8 bytes: 112 MB
@@ -34,15 +34,25 @@ function anonymousBytes(): number {
 }
 
 function inSegment(view: ArrayBufferView): boolean {
-  const address = loadNative().addressOf(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
-  return readFileSync("/proc/self/maps", "utf8").split("\n").some((line) => {
-    const match = /^([0-9a-f]+)-([0-9a-f]+) .*memfd:\S*polyray/.exec(line);
-    return match !== null && Number.parseInt(match[1] as string, 16) <= address && address < Number.parseInt(match[2] as string, 16);
-  });
+  const address = loadNative().addressOf(
+    new Uint8Array(view.buffer, view.byteOffset, view.byteLength),
+  );
+  return readFileSync("/proc/self/maps", "utf8")
+    .split("\n")
+    .some((line) => {
+      const match = /^([0-9a-f]+)-([0-9a-f]+) .*memfd:\S*polyray/.exec(line);
+      return (
+        match !== null &&
+        Number.parseInt(match[1] as string, 16) <= address &&
+        address < Number.parseInt(match[2] as string, 16)
+      );
+    });
 }
 
 t.test("112 MB of Arrow cross both ways in place", async (t) => {
-  process.env.PYTHONPATH = dirname(fileURLToPath(new URL("./fixtures/arrow_side.py", import.meta.url)));
+  process.env.PYTHONPATH = dirname(
+    fileURLToPath(new URL("./fixtures/arrow_side.py", import.meta.url)),
+  );
   await init({ numCpus: 2, objectStoreMemory: 1024 ** 3 });
   t.teardown(() => shutdown());
   const small = makeTable({ id: new Float64Array(8), value: new Float64Array(8) });
@@ -60,15 +70,24 @@ t.test("112 MB of Arrow cross both ways in place", async (t) => {
   const looked = await get(side.look.remote(ref));
   t.equal(looked.bytes >= rows * 16, true, "Python saw all buffers");
   t.equal(looked.outside, 0, "every buffer lies in the segment in Python");
-  t.equal(looked.sum, value.reduce((a, b) => a + b, 0), "the values are right");
+  t.equal(
+    looked.sum,
+    value.reduce((a, b) => a + b, 0),
+    "the values are right",
+  );
 
   const returned = side.back.remote(ref);
   await get(side.after.remote()); // behind it in the actor's queue: the table is back in the store
   globalThis.gc?.();
   const before = anonymousBytes();
   const table = await get(returned);
-  const columns = table.data.flatMap((batch) => batch.children.map((child) => child.values as Float64Array));
-  t.equal(columns.reduce((sum, column) => sum + column.length, 0), rows * 2);
+  const columns = table.data.flatMap((batch) =>
+    batch.children.map((child) => child.values as Float64Array),
+  );
+  t.equal(
+    columns.reduce((sum, column) => sum + column.length, 0),
+    rows * 2,
+  );
   t.ok(columns.every(inSegment), "every buffer lies in the segment in TypeScript");
   let sum = 0;
   for (const column of columns) sum += column[column.length - 1] as number;

@@ -34,7 +34,9 @@ function isAlive(pid: number): boolean {
 }
 
 function sockets(sessionId: string): string[] {
-  return readFileSync("/proc/net/unix", "utf8").split("\n").filter((line) => line.includes(sessionId));
+  return readFileSync("/proc/net/unix", "utf8")
+    .split("\n")
+    .filter((line) => line.includes(sessionId));
 }
 
 for (const ending of ["return", "exit", "error", "kill", "busy"]) {
@@ -70,9 +72,15 @@ for (const ending of ["return", "exit", "error", "kill", "busy"]) {
     if (ending === "exit") t.equal(end.code, 3);
     if (ending === "error") t.match(errors, /the driver's own error/);
     const sessionId = told.address.replace("session:", "");
-    await until(() => told.pids.every((pid) => !isAlive(pid)), `processes ${told.pids.filter(isAlive)} still live`);
+    await until(
+      () => told.pids.every((pid) => !isAlive(pid)),
+      `processes ${told.pids.filter(isAlive)} still live`,
+    );
     await until(() => sockets(sessionId).length === 0, "a socket is left");
-    await until(() => sessionFolders(scratch).length === 0, `session folders are left: ${sessionFolders(scratch)}`);
+    await until(
+      () => sessionFolders(scratch).length === 0,
+      `session folders are left: ${sessionFolders(scratch)}`,
+    );
     t.pass("no process, socket or session folder is left");
   });
 }

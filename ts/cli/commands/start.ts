@@ -43,9 +43,14 @@ interface Ready {
 export async function start(flags: StartFlags): Promise<void> {
   if (flags.tempDir !== undefined) process.env.POLYRAY_TMPDIR = flags.tempDir;
   if (flags.address !== undefined) {
-    throw new SystemError("[system] joining a second node to a cluster is not built yet: this version runs one node. Use `polyray start --head`.");
+    throw new SystemError(
+      "[system] joining a second node to a cluster is not built yet: this version runs one node. Use `polyray start --head`.",
+    );
   }
-  if (flags.head !== true) throw new InvalidOptionError("[invalid option] say `polyray start --head` to start a node here.");
+  if (flags.head !== true)
+    throw new InvalidOptionError(
+      "[invalid option] say `polyray start --head` to start a node here.",
+    );
   if (flags.block === true || flags.embedded === true) await runHere(flags);
   else await runBehind(flags);
 }
@@ -54,8 +59,13 @@ async function runHere(flags: StartFlags): Promise<void> {
   const { startHead } = await import("../../runtime/head.ts");
   const head = await startHead(headOptions(flags));
   const ready: Ready = {
-    address: head.address, socketName: head.socketName, token: head.token, sessionDir: head.sessionDir,
-    sessionId: head.sessionId, nodeId: head.nodeId, pid: process.pid,
+    address: head.address,
+    socketName: head.socketName,
+    token: head.token,
+    sessionDir: head.sessionDir,
+    sessionId: head.sessionId,
+    nodeId: head.nodeId,
+    pid: process.pid,
   };
   if (flags.readyFd !== undefined) {
     writeSync(flags.readyFd, `${JSON.stringify(ready)}\n`);
@@ -68,14 +78,23 @@ async function runHere(flags: StartFlags): Promise<void> {
 
 function headOptions(flags: StartFlags): HeadOptions {
   const labels = Object.fromEntries(
-    (flags.labels ?? "").split(",").filter((pair) => pair !== "").map((pair) => {
-      const [key, ...value] = pair.split("=");
-      return [String(key).trim(), value.join("=").trim()];
-    }),
+    (flags.labels ?? "")
+      .split(",")
+      .filter((pair) => pair !== "")
+      .map((pair) => {
+        const [key, ...value] = pair.split("=");
+        return [String(key).trim(), value.join("=").trim()];
+      }),
   );
   return {
-    numCpus: flags.numCpus, numGpus: flags.numGpus, memory: flags.memory, resources: flags.resources, labels,
-    objectStoreMemory: flags.objectStoreMemory, plasmaDirectory: flags.plasmaDirectory, namespace: flags.namespace,
+    numCpus: flags.numCpus,
+    numGpus: flags.numGpus,
+    memory: flags.memory,
+    resources: flags.resources,
+    labels,
+    objectStoreMemory: flags.objectStoreMemory,
+    plasmaDirectory: flags.plasmaDirectory,
+    namespace: flags.namespace,
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
     lifelineFd: flags.lifelineFd,
   };
@@ -85,10 +104,14 @@ async function runBehind(flags: StartFlags): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), "polyray-start-"));
   const log = openSync(join(scratch, "log"), "w+");
   try {
-    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), "--block", "--ready-fd", "3"], {
-      detached: true,
-      stdio: ["ignore", log, log, "pipe"],
-    });
+    const child = spawn(
+      process.execPath,
+      [...process.execArgv, ...process.argv.slice(1), "--block", "--ready-fd", "3"],
+      {
+        detached: true,
+        stdio: ["ignore", log, log, "pipe"],
+      },
+    );
     const line = await new Promise<string>((resolve, reject) => {
       let text = "";
       child.stdio[3]?.on("data", (bytes: Buffer) => {
@@ -96,7 +119,15 @@ async function runBehind(flags: StartFlags): Promise<void> {
         if (text.includes("\n")) resolve(text);
       });
       child.once("error", reject);
-      child.once("exit", () => reject(new SystemError(readFileSync(join(scratch, "log"), "utf8").trim().replace(/^polyray: /, "") || "the head ended at once")));
+      child.once("exit", () =>
+        reject(
+          new SystemError(
+            readFileSync(join(scratch, "log"), "utf8")
+              .trim()
+              .replace(/^polyray: /, "") || "the head ended at once",
+          ),
+        ),
+      );
     });
     child.unref();
     (child.stdio[3] as { destroy(): void } | null)?.destroy();

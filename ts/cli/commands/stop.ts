@@ -12,12 +12,24 @@ export interface StopFlags {
 }
 
 export async function stop(flags: StopFlags): Promise<void> {
-  const sessions = flags.address === undefined ? listSessions().filter((session) => !session.embedded) : [findSession(flags.address)];
+  const sessions =
+    flags.address === undefined
+      ? listSessions().filter((session) => !session.embedded)
+      : [findSession(flags.address)];
   const stopped: { address: string; pid: number; killed: boolean }[] = [];
-  for (const session of sessions) stopped.push({ address: session.address, pid: session.pid, killed: await stopOne(session, flags) });
+  for (const session of sessions)
+    stopped.push({
+      address: session.address,
+      pid: session.pid,
+      killed: await stopOne(session, flags),
+    });
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ stopped })}\n`);
   else if (stopped.length === 0) process.stdout.write("No runtime of this user was running.\n");
-  else for (const one of stopped) process.stdout.write(`Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.\n`);
+  else
+    for (const one of stopped)
+      process.stdout.write(
+        `Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.\n`,
+      );
 }
 
 async function stopOne(session: JoinedSession, flags: StopFlags): Promise<boolean> {

@@ -4,7 +4,12 @@
 import type { MessageShape } from "@bufbuild/protobuf";
 import type { Client } from "@grpc/grpc-js";
 import { version } from "../../base/version.ts";
-import { GcsService, type GetStatusResponseSchema, type ListActorsResponseSchema, type ListJobsResponseSchema } from "../gen/v1/gcs_pb.ts";
+import {
+  GcsService,
+  type GetStatusResponseSchema,
+  type ListActorsResponseSchema,
+  type ListJobsResponseSchema,
+} from "../gen/v1/gcs_pb.ts";
 import { callUnary, openClient, protocol } from "../grpc.ts";
 
 export class GcsClient {
@@ -20,19 +25,51 @@ export class GcsClient {
   }
 
   status(): Promise<MessageShape<typeof GetStatusResponseSchema>> {
-    return callUnary(this.#client, this.address, GcsService, GcsService.method.getStatus, this.token, { caller: this.#caller }, this.timeoutMs);
+    return callUnary(
+      this.#client,
+      this.address,
+      GcsService,
+      GcsService.method.getStatus,
+      this.token,
+      { caller: this.#caller },
+      this.timeoutMs,
+    );
   }
 
   listActors(): Promise<MessageShape<typeof ListActorsResponseSchema>> {
-    return callUnary(this.#client, this.address, GcsService, GcsService.method.listActors, this.token, { caller: this.#caller }, this.timeoutMs);
+    return callUnary(
+      this.#client,
+      this.address,
+      GcsService,
+      GcsService.method.listActors,
+      this.token,
+      { caller: this.#caller },
+      this.timeoutMs,
+    );
   }
 
   listJobs(): Promise<MessageShape<typeof ListJobsResponseSchema>> {
-    return callUnary(this.#client, this.address, GcsService, GcsService.method.listJobs, this.token, { caller: this.#caller }, this.timeoutMs);
+    return callUnary(
+      this.#client,
+      this.address,
+      GcsService,
+      GcsService.method.listJobs,
+      this.token,
+      { caller: this.#caller },
+      this.timeoutMs,
+    );
   }
 
   async stop(): Promise<void> {
-    await callUnary(this.#client, this.address, GcsService, GcsService.method.stop, this.token, { caller: this.#caller }, this.timeoutMs);
+    await callUnary(
+      this.#client,
+      this.address,
+      GcsService,
+      GcsService.method.stop,
+      this.token,
+      { caller: this.#caller },
+      this.timeoutMs,
+    );
   }
 
   close(): void {
