@@ -63,7 +63,7 @@ const quietBiome = [
 ];
 const ruffConfig = ["--config", pyproject, "--cache-dir", at("build", "ruff")];
 
-const generators = ["gen-errors", "gen-limits", "gen-flatbuffers", "gen-stubs"];
+const generators = ["gen-errors", "gen-limits", "gen-flatbuffers"];
 
 async function generatedFindings(): Promise<string[]> {
   const findings: string[] = [];
