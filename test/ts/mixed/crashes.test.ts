@@ -4,12 +4,13 @@
 // Method: workers that end themselves by exit, abort, SIGKILL, SIGSEGV, against an embedded runtime.
 
 import { join } from "node:path";
-import t from "tap";
 import { get, pyActor, pyFunction, remote } from "polyray";
-import { Counter as TsCounter, die as dieTs, flaky as flakyTs } from "./fixtures/side.ts";
+import t from "tap";
+import { die as dieTs, flaky as flakyTs, Counter as TsCounter } from "./fixtures/side.ts";
 import { rejection, scratchFolder, startRuntime, within } from "./support.ts";
 
-const unknownCode = "the client is told -1 when the parent has not reaped yet, and prints it as an unsigned number";
+const unknownCode =
+  "the client is told -1 when the parent has not reaped yet, and prints it as an unsigned number";
 
 await startRuntime();
 const scratch = scratchFolder();
@@ -28,8 +29,13 @@ for (const how of ["kill", "_exit", "segfault"]) {
   t.test(`a Python worker that ends by ${how}`, async (t) => {
     const error = await rejection(get(diePy.options({ maxRetries: 0 }).remote(how)));
     t.equal(error.name, "WorkerCrashedError");
-    t.notMatch(error.message, /4294967295/, "an unknown exit code is not shown as a number", { todo: unknownCode });
-    t.equal(await within(get(diePy.remote(how, join(scratch, `py-${how}`))), "the retry"), "second run");
+    t.notMatch(error.message, /4294967295/, "an unknown exit code is not shown as a number", {
+      todo: unknownCode,
+    });
+    t.equal(
+      await within(get(diePy.remote(how, join(scratch, `py-${how}`))), "the retry"),
+      "second run",
+    );
     t.equal(await within(get(echo.remote("alive")), "the next call"), "alive");
   });
 }
@@ -39,8 +45,13 @@ for (const how of ["kill", "exit", "abort"]) {
     const f = remote(dieTs);
     const error = await rejection(get(f.options({ maxRetries: 0 }).remote(how)));
     t.equal(error.name, "WorkerCrashedError");
-    t.notMatch(error.message, /4294967295/, "an unknown exit code is not shown as a number", { todo: unknownCode });
-    t.equal(await within(get(f.remote(how, join(scratch, `ts-${how}`))), "the retry"), "second run");
+    t.notMatch(error.message, /4294967295/, "an unknown exit code is not shown as a number", {
+      todo: unknownCode,
+    });
+    t.equal(
+      await within(get(f.remote(how, join(scratch, `ts-${how}`))), "the retry"),
+      "second run",
+    );
   });
 }
 
@@ -50,21 +61,31 @@ t.test("the retries end: a task that always dies fails", async (t) => {
 });
 
 t.test("a Python task that ends by SystemExit fails with its reason", async (t) => {
-  const error = await rejection(get(pyFunction("mixed_side", "fails", { maxRetries: 0 }).remote("base")));
+  const error = await rejection(
+    get(pyFunction("mixed_side", "fails", { maxRetries: 0 }).remote("base")),
+  );
   t.match(error.name, /WorkerCrashedError|TaskError/);
   t.match(error.message, /exit/i);
 });
 
 t.test("calls that wait behind a dying worker all settle", async (t) => {
   const many = Array.from({ length: 20 }, (_, i) => echo.remote(i));
-  const dying = Array.from({ length: 4 }, (_, i) => diePy.remote("kill", join(scratch, `storm-${i}`)));
+  const dying = Array.from({ length: 4 }, (_, i) =>
+    diePy.remote("kill", join(scratch, `storm-${i}`)),
+  );
   const more = Array.from({ length: 20 }, (_, i) => echo.remote(i));
-  t.same(await within(get([...many, ...more]), "the others"), [...Array(20).keys(), ...Array(20).keys()]);
+  t.same(await within(get([...many, ...more]), "the others"), [
+    ...Array(20).keys(),
+    ...Array(20).keys(),
+  ]);
   t.same(await within(get(dying), "the dying"), Array(4).fill("second run"));
 });
 
 t.test("an object that a dead worker made is readable still", async (t) => {
-  const make = pyFunction<[unknown], { pid: number; raw: Uint8Array }>("mixed_side", "make_and_tell");
+  const make = pyFunction<[unknown], { pid: number; raw: Uint8Array }>(
+    "mixed_side",
+    "make_and_tell",
+  );
   const ref = make.remote(300_000);
   const { pid, raw } = await within(get(ref), "the object");
   process.kill(pid, "SIGKILL");
@@ -75,28 +96,46 @@ t.test("an object that a dead worker made is readable still", async (t) => {
 
 t.test("retryExceptions runs a function of either language again", async (t) => {
   const flakyPy = pyFunction<[string, number], number>("mixed_side", "flaky", { maxRetries: 5 });
-  t.equal(await within(get(flakyPy.options({ retryExceptions: true }).remote(join(scratch, "flaky-py"), 3)), "Python"), 3);
+  t.equal(
+    await within(
+      get(flakyPy.options({ retryExceptions: true }).remote(join(scratch, "flaky-py"), 3)),
+      "Python",
+    ),
+    3,
+  );
   const once = await rejection(get(flakyPy.remote(join(scratch, "flaky-once"), 2)));
   t.match(once.message, /OSError: attempt 1/);
-  const few = await rejection(get(flakyPy.options({ retryExceptions: true, maxRetries: 1 }).remote(join(scratch, "flaky-few"), 9)));
+  const few = await rejection(
+    get(
+      flakyPy
+        .options({ retryExceptions: true, maxRetries: 1 })
+        .remote(join(scratch, "flaky-few"), 9),
+    ),
+  );
   t.match(few.message, /OSError: attempt 2/);
   const f = remote(flakyTs, { maxRetries: 5, retryExceptions: [RangeError] });
   t.equal(await within(get(f.remote(join(scratch, "flaky-ts"), 3)), "TypeScript"), 3);
 });
 
-t.test("a Python actor that dies: dead without restarts, back with a fresh state with them", async (t) => {
-  const mortal = pyActor<Mortal>("mixed_side", "Counter").remote();
-  t.equal(await within(get(mortal.add.remote(5)), "add"), 5);
-  const died = await rejection(get(mortal.die.remote()));
-  t.equal(died.name, "ActorDiedError");
-  t.equal((await rejection(get(mortal.add.remote()))).name, "ActorDiedError");
-  const lives = pyActor<Mortal>("mixed_side", "Counter", { maxRestarts: 1, maxTaskRetries: 1 }).remote(10);
-  const pid = await within(get(lives.pid.remote()), "pid");
-  t.equal(await within(get(lives.add.remote(1)), "add"), 11);
-  process.kill(pid, "SIGKILL");
-  t.equal(await within(get(lives.value.remote()), "after the restart"), 10);
-  t.not(await within(get(lives.pid.remote()), "pid"), pid);
-});
+t.test(
+  "a Python actor that dies: dead without restarts, back with a fresh state with them",
+  async (t) => {
+    const mortal = pyActor<Mortal>("mixed_side", "Counter").remote();
+    t.equal(await within(get(mortal.add.remote(5)), "add"), 5);
+    const died = await rejection(get(mortal.die.remote()));
+    t.equal(died.name, "ActorDiedError");
+    t.equal((await rejection(get(mortal.add.remote()))).name, "ActorDiedError");
+    const lives = pyActor<Mortal>("mixed_side", "Counter", {
+      maxRestarts: 1,
+      maxTaskRetries: 1,
+    }).remote(10);
+    const pid = await within(get(lives.pid.remote()), "pid");
+    t.equal(await within(get(lives.add.remote(1)), "add"), 11);
+    process.kill(pid, "SIGKILL");
+    t.equal(await within(get(lives.value.remote()), "after the restart"), 10);
+    t.not(await within(get(lives.pid.remote()), "pid"), pid);
+  },
+);
 
 t.test("a TypeScript actor restarts for its Python callers", async (t) => {
   const lives = remote(TsCounter, { maxRestarts: 1, maxTaskRetries: 1 }).remote(20);

@@ -4,8 +4,18 @@
 // Method: init over and over in one process; a small real tmpfs where mounting is allowed.
 
 import { execFileSync } from "node:child_process";
+import {
+  get,
+  type InitOptions,
+  init,
+  isInitialized,
+  type ObjectRef,
+  put,
+  pyFunction,
+  release,
+  shutdown,
+} from "polyray";
 import t from "tap";
-import { get, init, type InitOptions, isInitialized, type ObjectRef, pyFunction, put, release, shutdown } from "polyray";
 import { fixtures, rejection, scratchFolder, thrown, within } from "./support.ts";
 
 process.env.PYTHONPATH = fixtures;
@@ -47,7 +57,9 @@ t.test("impossible sizes and unknown names are refused, and a good init follows"
 });
 
 t.test("a shared-memory place that does not exist or is too small", async (t) => {
-  const missing = await rejection(init({ plasmaDirectory: "/no/such/folder", objectStoreMemory: "64MiB" }));
+  const missing = await rejection(
+    init({ plasmaDirectory: "/no/such/folder", objectStoreMemory: "64MiB" }),
+  );
   t.equal(missing.name, "InvalidOptionError");
   t.match(missing.message, /\/no\/such\/folder/);
   const mount = scratchFolder();
@@ -58,7 +70,9 @@ t.test("a shared-memory place that does not exist or is too small", async (t) =>
     return;
   }
   t.teardown(() => execFileSync("umount", ["-l", mount]));
-  const small = await rejection(init({ plasmaDirectory: mount, objectStoreMemory: "64MiB", numCpus: 1 }));
+  const small = await rejection(
+    init({ plasmaDirectory: mount, objectStoreMemory: "64MiB", numCpus: 1 }),
+  );
   t.equal(small.name, "ObjectStoreFullError");
   t.match(small.message, /bytes free.*objectStoreMemory/);
   t.notOk(isInitialized());
@@ -72,16 +86,32 @@ t.test("a full store names its holders, and goes on once something is released",
     for (let i = 0; i < 20; i++) held.push(put(block));
   });
   t.equal(error.name, "ObjectStoreFullError");
-  t.match(error.message, /[Rr]elease|objectStoreMemory/, "it says what to do", { todo: "the native text names the holders only" });
+  t.match(error.message, /[Rr]elease|objectStoreMemory/, "it says what to do", {
+    todo: "the native text names the holders only",
+  });
   t.match(error.message, new RegExp(String(process.pid)), "it names who holds the bytes");
   t.ok(held.length >= 3);
-  t.equal(((await within(get(held[0] as ObjectRef), "what is in the store")) as Uint8Array).length, block.length);
+  t.equal(
+    ((await within(get(held[0] as ObjectRef), "what is in the store")) as Uint8Array).length,
+    block.length,
+  );
   for (const ref of held.splice(0)) release(ref);
-  t.equal(await within(get(pyFunction<[unknown], string>("mixed_side", "type_name").remote(put(block))), "a call"), "bytes");
+  t.equal(
+    await within(
+      get(pyFunction<[unknown], string>("mixed_side", "type_name").remote(put(block))),
+      "a call",
+    ),
+    "bytes",
+  );
   const tooBig = thrown(() => put(new Uint8Array(32 * 1024 * 1024)));
   t.equal(tooBig.name, "ObjectStoreFullError");
-  t.equal(await within(get(pyFunction("mixed_side", "echo").remote("still here")), "a call"), "still here");
-  const result = await rejection(get(pyFunction("mixed_side", "make_and_tell").remote(32 * 1024 * 1024)));
+  t.equal(
+    await within(get(pyFunction("mixed_side", "echo").remote("still here")), "a call"),
+    "still here",
+  );
+  const result = await rejection(
+    get(pyFunction("mixed_side", "make_and_tell").remote(32 * 1024 * 1024)),
+  );
   t.match(`${result.name} ${result.message}`, /ObjectStoreFullError/);
   await shutdown();
 });

@@ -6,20 +6,34 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import t from "tap";
 import { get, init, pyActor, pyFunction, remote, shutdown } from "polyray";
-import { type Caught, fixtures, rejection, runPython, runTypeScript, scratchFolder, venvPython, within } from "./support.ts";
+import t from "tap";
+import {
+  type Caught,
+  fixtures,
+  rejection,
+  runPython,
+  runTypeScript,
+  scratchFolder,
+  venvPython,
+  within,
+} from "./support.ts";
 
 const scratch = scratchFolder();
 t.teardown(() => shutdown());
 
-async function failureWith(python: string, pythonPath: string = fixtures): Promise<{ task: Caught; actor: Caught; other: number }> {
+async function failureWith(
+  python: string,
+  pythonPath: string = fixtures,
+): Promise<{ task: Caught; actor: Caught; other: number }> {
   process.env.POLYRAY_PYTHON = python;
   process.env.PYTHONPATH = pythonPath;
   await within(init({ numCpus: 2, objectStoreMemory: "64MiB", logToDriver: false }), "init");
   try {
     const task = await rejection(get(pyFunction("mixed_side", "echo").remote(1)));
-    const actor = await rejection(get(pyActor<{ add(): number }>("mixed_side", "Counter").remote().add.remote()));
+    const actor = await rejection(
+      get(pyActor<{ add(): number }>("mixed_side", "Counter").remote().add.remote()),
+    );
     const other = await within(get(remote((x: number) => x + 1).remote(1)), "a TypeScript task");
     return { task, actor, other };
   } finally {
@@ -59,7 +73,10 @@ t.test("a Python with another version of the package", async (t) => {
 
 t.test("a runtime of another version is not joined, in either language", async (t) => {
   process.env.POLYRAY_PYTHON = venvPython;
-  const runtime = await within(init({ numCpus: 1, objectStoreMemory: "64MiB", logToDriver: false }), "init");
+  const runtime = await within(
+    init({ numCpus: 1, objectStoreMemory: "64MiB", logToDriver: false }),
+    "init",
+  );
   const note = join(runtime.sessionDir, "node.json");
   const info = JSON.parse(readFileSync(note, "utf8")) as Record<string, unknown>;
   writeFileSync(note, JSON.stringify({ ...info, version: "99.0.0" }));

@@ -7,8 +7,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import t from "tap";
 import { init, type Runtime, shutdown } from "polyray";
+import t from "tap";
 
 /** The folder of the fixtures, and the root of the repository. */
 export const fixtures = fileURLToPath(new URL("./fixtures", import.meta.url));
@@ -21,7 +21,12 @@ const watchdogMs = 60_000;
 /** Starts a runtime for this file's tests, with the Python fixtures importable in workers, and ends it after them. */
 export async function startRuntime(options: Parameters<typeof init>[0] = {}): Promise<Runtime> {
   process.env.PYTHONPATH = fixtures;
-  const runtime = await init({ numCpus: 2, objectStoreMemory: "128MiB", logToDriver: false, ...options });
+  const runtime = await init({
+    numCpus: 2,
+    objectStoreMemory: "128MiB",
+    logToDriver: false,
+    ...options,
+  });
   t.teardown(() => shutdown());
   return runtime;
 }
@@ -29,7 +34,11 @@ export async function startRuntime(options: Parameters<typeof init>[0] = {}): Pr
 export type Caught = Error & Record<string, unknown>;
 
 /** The promise, or a failure that says what never came. */
-export async function within<T>(promise: Promise<T>, what: string, limitMs = watchdogMs): Promise<T> {
+export async function within<T>(
+  promise: Promise<T>,
+  what: string,
+  limitMs = watchdogMs,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const watchdog = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`watchdog: ${what} did not settle`)), limitMs);
@@ -80,8 +89,16 @@ export interface Ended {
 }
 
 /** Runs a program to its end; the watchdog kills it. */
-export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+export function run(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
+  const child = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, PYTHONPATH: fixtures, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const text = { out: "", err: "" };
   child.stdout.setEncoding("utf8").on("data", (part: string) => (text.out += part));
   child.stderr.setEncoding("utf8").on("data", (part: string) => (text.err += part));
@@ -104,7 +121,11 @@ export function runPython(args: readonly string[], env: NodeJS.ProcessEnv = {}):
 }
 
 /** Runs a TypeScript program of the fixtures. */
-export function runTypeScript(file: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+export function runTypeScript(
+  file: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
   return run(process.execPath, ["--import", "tsx", join(fixtures, file), ...args], env);
 }
 
@@ -145,5 +166,7 @@ export function processesOf(sessionId: string): number[] {
 
 /** Unix sockets of a session. */
 export function socketsOf(sessionId: string): string[] {
-  return readFileSync("/proc/net/unix", "utf8").split("\n").filter((line) => line.includes(sessionId));
+  return readFileSync("/proc/net/unix", "utf8")
+    .split("\n")
+    .filter((line) => line.includes(sessionId));
 }

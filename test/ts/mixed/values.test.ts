@@ -3,8 +3,18 @@
 // through it untouched; refs and handles cross inside containers, both ways.
 // Method: Python tasks and actors of an embedded runtime, which check what they got themselves.
 
+import {
+  type ActorHandle,
+  get,
+  kwargs,
+  NdArray,
+  ObjectRef,
+  put,
+  pyActor,
+  pyFunction,
+  remote,
+} from "polyray";
 import t from "tap";
-import { type ActorHandle, get, kwargs, NdArray, ObjectRef, put, pyActor, pyFunction, remote } from "polyray";
 import { startRuntime, within } from "./support.ts";
 
 await startRuntime();
@@ -33,7 +43,10 @@ t.test("each kind of TypeScript value arrives in Python as the table says", asyn
     bytes: new Uint8Array([0, 1, 255]),
     long: new Uint8Array(256 * 40).map((_, i) => i % 256),
     when: new Date("2026-01-02T03:04:05.678Z"),
-    map: new Map<unknown, unknown>([[1, "one"], ["two", 2]]),
+    map: new Map<unknown, unknown>([
+      [1, "one"],
+      ["two", 2],
+    ]),
     set: new Set<unknown>([1, "a"]),
     nested: [1, [2, { x: [3] }]],
     doubles: new Float64Array([1.5, -2]),
@@ -45,7 +58,10 @@ t.test("each kind of TypeScript value arrives in Python as the table says", asyn
 });
 
 t.test("each kind of Python value arrives in TypeScript as the table says", async (t) => {
-  const values = (await within(get(pyFunction("mixed_side", "make_values").remote()), "make_values")) as Record<string, unknown>;
+  const values = (await within(
+    get(pyFunction("mixed_side", "make_values").remote()),
+    "make_values",
+  )) as Record<string, unknown>;
   t.equal(values.none, null);
   t.equal(values.flag, true);
   t.equal(values.whole, 7);
@@ -74,7 +90,8 @@ t.test("each kind of Python value arrives in TypeScript as the table says", asyn
 
 t.test("values come back from Python as they went", async (t) => {
   const round = async (value: unknown): Promise<unknown> => within(get(echo.remote(value)), "echo");
-  for (const value of [null, true, 0, -1, 2 ** 53 - 1, 1.25, "", "x\0y", [], {}, [[]], { a: [{}] }]) t.same(await round(value), value);
+  for (const value of [null, true, 0, -1, 2 ** 53 - 1, 1.25, "", "x\0y", [], {}, [[]], { a: [{}] }])
+    t.same(await round(value), value);
   t.ok(Object.is(await round(-0), -0));
   t.ok(Number.isNaN(await round(Number.NaN)));
   t.equal(await round(10n ** 30n), 10n ** 30n);
@@ -88,7 +105,13 @@ t.test("values come back from Python as they went", async (t) => {
   t.same(await round(new Uint8Array(0)), new Uint8Array(0));
   const matrix = new NdArray(new Float64Array([1, 2, 3, 4]), [2, 2], "<f8");
   const back = (await round(matrix)) as NdArray;
-  t.same([back.shape, [...(back.data as Float64Array)]], [[2, 2], [1, 2, 3, 4]]);
+  t.same(
+    [back.shape, [...(back.data as Float64Array)]],
+    [
+      [2, 2],
+      [1, 2, 3, 4],
+    ],
+  );
 });
 
 t.test("a Fraction passes through a TypeScript driver untouched", async (t) => {
@@ -97,29 +120,56 @@ t.test("a Fraction passes through a TypeScript driver untouched", async (t) => {
   const text = pyFunction<[unknown], string>("mixed_side", "fraction_text");
   const third = await within(get(fraction.remote(1, 3)), "a fraction");
   t.notOk(typeof third === "number", "TypeScript holds it unread");
-  const inBox = (await within(get(echo.remote({ parts: [third, third] })), "a box of fractions")) as { parts: unknown[] };
+  const inBox = (await within(
+    get(echo.remote({ parts: [third, third] })),
+    "a box of fractions",
+  )) as { parts: unknown[] };
   const sum = add.remote(third, fraction.remote(1, 6), ...inBox.parts);
   t.equal(await within(get(text.remote(sum)), "the sum"), "7/6");
   // Through a TypeScript worker, too: as an argument and as a result.
   const through = remote((value: unknown, box: { one: unknown }) => [value, box.one]);
-  const both = (await within(get(through.remote(third, { one: third })), "through a worker")) as unknown[];
+  const both = (await within(
+    get(through.remote(third, { one: third })),
+    "through a worker",
+  )) as unknown[];
   t.equal(await within(get(text.remote(add.remote(...both))), "after a worker"), "2/3");
 });
 
-t.test("a paillier key and its ciphertexts pass through a TypeScript driver untouched", async (t) => {
-  const [publicKey, privateKey] = (await within(get(pyFunction("mixed_side", "make_key").remote()), "a key")) as unknown[];
-  const encrypt = pyFunction<[unknown, number[]], unknown[]>("mixed_side", "encrypt");
-  const batches = await within(get([encrypt.remote(publicKey, [1, 2.5]), encrypt.remote(put(publicKey), [3])]), "ciphertexts");
-  const ciphers = batches.flat();
-  t.equal(ciphers.length, 3);
-  t.equal(await within(get(pyFunction("mixed_side", "decrypt_sum").remote(privateKey, ciphers)), "the sum"), 6.5);
-});
+t.test(
+  "a paillier key and its ciphertexts pass through a TypeScript driver untouched",
+  async (t) => {
+    const [publicKey, privateKey] = (await within(
+      get(pyFunction("mixed_side", "make_key").remote()),
+      "a key",
+    )) as unknown[];
+    const encrypt = pyFunction<[unknown, number[]], unknown[]>("mixed_side", "encrypt");
+    const batches = await within(
+      get([encrypt.remote(publicKey, [1, 2.5]), encrypt.remote(put(publicKey), [3])]),
+      "ciphertexts",
+    );
+    const ciphers = batches.flat();
+    t.equal(ciphers.length, 3);
+    t.equal(
+      await within(
+        get(pyFunction("mixed_side", "decrypt_sum").remote(privateKey, ciphers)),
+        "the sum",
+      ),
+      6.5,
+    );
+  },
+);
 
 t.test("keyword arguments reach functions, constructors and methods", async (t) => {
   const f = pyFunction<unknown[], string>("mixed_side", "with_keywords");
-  t.equal(await within(get(f.remote(1, 2, 3, kwargs({ scale: 4, label: "x" }))), "kwargs"), "1 [2, 3] 4 x");
+  t.equal(
+    await within(get(f.remote(1, 2, 3, kwargs({ scale: 4, label: "x" }))), "kwargs"),
+    "1 [2, 3] 4 x",
+  );
   t.equal(await within(get(f.remote(kwargs({ a: put(5) }))), "a ref by name"), "5 [] 1 none");
-  const counter = pyActor<PyCounter>("mixed_side", "Counter").remote(10, kwargs({ step: 5 }) as never);
+  const counter = pyActor<PyCounter>("mixed_side", "Counter").remote(
+    10,
+    kwargs({ step: 5 }) as never,
+  );
   t.equal(await within(get(counter.add.remote(2, kwargs({ twice: true }))), "a method"), 30);
 });
 
@@ -155,22 +205,30 @@ t.test("handles cross inside containers, both ways", async (t) => {
     }
   }
   const counter = remote(Counter).remote();
-  t.equal(await within(get(pyFunction("mixed_side", "use_handle").remote({ counter }, 10)), "use_handle"), 10);
+  t.equal(
+    await within(get(pyFunction("mixed_side", "use_handle").remote({ counter }, 10)), "use_handle"),
+    10,
+  );
   t.equal(await within(get(counter.add.remote(1)), "the same actor"), 11);
-  const made = (await within(get(pyFunction("mixed_side", "make_counter").remote(100)), "make_counter")) as {
+  const made = (await within(
+    get(pyFunction("mixed_side", "make_counter").remote(100)),
+    "make_counter",
+  )) as {
     handle: ActorHandle<PyCounter>;
   };
   t.equal(await within(get(made.handle.add.remote(1)), "a Python actor made in a task"), 101);
-  const again = remote(async (box: { handle: ActorHandle<PyCounter> }) => get(box.handle.add.remote(1)));
+  const again = remote(async (box: { handle: ActorHandle<PyCounter> }) =>
+    get(box.handle.add.remote(1)),
+  );
   t.equal(await within(get(again.remote(made)), "its handle in a TypeScript worker"), 102);
 });
 
 t.test("a remote function and a plain function pass through Python untouched", async (t) => {
   const by = 3;
-  const [triple, plain] = (await within(get(echo.remote([remote((x: number) => x * by), (x: number) => x + by])), "functions")) as [
-    ReturnType<typeof remote<[number], number>>,
-    (x: number) => number,
-  ];
+  const [triple, plain] = (await within(
+    get(echo.remote([remote((x: number) => x * by), (x: number) => x + by])),
+    "functions",
+  )) as [ReturnType<typeof remote<[number], number>>, (x: number) => number];
   t.equal(await within(get(triple.remote(14)), "the remote function"), 42);
   t.equal(plain(1), 4);
 });
