@@ -137,8 +137,10 @@ napi_value reply(napi_env env, napi_callback_info info) {
   OpenCall* call = client == nullptr ? nullptr : call_or_throw(a.self(), number);
   if (call == nullptr) return nullptr;
   const uint64_t handle = call->handle;
+  const bool is_task = call->is_task;
   a.self().calls.remove(number);
   client->reply(handle, static_cast<ReplyStatus>(status));
+  a.self().replied(is_task);
   return nullptr;
 }
 
@@ -155,11 +157,13 @@ napi_value return_and_reply(napi_env env, napi_callback_info info) {
   OpenCall* call = call_or_throw(a.self(), number);
   if (call == nullptr) return nullptr;
   const uint64_t handle = call->handle;
+  const bool is_task = call->is_task;
   const Status sealed = client->return_small(handle, 0, bytes, a.self().scratch_refs, status != 0);
   if (!sealed.is_ok() && sealed.code != StatusCode::kAlreadyExists)
     return throw_status(env, sealed);
   a.self().calls.remove(number);
   client->reply(handle, static_cast<ReplyStatus>(status));
+  a.self().replied(is_task);
   return make_bool(env, sealed.is_ok());
 }
 

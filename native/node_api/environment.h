@@ -56,6 +56,7 @@ struct OpenCall {
   uint64_t handle = 0;
   ObjectId task;
   uint32_t returns = 0;
+  bool is_task = false;
 };
 
 // One zero-copy ArrayBuffer over a private map of an object's bytes. Lives until its finalizer ran.
@@ -104,6 +105,11 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uint32_t wait_sync(std::span<const uint32_t> handles, uint32_t needed, double timeout_ms,
                      bool& failed);
   void wake_later() { uv_async_send(async_); }
+  // The next task is handed out by a drain only. A reply from outside of one (an async function)
+  // must bring it about: nobody rings for calls that arrived before.
+  void replied(bool is_task) {
+    if (is_task && !draining_) wake_later();
+  }
 
   // --- handles (references.cc)
   HandleTable handles;

@@ -133,7 +133,8 @@ bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_
       begin_record(event, kCallEnd * 4 + method + (inline_payload ? call.envelope.size() : 0));
   if (record == nullptr) return false;
   const uint32_t number =
-      calls.add(OpenCall{call.handle, call.task, static_cast<uint32_t>(call.returns.size())});
+      calls.add(OpenCall{call.handle, call.task, static_cast<uint32_t>(call.returns.size()),
+                         call.kind == CallKind::kTask});
   record[kA] = number;
   record[kCallKind] = static_cast<uint32_t>(call.kind);
   record[kCallFlags] = call.flags;

@@ -132,3 +132,13 @@ t.test("wait splits refs and keeps their order", async (t) => {
   t.match((await rejection(get(slow, { timeoutMs: 10 }))).name, "TimeoutError");
   t.match((await rejection(wait([slow], { numReturns: 2 }))).message, /numReturns must be 1 to 1/);
 });
+
+t.test("calls that wait behind an async one in the same worker are not forgotten", async (t) => {
+  const quick = remote((x: number) => x);
+  const mixed = remote((x: number) => (x % 7 === 0 ? Promise.resolve(x) : new Promise<number>((resolve) => setImmediate(resolve, x))));
+  for (let round = 0; round < 5; round++) {
+    const numbers = Array.from({ length: 400 }, (_, i) => i);
+    const refs = numbers.map((i) => (i % 2 === 0 ? quick : mixed).remote(i));
+    t.same(await get(refs), numbers);
+  }
+});
