@@ -233,7 +233,9 @@ def _node_flags(
         bad = [
             name
             for name, amount in resources.items()
-            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0
+            if isinstance(amount, bool)
+            or not isinstance(amount, (int, float))
+            or not 0 <= amount < 2**53
         ]
         if bad or any(
             name in ("CPU", "GPU", "memory", "object_store_memory") for name in resources
