@@ -242,7 +242,11 @@ def test_bad_input_is_named() -> None:
     assert value_of(js("square").remote(3)) == 9
 
 
-def test_a_full_store_is_a_typed_error_and_works_again() -> None:
+def test_a_full_store_is_a_typed_error_and_works_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A put waits a minute for room by default: nobody else will make any here.
+    monkeypatch.setattr("polyray.runtime._PUT_WAIT_MS", 1000)
     held = []
     with pytest.raises(ObjectStoreFullError, match=str(os.getpid())):
         for _ in range(100):
