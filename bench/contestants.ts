@@ -30,7 +30,12 @@ const js = (...parts: string[]) => join(places.js, ...parts);
 
 const quiet = { PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" };
 // Ray writes a token into the home folder, and would report its usage.
-const rayEnv = { ...quiet, HOME: places.work, RAY_USAGE_STATS_ENABLED: "0" };
+const rayEnv = {
+  ...quiet,
+  HOME: places.work,
+  RAY_TMPDIR: places.raySessions,
+  RAY_USAGE_STATS_ENABLED: "0",
+};
 const pythonPath = [bench("python"), process.env["PYTHONPATH"] ?? ""]
   .filter(Boolean)
   .join(delimiter);

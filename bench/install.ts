@@ -5,7 +5,8 @@
 // Made at first use; nothing of it belongs to `npm test`.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Contestant } from "./options.ts";
@@ -19,6 +20,8 @@ export const places = {
   work: join(root, "build", "bench"),
   python: join(root, ".venv", "bin", "python"),
   rayPython: join(root, "build", "bench", "ray-venv", "bin", "python"),
+  /** Ray's sessions: removed at the end of the run. Short, since sockets lie in it. */
+  raySessions: join(tmpdir(), `polyray-bench-${process.pid}`),
 } as const;
 
 const rayPackages = ["ray==2.60.0", "numpy>=2.2,<3", "pyarrow>=18"];
@@ -33,7 +36,11 @@ export function install(contestants: readonly Contestant[]): void {
     "-p",
     "bench/tsconfig.json",
   ]);
-  if (contestants.includes("ray")) once("ray", rayPackages, places.rayPython, installRay);
+  if (contestants.includes("ray")) {
+    once("ray", rayPackages, places.rayPython, installRay);
+    mkdirSync(places.raySessions, { recursive: true });
+    process.once("exit", () => rmSync(places.raySessions, { recursive: true, force: true }));
+  }
   if (contestants.includes("piscina") || contestants.includes("tinypool")) {
     once("node", nodePackages, join(places.work, "node_modules", "piscina"), installNodePools);
   }
