@@ -24,7 +24,13 @@ export {
 export { init, isInitialized, type Runtime, shutdown } from "./api/init.ts";
 export type { InitOptions } from "./api/init-options.ts";
 export { inspectSerializability, type Obstacle } from "./api/inspect.ts";
-export { asCompleted, type MapOptions, mapOrdered, mapUnordered, type Submit } from "./api/iterate.ts";
+export {
+  asCompleted,
+  type MapOptions,
+  mapOrdered,
+  mapUnordered,
+  type Submit,
+} from "./api/iterate.ts";
 export {
   cancel,
   free,
@@ -38,12 +44,12 @@ export {
   type ValueOf,
   wait,
 } from "./api/objects.ts";
-export { Queue, type QueueLimits } from "./core/queue.ts";
 export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";
 export { version } from "./base/version.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
+export { Queue, type QueueLimits } from "./core/queue.ts";
 export type {
   ActorHandle,
   ActorOptions,

@@ -11,7 +11,9 @@ const count = Number(process.argv[2] ?? 10_000);
 const batch = 500;
 
 const encryptOne = remote(encrypt);
-const encryptBatch = remote((n: bigint, values: number[]) => values.map((value) => encrypt(n, value)));
+const encryptBatch = remote((n: bigint, values: number[]) =>
+  values.map((value) => encrypt(n, value)),
+);
 
 await using _runtime = await init();
 const { n, lambda } = generateKeys(256);
@@ -23,9 +25,13 @@ const singles = await get(numbers.map((number) => encryptOne.remote(n, number)))
 console.log(`${count} tasks: ${((performance.now() - started) / 1000).toFixed(2)} s`);
 
 started = performance.now();
-const parts = Array.from({ length: Math.ceil(count / batch) }, (_, i) => numbers.slice(i * batch, (i + 1) * batch));
+const parts = Array.from({ length: Math.ceil(count / batch) }, (_, i) =>
+  numbers.slice(i * batch, (i + 1) * batch),
+);
 const batches = await get(parts.map((part) => encryptBatch.remote(n, part)));
-console.log(`${parts.length} batches of ${batch}: ${((performance.now() - started) / 1000).toFixed(2)} s`);
+console.log(
+  `${parts.length} batches of ${batch}: ${((performance.now() - started) / 1000).toFixed(2)} s`,
+);
 
 for (let i = 0; i < count; i += Math.max(1, Math.floor(count / 20))) {
   assert.equal(decrypt(n, lambda, singles[i] as bigint), i);

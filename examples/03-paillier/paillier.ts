@@ -19,7 +19,10 @@ function inverse(value: bigint, modulus: bigint): bigint {
 
 /** A key pair: `n` is public, `lambda` is not. */
 export function generateKeys(bits: number): { n: bigint; lambda: bigint } {
-  const [p, q] = [0, 0].map(() => generatePrimeSync(bits / 2, { bigint: true })) as [bigint, bigint];
+  const [p, q] = [0, 0].map(() => generatePrimeSync(bits / 2, { bigint: true })) as [
+    bigint,
+    bigint,
+  ];
   return p === q ? generateKeys(bits) : { n: p * q, lambda: (p - 1n) * (q - 1n) };
 }
 

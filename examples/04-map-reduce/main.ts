@@ -13,7 +13,10 @@ function parallelMap(run: (x: number) => number, values: number[]): ObjectRef<nu
 
 await using _runtime = await init();
 const offset = 3;
-const refs = parallelMap((x) => x * x + offset, Array.from({ length: 100 }, (_, i) => i));
+const refs = parallelMap(
+  (x) => x * x + offset,
+  Array.from({ length: 100 }, (_, i) => i),
+);
 const total = await get(sumResults.remote(...refs));
 console.log(`map and reduce of 100 numbers: ${total}`);
 assert.equal(total, 328_650);

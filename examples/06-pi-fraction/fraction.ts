@@ -34,5 +34,6 @@ function gcd(a: bigint, b: bigint): bigint {
 registerCodec(Fraction, {
   tag: "example/Fraction@1",
   encode: ({ numerator, denominator }) => [numerator, denominator],
-  decode: ([numerator, denominator]: bigint[]) => new Fraction(numerator as bigint, denominator as bigint),
+  decode: ([numerator, denominator]: bigint[]) =>
+    new Fraction(numerator as bigint, denominator as bigint),
 });

@@ -20,6 +20,8 @@ await using _runtime = await init();
 const results = await get(Array.from({ length: batches }, () => piSample.remote(samples)));
 const sum = results.reduce((a, b) => a.plus(b), new Fraction(0n, 1n));
 const pi = sum.times(new Fraction(4n, BigInt(batches)));
-console.log(`pi is about ${pi.toNumber()} (off by ${Math.abs(pi.toNumber() - Math.PI).toFixed(6)})`);
+console.log(
+  `pi is about ${pi.toNumber()} (off by ${Math.abs(pi.toNumber() - Math.PI).toFixed(6)})`,
+);
 assert.ok(pi instanceof Fraction && results.every((one) => one instanceof Fraction));
 assert.ok(Math.abs(pi.toNumber() - Math.PI) < 0.1);

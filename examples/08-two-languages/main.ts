@@ -3,14 +3,26 @@
 // too, and a Python object (a Fraction) that passes through this driver untouched.
 
 import assert from "node:assert/strict";
-import { type ActorHandle, get, init, kwargs, NdArray, put, pyActor, pyFunction, remote } from "polyray";
+import {
+  type ActorHandle,
+  get,
+  init,
+  kwargs,
+  NdArray,
+  put,
+  pyActor,
+  pyFunction,
+  remote,
+} from "polyray";
 
 interface Ledger {
   add(name: string, amount: number): number;
 }
 
 const sumMatrix = pyFunction<[NdArray], number>("kernels", "sum_matrix");
-const book = remote(async (ledger: ActorHandle<Ledger>, amount: number) => get(ledger.add.remote("typescript", amount)));
+const book = remote(async (ledger: ActorHandle<Ledger>, amount: number) =>
+  get(ledger.add.remote("typescript", amount)),
+);
 
 await using _runtime = await init();
 const matrix = put(new NdArray(new Float64Array(1000 * 1000).fill(1), [1000, 1000]));

@@ -14,15 +14,25 @@ const smaller: Record<string, string[]> = {
   "05-pi-progress": ["1000000"],
   "06-pi-fraction": ["10000"],
 };
-const programs = readdirSync(examples).filter((name) => /^\d/.test(name) && existsSync(join(examples, name, "main.ts")));
+const programs = readdirSync(examples).filter(
+  (name) => /^\d/.test(name) && existsSync(join(examples, name, "main.ts")),
+);
 
 t.ok(programs.length >= 8);
 for (const name of programs) {
   const path = join(examples, name, "main.ts");
   t.test(name, async (t) => {
     t.ok(readFileSync(path, "utf8").split("\n").length <= 60, "it is short");
-    const { error, stdout, stderr } = await new Promise<{ error: Error | null; stdout: string; stderr: string }>((resolve) => {
-      execFile(process.execPath, ["--import", "tsx", path, ...(smaller[name] ?? [])], (error, stdout, stderr) => resolve({ error, stdout, stderr }));
+    const { error, stdout, stderr } = await new Promise<{
+      error: Error | null;
+      stdout: string;
+      stderr: string;
+    }>((resolve) => {
+      execFile(
+        process.execPath,
+        ["--import", "tsx", path, ...(smaller[name] ?? [])],
+        (error, stdout, stderr) => resolve({ error, stdout, stderr }),
+      );
     });
     t.equal(error, null, stdout + stderr);
     t.not(stdout, "");

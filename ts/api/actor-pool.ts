@@ -25,12 +25,17 @@ export class ActorPool<H extends object> {
 
   constructor(actors: Iterable<H>) {
     this.#idle = [...actors];
-    if (this.#idle.length === 0) throw makeError("INVALID_ARGUMENT", "an ActorPool needs at least one actor");
+    if (this.#idle.length === 0)
+      throw makeError("INVALID_ARGUMENT", "an ActorPool needs at least one actor");
   }
 
   /** Gives a value to a free actor, or queues it. */
   submit<T, R>(work: PoolWork<H, T, R>, value: T): void {
-    this.#waiting.push({ index: this.#submitted++, work: work as PoolWork<H, unknown, unknown>, value });
+    this.#waiting.push({
+      index: this.#submitted++,
+      work: work as PoolWork<H, unknown, unknown>,
+      value,
+    });
     this.#dispatch();
   }
 
@@ -47,7 +52,8 @@ export class ActorPool<H extends object> {
   async getNext(options: { readonly timeoutMs?: number } = {}): Promise<unknown> {
     if (!this.hasNext()) throw makeError("INVALID_ARGUMENT", "the pool has no more results");
     while (!this.#finished.has(this.#returned)) {
-      if (!this.hasNext() || this.#returned >= this.#submitted) throw makeError("INVALID_ARGUMENT", "the pool has no more results in order");
+      if (!this.hasNext() || this.#returned >= this.#submitted)
+        throw makeError("INVALID_ARGUMENT", "the pool has no more results in order");
       await this.#settleOne(options.timeoutMs);
       while (this.#returned < this.#submitted && this.#isGone(this.#returned)) this.#returned++;
     }
@@ -64,14 +70,20 @@ export class ActorPool<H extends object> {
   }
 
   /** Results in the order of the values. */
-  async *map<T, R>(work: PoolWork<H, T, R>, values: Iterable<T>): AsyncGenerator<Awaited<R>, void, undefined> {
+  async *map<T, R>(
+    work: PoolWork<H, T, R>,
+    values: Iterable<T>,
+  ): AsyncGenerator<Awaited<R>, void, undefined> {
     this.#startMap();
     for (const value of values) this.submit(work, value);
     while (this.hasNext()) yield (await this.getNext()) as Awaited<R>;
   }
 
   /** Results as they are ready. */
-  async *mapUnordered<T, R>(work: PoolWork<H, T, R>, values: Iterable<T>): AsyncGenerator<Awaited<R>, void, undefined> {
+  async *mapUnordered<T, R>(
+    work: PoolWork<H, T, R>,
+    values: Iterable<T>,
+  ): AsyncGenerator<Awaited<R>, void, undefined> {
     this.#startMap();
     for (const value of values) this.submit(work, value);
     while (this.hasNext()) yield (await this.getNextUnordered()) as Awaited<R>;
@@ -89,27 +101,43 @@ export class ActorPool<H extends object> {
   }
 
   #startMap(): void {
-    if (this.hasNext()) throw makeError("INVALID_ARGUMENT", "the pool has results that were not taken: take them before map()");
+    if (this.hasNext())
+      throw makeError(
+        "INVALID_ARGUMENT",
+        "the pool has results that were not taken: take them before map()",
+      );
     this.#returned = this.#submitted;
   }
 
   #isGone(index: number): boolean {
-    return !this.#finished.has(index) && !this.#running.some((one) => one.index === index) && !this.#waiting.some((one) => one.index === index);
+    return (
+      !this.#finished.has(index) &&
+      !this.#running.some((one) => one.index === index) &&
+      !this.#waiting.some((one) => one.index === index)
+    );
   }
 
   #dispatch(): void {
     while (this.#idle.length > 0 && this.#waiting.length > 0) {
       const actor = this.#idle.pop() as H;
-      const { index, work, value } = this.#waiting.shift() as { index: number; work: PoolWork<H, unknown, unknown>; value: unknown };
+      const { index, work, value } = this.#waiting.shift() as {
+        index: number;
+        work: PoolWork<H, unknown, unknown>;
+        value: unknown;
+      };
       this.#running.push({ index, actor, ref: work(actor, value) });
     }
   }
 
   async #settleOne(timeoutMs: number | undefined): Promise<void> {
     const refs = this.#running.map((one) => one.ref);
-    const { ready } = await wait(refs, { numReturns: 1, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+    const { ready } = await wait(refs, {
+      numReturns: 1,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
     const ref = ready[0];
-    if (ref === undefined) throw makeError("GET_TIMEOUT", `no actor of the pool was ready within ${timeoutMs} ms`);
+    if (ref === undefined)
+      throw makeError("GET_TIMEOUT", `no actor of the pool was ready within ${timeoutMs} ms`);
     const at = this.#running.findIndex((one) => one.ref === ref);
     const [one] = this.#running.splice(at, 1) as [Running<H>];
     this.#finished.set(one.index, ref);

@@ -1,32 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 // Actors by name, their end, and what a task or actor knows about itself.
 
-import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { makeError } from "../base/errors.ts";
+import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { coreOf, type HandleMeta, isActorHandle, makeActorHandle } from "../core/actor-handle.ts";
 import { connection } from "../core/context.ts";
 import { ActorExit, signalOf, taskContext } from "../core/task-context.ts";
 import type { ActorHandle } from "../core/types.ts";
 
 /** The handle of a named actor. Rejects with ActorNotFoundError. */
-export async function getActor<T>(name: string, options: { readonly namespace?: string } = {}): Promise<ActorHandle<T>> {
-  if (typeof name !== "string" || name === "") throw makeError("INVALID_ARGUMENT", "getActor takes a name");
+export async function getActor<T>(
+  name: string,
+  options: { readonly namespace?: string } = {},
+): Promise<ActorHandle<T>> {
+  if (typeof name !== "string" || name === "")
+    throw makeError("INVALID_ARGUMENT", "getActor takes a name");
   const current = connection();
-  const answer = await current.request("actor.byName", { name, namespace: options.namespace ?? current.place.namespace });
+  const answer = await current.request("actor.byName", {
+    name,
+    namespace: options.namespace ?? current.place.namespace,
+  });
   const ref = current.store.refOfId(idFromBytes(answer.actor as Uint8Array));
   return makeActorHandle(current, ref, answer.handle as HandleMeta) as ActorHandle<T>;
 }
 
 /** Names of actors; `allNamespaces` for those of all. */
-export async function listNamedActors(options: { readonly allNamespaces?: boolean } = {}): Promise<{ name: string; namespace: string }[]> {
+export async function listNamedActors(
+  options: { readonly allNamespaces?: boolean } = {},
+): Promise<{ name: string; namespace: string }[]> {
   const current = connection();
-  const answer = await current.request("actor.list", { allNamespaces: options.allNamespaces ?? false, namespace: current.place.namespace });
+  const answer = await current.request("actor.list", {
+    allNamespaces: options.allNamespaces ?? false,
+    namespace: current.place.namespace,
+  });
   return answer.actors as { name: string; namespace: string }[];
 }
 
 /** Ends an actor's process now; its calls fail with ActorDiedError. `restart: true` lets it start again, as maxRestarts allows. */
-export async function kill(actor: object, options: { readonly restart?: boolean; readonly noRestart?: boolean } = {}): Promise<void> {
-  if (!isActorHandle(actor)) throw makeError("INVALID_ARGUMENT", "kill takes an actor handle; use cancel(ref) for tasks");
+export async function kill(
+  actor: object,
+  options: { readonly restart?: boolean; readonly noRestart?: boolean } = {},
+): Promise<void> {
+  if (!isActorHandle(actor))
+    throw makeError("INVALID_ARGUMENT", "kill takes an actor handle; use cancel(ref) for tasks");
   const core = coreOf(actor);
   const noRestart = options.noRestart ?? options.restart !== true;
   await core.connection.request("actor.kill", { actor: idToBytes(core.ref.id), noRestart });
@@ -35,7 +51,8 @@ export async function kill(actor: object, options: { readonly restart?: boolean;
 /** Ends the actor that runs this method, after the call was answered. It is not started again. */
 export function exitActor(): never {
   const context = taskContext.getStore();
-  if (context?.actorId == null) throw makeError("INVALID_ARGUMENT", "exitActor() works inside of an actor's methods");
+  if (context?.actorId == null)
+    throw makeError("INVALID_ARGUMENT", "exitActor() works inside of an actor's methods");
   throw new ActorExit("the actor leaves");
 }
 

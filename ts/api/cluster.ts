@@ -11,7 +11,11 @@ export interface NodeInfo {
   readonly hostname: string;
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
-  readonly objectStore: { readonly usedBytes: number; readonly capacityBytes: number; readonly spilledBytes: number };
+  readonly objectStore: {
+    readonly usedBytes: number;
+    readonly capacityBytes: number;
+    readonly spilledBytes: number;
+  };
 }
 
 /** Counters of the object store. */
@@ -32,8 +36,15 @@ async function stats(): Promise<Record<string, number>> {
 /** The nodes of the cluster. */
 export async function nodes(): Promise<NodeInfo[]> {
   const [answer, store] = await Promise.all([connection().request("nodes"), stats()]);
-  const objectStore = { usedBytes: store.storeUsedBytes ?? 0, capacityBytes: store.storeCapacityBytes ?? 0, spilledBytes: 0 };
-  return (answer.nodes as Omit<NodeInfo, "objectStore">[]).map((node) => ({ ...node, objectStore }));
+  const objectStore = {
+    usedBytes: store.storeUsedBytes ?? 0,
+    capacityBytes: store.storeCapacityBytes ?? 0,
+    spilledBytes: 0,
+  };
+  return (answer.nodes as Omit<NodeInfo, "objectStore">[]).map((node) => ({
+    ...node,
+    objectStore,
+  }));
 }
 
 /** All resources: `CPU`, `GPU`, `memory`, `object_store_memory` and custom names. */

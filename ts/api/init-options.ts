@@ -36,7 +36,11 @@ export interface InitOptions {
 }
 
 const texts = (value: unknown): string | null =>
-  typeof value === "object" && value !== null && Object.values(value).every((one) => typeof one === "string") ? null : "an object of strings";
+  typeof value === "object" &&
+  value !== null &&
+  Object.values(value).every((one) => typeof one === "string")
+    ? null
+    : "an object of strings";
 
 const initChecks = {
   address: checks.text,
@@ -58,7 +62,9 @@ const initChecks = {
 export function checkInitOptions(options: InitOptions): void {
   checkOptions(options, initChecks, "init");
   if (options.includeDashboard === true) {
-    throw new InvalidOptionError("[invalid option] includeDashboard: the dashboard is not built yet. Leave it out.");
+    throw new InvalidOptionError(
+      "[invalid option] includeDashboard: the dashboard is not built yet. Leave it out.",
+    );
   }
 }
 
@@ -70,7 +76,8 @@ export function nodeOptions(options: InitOptions): NodeOptions {
     memory: options.memory === undefined ? undefined : parseBytes(options.memory),
     resources: options.resources,
     labels: options.labels,
-    objectStoreMemory: options.objectStoreMemory === undefined ? undefined : parseBytes(options.objectStoreMemory),
+    objectStoreMemory:
+      options.objectStoreMemory === undefined ? undefined : parseBytes(options.objectStoreMemory),
     plasmaDirectory: options.plasmaDirectory,
     namespace: options.namespace,
   };

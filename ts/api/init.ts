@@ -60,7 +60,10 @@ export async function init(options: InitOptions = {}): Promise<Runtime> {
   if (stopping !== null) await stopping;
   if (current !== null) {
     if (options.ignoreReinitError !== true) {
-      throw makeError("INVALID_OPTION", "init() was called twice: a runtime runs in this process. Call shutdown() first, or pass ignoreReinitError: true");
+      throw makeError(
+        "INVALID_OPTION",
+        "init() was called twice: a runtime runs in this process. Call shutdown() first, or pass ignoreReinitError: true",
+      );
     }
     await current.ready;
     return current.runtime;
@@ -102,7 +105,11 @@ async function stop(ending: Current): Promise<void> {
 }
 
 function start(options: InitOptions): Current {
-  if (stopping !== null) throw makeError("CLOSED", "the runtime is being shut down: await shutdown() before the next use");
+  if (stopping !== null)
+    throw makeError(
+      "CLOSED",
+      "the runtime is being shut down: await shutdown() before the next use",
+    );
   const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
   if (!isMainThread && (address === undefined || address === "")) {
     const shared = sharedSession();
@@ -114,9 +121,18 @@ function start(options: InitOptions): Current {
     noteSession(embedded);
     return opened;
   }
-  for (const name of ["numCpus", "numGpus", "resources", "labels", "objectStoreMemory", "memory"] as const) {
+  for (const name of [
+    "numCpus",
+    "numGpus",
+    "resources",
+    "labels",
+    "objectStoreMemory",
+    "memory",
+  ] as const) {
     if (options[name] !== undefined) {
-      throw new InvalidOptionError(`[invalid option] ${name} belongs to the node that is started; a runtime that is joined (${address}) has its own. Leave it out.`);
+      throw new InvalidOptionError(
+        `[invalid option] ${name} belongs to the node that is started; a runtime that is joined (${address}) has its own. Leave it out.`,
+      );
     }
   }
   return attach(findSession(address), options, null);
@@ -142,7 +158,12 @@ function attach(place: Place, options: InitOptions, embedded: EmbeddedRuntime | 
   return current;
 }
 
-function open(place: Place, namespace: string, options: InitOptions, logToDriver: boolean): Connection {
+function open(
+  place: Place,
+  namespace: string,
+  options: InitOptions,
+  logToDriver: boolean,
+): Connection {
   const native = loadNative();
   return new Connection(
     native,
@@ -155,11 +176,22 @@ function open(place: Place, namespace: string, options: InitOptions, logToDriver
       sendStdio: logToDriver && isMainThread,
     },
     driverKeyBase(0, namespace, options.runtimeEnv?.envVars ?? {}),
-    { address: place.address, nodeId: place.nodeId, sessionDir: place.sessionDir, sessionId: place.sessionId, namespace },
+    {
+      address: place.address,
+      nodeId: place.nodeId,
+      sessionDir: place.sessionDir,
+      sessionId: place.sessionId,
+      namespace,
+    },
   );
 }
 
-async function introduce(opened: Connection, embedded: EmbeddedRuntime | null, namespace: string, logToDriver: boolean): Promise<void> {
+async function introduce(
+  opened: Connection,
+  embedded: EmbeddedRuntime | null,
+  namespace: string,
+  logToDriver: boolean,
+): Promise<void> {
   if (embedded !== null) await embedded.ready;
   await opened.request("job.info", {
     job: opened.keyBase.job,
@@ -185,7 +217,14 @@ function workerRuntime(): Runtime {
   const opened = connectionOrNull();
   if (opened === null) throw new PolyrayError("no runtime");
   const { address, nodeId, namespace, sessionDir } = opened.place;
-  return { address, nodeId, namespace, sessionDir, dashboardUrl: null, [Symbol.asyncDispose]: () => Promise.resolve() };
+  return {
+    address,
+    nodeId,
+    namespace,
+    sessionDir,
+    dashboardUrl: null,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
 }
 
 // worker_threads of this process join the runtime that the process has: they find it by the process's note.
@@ -193,7 +232,17 @@ function workerRuntime(): Runtime {
 function noteSession(place: Place | null): void {
   if (place === null) return loadNative().setRuntimeNote(null);
   const { socketName, token, address, nodeId, sessionDir, sessionId, namespace } = place;
-  loadNative().setRuntimeNote(JSON.stringify({ socketName, token, address, nodeId, sessionDir, sessionId, namespace } satisfies Place));
+  loadNative().setRuntimeNote(
+    JSON.stringify({
+      socketName,
+      token,
+      address,
+      nodeId,
+      sessionDir,
+      sessionId,
+      namespace,
+    } satisfies Place),
+  );
 }
 
 function sharedSession(): Place | null {

@@ -5,7 +5,7 @@ import { UnserializableError } from "../base/errors.ts";
 import { handleParts, isActorHandle } from "../core/actor-handle.ts";
 import { connectionOrNull } from "../core/context.ts";
 import { encodeFunctionValue } from "../core/function-values.ts";
-import { encode, type EncodeContext } from "../object/serialize.ts";
+import { type EncodeContext, encode } from "../object/serialize.ts";
 
 /** One thing that cannot be sent. */
 export interface Obstacle {
@@ -15,7 +15,10 @@ export interface Obstacle {
 }
 
 /** Whether a value can be sent, and what is in the way. Looks at each top-level member on its own, so that it finds several. */
-export function inspectSerializability(value: unknown, name = "value"): { ok: boolean; obstacles: Obstacle[] } {
+export function inspectSerializability(
+  value: unknown,
+  name = "value",
+): { ok: boolean; obstacles: Obstacle[] } {
   const obstacles: Obstacle[] = [];
   if (tryOne(value, name) === null) return { ok: true, obstacles };
   if (typeof value === "object" && value !== null) {
@@ -43,6 +46,9 @@ function tryOne(value: unknown, name: string): Obstacle | null {
     return null;
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    return { path: (error instanceof UnserializableError ? error.path : null) ?? name, reason: error.message };
+    return {
+      path: (error instanceof UnserializableError ? error.path : null) ?? name,
+      reason: error.message,
+    };
   }
 }

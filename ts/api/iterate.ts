@@ -3,7 +3,7 @@
 // value was read, so that a map over a long stream holds `inFlight` results at most.
 
 import { InvalidOptionError } from "../base/errors.ts";
-import { ObjectRef } from "../object/ref.ts";
+import type { ObjectRef } from "../object/ref.ts";
 import { get, type ValueOf, wait } from "./objects.ts";
 
 type AnyRef = ObjectRef<unknown>;
@@ -21,7 +21,10 @@ const defaultInFlight = 100;
 
 function inFlightOf(options: MapOptions, where: string): number {
   const inFlight = options.inFlight ?? defaultInFlight;
-  if (!Number.isInteger(inFlight) || inFlight < 1) throw new InvalidOptionError(`[invalid option] ${where}: inFlight must be a whole number >= 1, not ${String(inFlight)}.`);
+  if (!Number.isInteger(inFlight) || inFlight < 1)
+    throw new InvalidOptionError(
+      `[invalid option] ${where}: inFlight must be a whole number >= 1, not ${String(inFlight)}.`,
+    );
   return inFlight;
 }
 
@@ -34,7 +37,9 @@ async function* each<T>(items: Items<T>): AsyncGenerator<T, void, undefined> {
 }
 
 /** Pairs of ref and value, in the order in which the values are ready. Throws the first error that it meets. */
-export async function* asCompleted<R extends AnyRef>(refs: Iterable<R>): AsyncGenerator<[R, ValueOf<R>], void, undefined> {
+export async function* asCompleted<R extends AnyRef>(
+  refs: Iterable<R>,
+): AsyncGenerator<[R, ValueOf<R>], void, undefined> {
   let left = [...refs];
   while (left.length > 0) {
     const first = await wait(left, { numReturns: 1 });
@@ -47,7 +52,11 @@ export async function* asCompleted<R extends AnyRef>(refs: Iterable<R>): AsyncGe
 }
 
 /** Calls `submit` for each item, at most `inFlight` at a time; gives results as they are ready. */
-export async function* mapUnordered<T, R>(submit: Submit<T, R>, items: Items<T>, options: MapOptions = {}): AsyncGenerator<Awaited<R>, void, undefined> {
+export async function* mapUnordered<T, R>(
+  submit: Submit<T, R>,
+  items: Items<T>,
+  options: MapOptions = {},
+): AsyncGenerator<Awaited<R>, void, undefined> {
   const inFlight = inFlightOf(options, "mapUnordered");
   const call = submitOf(submit);
   const source = each(items);
@@ -72,7 +81,11 @@ export async function* mapUnordered<T, R>(submit: Submit<T, R>, items: Items<T>,
 }
 
 /** As mapUnordered, with the results in the order of the items. */
-export async function* mapOrdered<T, R>(submit: Submit<T, R>, items: Items<T>, options: MapOptions = {}): AsyncGenerator<Awaited<R>, void, undefined> {
+export async function* mapOrdered<T, R>(
+  submit: Submit<T, R>,
+  items: Items<T>,
+  options: MapOptions = {},
+): AsyncGenerator<Awaited<R>, void, undefined> {
   const inFlight = inFlightOf(options, "mapOrdered");
   const call = submitOf(submit);
   const source = each(items);

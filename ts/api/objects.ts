@@ -21,8 +21,14 @@ export type ValueOf<R> = R extends ObjectRef<infer V> ? V : never;
  * GetTimeoutError, or the signal's reason; time limit and signal end only the wait.
  */
 export function get<T>(ref: ObjectRef<T>, options?: WaitOptions): Promise<T>;
-export function get<const T extends readonly AnyRef[]>(refs: T, options?: WaitOptions): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
-export function get<T extends Readonly<Record<string, AnyRef>>>(refs: T, options?: WaitOptions): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
+export function get<const T extends readonly AnyRef[]>(
+  refs: T,
+  options?: WaitOptions,
+): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
+export function get<T extends Readonly<Record<string, AnyRef>>>(
+  refs: T,
+  options?: WaitOptions,
+): Promise<{ -readonly [K in keyof T]: ValueOf<T[K]> }>;
 export function get(what: unknown, options?: WaitOptions): Promise<unknown> {
   try {
     const limits = options === undefined ? null : checkWaitOptions(options, "get");
@@ -34,18 +40,24 @@ export function get(what: unknown, options?: WaitOptions): Promise<unknown> {
       return waits ? blocking(current, store.get(what, limits)) : store.get(what, limits);
     }
     if (Array.isArray(what)) {
-      what.forEach((ref, index) => checkRef(ref, `get: element ${index}`));
+      checkRefs(what, "get");
       const promise = store.getAll(what as AnyRef[], limits);
-      return current.executor === null || allSettled(current, what as AnyRef[]) ? promise : blocking(current, promise);
+      return current.executor === null || allSettled(current, what as AnyRef[])
+        ? promise
+        : blocking(current, promise);
     }
-    if (typeof what === "object" && what !== null && isRecord(what)) return getRecord(what, options);
+    if (typeof what === "object" && what !== null && isRecord(what))
+      return getRecord(what, options);
     throw notRef(what, "get");
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-async function getRecord(refs: Record<string, unknown>, options: WaitOptions | undefined): Promise<Record<string, unknown>> {
+async function getRecord(
+  refs: Record<string, unknown>,
+  options: WaitOptions | undefined,
+): Promise<Record<string, unknown>> {
   const names = Object.keys(refs);
   for (const name of names) checkRef(refs[name], `get: "${name}"`);
   const values = (await get(Object.values(refs) as AnyRef[], options)) as unknown[];
@@ -59,12 +71,27 @@ function isRecord(value: object): value is Record<string, unknown> {
 
 function notRef(value: unknown, where: string): Error {
   const isThenable = typeof (value as { then?: unknown } | null)?.then === "function";
-  const what = isThenable ? "a promise (await it first)" : value === null ? "null" : typeof value === "object" ? "an object that is no ref" : typeof value;
-  return makeError("INVALID_ARGUMENT", `${where} takes an ObjectRef, an array or a record of them, not ${what}`);
+  const what = isThenable
+    ? "a promise (await it first)"
+    : value === null
+      ? "null"
+      : typeof value === "object"
+        ? "an object that is no ref"
+        : typeof value;
+  return makeError(
+    "INVALID_ARGUMENT",
+    `${where} takes an ObjectRef, an array or a record of them, not ${what}`,
+  );
 }
 
 function checkRef(value: unknown, where: string): asserts value is AnyRef {
   if (!(value instanceof ObjectRef)) throw notRef(value, where);
+}
+
+function checkRefs(values: readonly unknown[], where: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (!(values[i] instanceof ObjectRef)) throw notRef(values[i], `${where}: element ${i}`);
+  }
 }
 
 function allSettled(current: Connection, refs: readonly AnyRef[]): boolean {
@@ -99,14 +126,22 @@ export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: nu
 
 /** Stores a value; its ref can be given to tasks and actors. Throws UnserializableError (by path), ObjectStoreFullError. */
 export function put<T>(value: T): ObjectRef<T> {
-  if (value instanceof ObjectRef) throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
+  if (value instanceof ObjectRef)
+    throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
   return connection().store.put(value);
 }
 
 /** As put, waiting for room without blocking. */
-export function putAsync<T>(value: T, options: { readonly timeoutMs?: number } = {}): Promise<ObjectRef<T>> {
+export function putAsync<T>(
+  value: T,
+  options: { readonly timeoutMs?: number } = {},
+): Promise<ObjectRef<T>> {
   try {
-    if (value instanceof ObjectRef) throw makeError("INVALID_ARGUMENT", "putAsync takes a value, not a ref: it is in the store already");
+    if (value instanceof ObjectRef)
+      throw makeError(
+        "INVALID_ARGUMENT",
+        "putAsync takes a value, not a ref: it is in the store already",
+      );
     const { timeoutMs } = checkWaitOptions(options, "putAsync");
     return connection().store.putAsync(value, timeoutMs ?? 60_000);
   } catch (error) {
@@ -120,14 +155,17 @@ export async function wait<R extends AnyRef>(
   options: WaitOptions & { readonly numReturns?: number; readonly fetchLocal?: boolean } = {},
 ): Promise<{ ready: R[]; notReady: R[] }> {
   if (!Array.isArray(refs)) throw notRef(refs, "wait");
-  refs.forEach((ref, index) => checkRef(ref, `wait: element ${index}`));
+  checkRefs(refs, "wait");
   const { numReturns = 1, fetchLocal: _fetchLocal, ...rest } = options;
   const limits = checkWaitOptions(rest, "wait");
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > Math.max(1, refs.length)) {
-    throw new InvalidOptionError(`[invalid option] wait: numReturns must be 1 to ${refs.length} (the number of refs), not ${String(numReturns)}.`);
+    throw new InvalidOptionError(
+      `[invalid option] wait: numReturns must be 1 to ${refs.length} (the number of refs), not ${String(numReturns)}.`,
+    );
   }
   if (refs.length === 0) return { ready: [], notReady: [] };
-  if (new Set(refs.map((ref) => ref.id)).size < refs.length) throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
+  if (new Set(refs.map((ref) => ref.id)).size < refs.length)
+    throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
   const current = connection();
   const promise = current.store.wait(refs, numReturns, limits);
   return current.executor === null ? promise : blocking(current, promise);
@@ -154,7 +192,10 @@ export function free(refs: AnyRef | readonly AnyRef[]): void {
 }
 
 /** Cancels the task that makes a value: queued ones at once; a running one's currentSignal() fires. `force` ends its process. */
-export async function cancel(ref: AnyRef | ObjectRefStream<unknown>, options: { readonly force?: boolean } = {}): Promise<void> {
+export async function cancel(
+  ref: AnyRef | ObjectRefStream<unknown>,
+  options: { readonly force?: boolean } = {},
+): Promise<void> {
   const task = ref instanceof RefStream ? ref.completed() : ref;
   checkRef(task, "cancel");
   cancelCall(connection(), task, options.force ?? false);
@@ -178,5 +219,10 @@ export async function objectInfo(ref: AnyRef): Promise<ObjectInfo> {
   const current = connection();
   const status = current.store.status(ref);
   const sizeBytes = current.store.sizeOf(ref);
-  return { id: ref.id, state: stateNames[status] ?? "gone", sizeBytes, nodes: sizeBytes > 0 ? [current.place.nodeId] : [] };
+  return {
+    id: ref.id,
+    state: stateNames[status] ?? "gone",
+    sizeBytes,
+    nodes: sizeBytes > 0 ? [current.place.nodeId] : [],
+  };
 }

@@ -8,9 +8,16 @@ import { noteMethod } from "../core/methods.ts";
 import { RemoteClassCore } from "../core/remote-class.ts";
 import { RemoteFunctionCore } from "../core/remote-function.ts";
 import { RemoteSource } from "../core/remote-source.ts";
+import type {
+  ActorOptions,
+  MethodOptions,
+  RemoteClass,
+  RemoteFunction,
+  TaskOptions,
+  WithOptions,
+} from "../core/types.ts";
 import { encode } from "../object/serialize.ts";
 import { checkContext } from "./inspect.ts";
-import type { ActorOptions, MethodOptions, RemoteClass, RemoteFunction, TaskOptions, WithOptions } from "../core/types.ts";
 
 type AnyFunction = (...args: never[]) => unknown;
 // biome-ignore lint/suspicious/noExplicitAny: the constraint must accept every constructor
@@ -22,20 +29,33 @@ function isClass(value: AnyFunction): boolean {
 
 /** A function or class that runs in workers: `const square = remote((x: number) => x * x)`. */
 export function remote<C extends AnyClass>(Class: C, options?: ActorOptions): RemoteClass<C>;
-export function remote<A extends unknown[], R, const O extends TaskOptions>(fn: (...args: A) => R, options: O): WithOptions<A, R, O>;
-export function remote<A extends unknown[], R>(fn: (...args: A) => R, options?: TaskOptions): RemoteFunction<A, R>;
+export function remote<A extends unknown[], R, const O extends TaskOptions>(
+  fn: (...args: A) => R,
+  options: O,
+): WithOptions<A, R, O>;
+export function remote<A extends unknown[], R>(
+  fn: (...args: A) => R,
+  options?: TaskOptions,
+): RemoteFunction<A, R>;
 export function remote(target: unknown, options: TaskOptions | ActorOptions = {}): unknown {
   if (typeof target !== "function") {
-    throw new InvalidOptionError(`[invalid option] remote() takes a function or a class, not ${target === null ? "null" : typeof target}.`);
+    throw new InvalidOptionError(
+      `[invalid option] remote() takes a function or a class, not ${target === null ? "null" : typeof target}.`,
+    );
   }
   const fn = target as AnyFunction;
   const source = new RemoteSource({ kind: "value", fn }, fn.name === "" ? "anonymous" : fn.name);
-  return isClass(fn) ? new RemoteClassCore(source, options as ActorOptions) : new RemoteFunctionCore(source, options as TaskOptions);
+  return isClass(fn)
+    ? new RemoteClassCore(source, options as ActorOptions)
+    : new RemoteFunctionCore(source, options as TaskOptions);
 }
 
 function pythonSource(module: string, name: string, what: string): RemoteSource {
   for (const text of [module, name]) {
-    if (typeof text !== "string" || text === "") throw new InvalidOptionError(`[invalid option] ${what}("package.module", "name") takes two non-empty strings.`);
+    if (typeof text !== "string" || text === "")
+      throw new InvalidOptionError(
+        `[invalid option] ${what}("package.module", "name") takes two non-empty strings.`,
+      );
   }
   return new RemoteSource({ kind: "module", language: "py", module, exportName: name }, name);
 }
@@ -44,29 +64,53 @@ function pythonSource(module: string, name: string, what: string): RemoteSource 
  * A Python function by module and name, run in a Python worker. The driver's folder, PYTHONPATH and the script's folder are
  * on its path. Types are stated: `pyFunction<[Float64Array], number>("pkg.mod", "mean")`.
  */
-export function pyFunction<A extends unknown[] = unknown[], R = unknown>(module: string, name: string, options: TaskOptions = {}): RemoteFunction<A, R> {
-  return new RemoteFunctionCore(pythonSource(module, name, "pyFunction"), options) as unknown as RemoteFunction<A, R>;
+export function pyFunction<A extends unknown[] = unknown[], R = unknown>(
+  module: string,
+  name: string,
+  options: TaskOptions = {},
+): RemoteFunction<A, R> {
+  return new RemoteFunctionCore(
+    pythonSource(module, name, "pyFunction"),
+    options,
+  ) as unknown as RemoteFunction<A, R>;
 }
 
 /** A Python class by module and name; its methods are stated by an interface: `pyActor<Model>("pkg.model", "Model")`. */
 // biome-ignore lint/suspicious/noExplicitAny: without a stated type any method may be called
-export function pyActor<T = any, A extends unknown[] = unknown[]>(module: string, name: string, options: ActorOptions = {}): RemoteClass<new (...args: A) => T> {
-  return new RemoteClassCore(pythonSource(module, name, "pyActor"), options) as unknown as RemoteClass<new (...args: A) => T>;
+export function pyActor<T = any, A extends unknown[] = unknown[]>(
+  module: string,
+  name: string,
+  options: ActorOptions = {},
+): RemoteClass<new (...args: A) => T> {
+  return new RemoteClassCore(
+    pythonSource(module, name, "pyActor"),
+    options,
+  ) as unknown as RemoteClass<new (...args: A) => T>;
 }
 
 /** Own options of an actor's method: `@method({ numReturns: 2 })`. */
-export function method(options: MethodOptions): (value: unknown, context: unknown, descriptor?: PropertyDescriptor) => void {
+export function method(
+  options: MethodOptions,
+): (value: unknown, context: unknown, descriptor?: PropertyDescriptor) => void {
   for (const name of Object.keys(options)) {
     if (name !== "numReturns" && name !== "maxTaskRetries") {
-      throw new InvalidOptionError(`[invalid option] @method has no option "${name}". Valid options: numReturns, maxTaskRetries.`);
+      throw new InvalidOptionError(
+        `[invalid option] @method has no option "${name}". Valid options: numReturns, maxTaskRetries.`,
+      );
     }
   }
-  return (value, _context, descriptor) => noteMethod(descriptor === undefined ? value : descriptor.value, options);
+  return (value, _context, descriptor) =>
+    noteMethod(descriptor === undefined ? value : descriptor.value, options);
 }
 
 /** Says that a function is meant to be sent, and checks at once that it can be. Throws UnserializableError naming the variable. */
 export function fn<F extends (...args: never[]) => unknown>(target: F): F {
-  if (typeof target !== "function") throw new InvalidOptionError("[invalid option] fn() takes a function.");
-  encode(target, connectionOrNull()?.store.context ?? checkContext, target.name === "" ? "function" : target.name);
+  if (typeof target !== "function")
+    throw new InvalidOptionError("[invalid option] fn() takes a function.");
+  encode(
+    target,
+    connectionOrNull()?.store.context ?? checkContext,
+    target.name === "" ? "function" : target.name,
+  );
   return target;
 }

@@ -5,7 +5,8 @@ import { checkOptions } from "../core/options.ts";
 import type { WaitOptions } from "../core/types.ts";
 
 const waitChecks = {
-  timeoutMs: (value: unknown) => (typeof value === "number" && value >= 0 ? null : "milliseconds, a number >= 0"),
+  timeoutMs: (value: unknown) =>
+    typeof value === "number" && value >= 0 ? null : "milliseconds, a number >= 0",
   signal: (value: unknown) => (value instanceof AbortSignal ? null : "an AbortSignal"),
 };
 

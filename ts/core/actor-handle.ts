@@ -6,9 +6,9 @@
 // methods are not known (a Python class created from TypeScript) takes any name.
 
 import { makeError } from "../base/errors.ts";
+import { ActorPhase, CallFlag } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import type { HandleForm } from "../object/values.ts";
-import { ActorPhase, CallFlag } from "../native/binding.ts";
 import { type CallSettings, defaultCall, submitActorCall } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { checkCallOptions } from "./options.ts";
@@ -53,7 +53,11 @@ export class ActorCore {
     const handle = ObjectRef.handleOf(this.ref);
     if (native.actorPhase(handle) === ActorPhase.unknown) this.connection.watch(this.ref);
     if (this.maxPendingCalls >= 0 && native.actorPendingCalls(handle) >= this.maxPendingCalls) {
-      throw makeError("PENDING_CALLS_LIMIT", `${this.meta.className}: ${this.maxPendingCalls} calls are waiting already`, { actorId: this.ref.id });
+      throw makeError(
+        "PENDING_CALLS_LIMIT",
+        `${this.meta.className}: ${this.maxPendingCalls} calls are waiting already`,
+        { actorId: this.ref.id },
+      );
     }
     return submitActorCall(this.connection, handle, method, args, settings);
   }
@@ -92,7 +96,15 @@ export class ActorMethod {
 const cores = new WeakMap<object, ActorCore>();
 
 /** Names that the language itself asks of any object: never a remote method. */
-const languageNames = new Set(["then", "toJSON", "constructor", "prototype", "$$typeof", "nodeType", "asymmetricMatch"]);
+const languageNames = new Set([
+  "then",
+  "toJSON",
+  "constructor",
+  "prototype",
+  "$$typeof",
+  "nodeType",
+  "asymmetricMatch",
+]);
 
 function settingsOf(meta: HandleMeta, name: string): CallSettings {
   const own = meta.methodOptions?.[name];
@@ -114,7 +126,11 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
       if (name === Symbol.toStringTag) return `ActorHandle(${meta.className})`;
       if (typeof name === "symbol" || languageNames.has(name)) return undefined;
       if (known.size > 0 && !known.has(name)) {
-        throw makeError("INVALID_ARGUMENT", `${meta.className} has no method "${name}"; it has: ${[...known].join(", ")}`, { actorId: ref.id });
+        throw makeError(
+          "INVALID_ARGUMENT",
+          `${meta.className} has no method "${name}"; it has: ${[...known].join(", ")}`,
+          { actorId: ref.id },
+        );
       }
       const method = new ActorMethod(core, name, settingsOf(meta, name));
       Object.defineProperty(handle, name, { value: method, enumerable: true });

@@ -4,7 +4,7 @@
 import { makeError } from "../base/errors.ts";
 import { envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { encodeArgs, encodeError, type Encoded, plainContext } from "../object/serialize.ts";
+import { type Encoded, encodeArgs, encodeError, plainContext } from "../object/serialize.ts";
 import type { Connection } from "./connection.ts";
 import { splitKwargs } from "./kwargs.ts";
 
@@ -19,7 +19,13 @@ export interface CallSettings {
   readonly signal: AbortSignal | null;
 }
 
-export const defaultCall: CallSettings = { numReturns: 1, flags: 0, maxRetries: -2, timeoutMs: 0, signal: null };
+export const defaultCall: CallSettings = {
+  numReturns: 1,
+  flags: 0,
+  maxRetries: -2,
+  timeoutMs: 0,
+  signal: null,
+};
 
 /** Encodes the arguments of a call, with the values of trailing kwargs. */
 export function encodeCallArgs(connection: Connection, args: readonly unknown[]): Encoded {
@@ -32,12 +38,25 @@ function deadline(settings: CallSettings): number {
 }
 
 /** Submits a task; refs of its returns (one, or a list). */
-export function submitTask(connection: Connection, spec: number, args: readonly unknown[], settings: CallSettings): ObjectRef | ObjectRef[] {
+export function submitTask(
+  connection: Connection,
+  spec: number,
+  args: readonly unknown[],
+  settings: CallSettings,
+): ObjectRef | ObjectRef[] {
   settings.signal?.throwIfAborted();
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
   const handles = connection.native.submitTask(
-    spec, store.stage(encoded), encoded.size, envelopeRefs, 0, settings.numReturns, settings.flags, settings.maxRetries, deadline(settings),
+    spec,
+    store.stage(encoded),
+    encoded.size,
+    envelopeRefs,
+    0,
+    settings.numReturns,
+    settings.flags,
+    settings.maxRetries,
+    deadline(settings),
   );
   store.flushSoon();
   return finish(connection, handles, settings);
@@ -55,15 +74,30 @@ export function submitActorCall(
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
   const handles = connection.native.submitActorCall(
-    actor, method, store.stage(encoded), encoded.size, envelopeRefs, 0, settings.numReturns, settings.flags, settings.maxRetries,
+    actor,
+    method,
+    store.stage(encoded),
+    encoded.size,
+    envelopeRefs,
+    0,
+    settings.numReturns,
+    settings.flags,
+    settings.maxRetries,
     deadline(settings),
   );
   store.flushSoon();
   return finish(connection, handles, settings);
 }
 
-function finish(connection: Connection, handles: number | number[], settings: CallSettings): ObjectRef | ObjectRef[] {
-  const refs = typeof handles === "number" ? connection.store.refOf(handles) : handles.map((handle) => connection.store.refOf(handle));
+function finish(
+  connection: Connection,
+  handles: number | number[],
+  settings: CallSettings,
+): ObjectRef | ObjectRef[] {
+  const refs =
+    typeof handles === "number"
+      ? connection.store.refOf(handles)
+      : handles.map((handle) => connection.store.refOf(handle));
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;
     if (first !== undefined) cancelOnAbort(connection, first, settings.signal);
@@ -84,7 +118,13 @@ function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSign
 /** Cancels the call that makes `ref`: queued calls settle at once, a running one is told. */
 export function cancelCall(connection: Connection, ref: ObjectRef, force: boolean): void {
   if (!connection.isOpen) return;
-  const error = makeError("TASK_CANCELLED", `the task of ${ref.id} was cancelled`, { taskId: ref.id });
-  connection.native.cancel(ObjectRef.handleOf(ref), force, encodeError(error, plainContext).toBytes());
+  const error = makeError("TASK_CANCELLED", `the task of ${ref.id} was cancelled`, {
+    taskId: ref.id,
+  });
+  connection.native.cancel(
+    ObjectRef.handleOf(ref),
+    force,
+    encodeError(error, plainContext).toBytes(),
+  );
   connection.store.flushSoon();
 }

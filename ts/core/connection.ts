@@ -6,16 +6,23 @@
 // Invariants: (1) a request is answered or rejected exactly once; (2) an actor is watched from its first call on;
 // (3) after close nothing is submitted.
 
-import { decode as unpack, encode as pack } from "@msgpack/msgpack";
+import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { errorOfCode, makeError, type PolyrayError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
-import { ActorPhase, type AttachOptions, EventKind, envelopeRefs, type NativeBinding, Rec } from "../native/binding.ts";
+import {
+  ActorPhase,
+  type AttachOptions,
+  EventKind,
+  envelopeRefs,
+  type NativeBinding,
+  Rec,
+} from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { setCurrentStore } from "../object/context.ts";
-import { ObjectRef } from "../object/ref.ts";
+import type { ObjectRef } from "../object/ref.ts";
 import { ObjectStore } from "../object/store.ts";
-import { isActorHandle, makeActorHandle, type HandleMeta, handleParts } from "./actor-handle.ts";
+import { type HandleMeta, handleParts, isActorHandle, makeActorHandle } from "./actor-handle.ts";
 import { decodeFunctionValue, encodeFunctionValue } from "./function-values.ts";
 import { Specs } from "./specs.ts";
 import type { WorkerKeyBase } from "./worker-key.ts";
@@ -102,7 +109,8 @@ export class Connection {
   close(reason?: PolyrayError): void {
     this.store.close(reason);
     setCurrentStore(null);
-    for (const waiter of this.#requests.values()) waiter.reject(reason ?? makeError("CLOSED", "the runtime was shut down"));
+    for (const waiter of this.#requests.values())
+      waiter.reject(reason ?? makeError("CLOSED", "the runtime was shut down"));
     this.#requests.clear();
   }
 
@@ -120,7 +128,11 @@ export class Connection {
   requestNow(method: string, fields: Record<string, unknown> = {}): Record<string, unknown> {
     const payload = pack({ m: method, ...fields }, { ignoreUndefined: true });
     const bytes = this.native.serviceCall(payload, serviceCallMs);
-    if (bytes === null) throw makeError("GET_TIMEOUT", `the control service did not answer ${method} within ${serviceCallMs} ms`);
+    if (bytes === null)
+      throw makeError(
+        "GET_TIMEOUT",
+        `the control service did not answer ${method} within ${serviceCallMs} ms`,
+      );
     return answerOf(bytes);
   }
 
@@ -136,17 +148,29 @@ export class Connection {
   }
 
   /** Creates an actor at the control service. `args`: the envelope of its constructor's arguments. */
-  async createActor(actor: ObjectRef<unknown>, fields: Record<string, unknown>, args: Uint8Array): Promise<Record<string, unknown>> {
+  async createActor(
+    actor: ObjectRef<unknown>,
+    fields: Record<string, unknown>,
+    args: Uint8Array,
+  ): Promise<Record<string, unknown>> {
     const { given, stored } = this.#actorArgs(args);
     try {
-      return await this.request("actor.create", { ...fields, actor: idToBytes(actor.id), ...given });
+      return await this.request("actor.create", {
+        ...fields,
+        actor: idToBytes(actor.id),
+        ...given,
+      });
     } finally {
       stored?.[Symbol.dispose]();
     }
   }
 
   /** As createActor, blocking: throws ActorAlreadyExistsError. */
-  createActorNow(actor: ObjectRef<unknown>, fields: Record<string, unknown>, args: Uint8Array): Record<string, unknown> {
+  createActorNow(
+    actor: ObjectRef<unknown>,
+    fields: Record<string, unknown>,
+    args: Uint8Array,
+  ): Record<string, unknown> {
     const { given, stored } = this.#actorArgs(args);
     try {
       return this.requestNow("actor.create", { ...fields, actor: idToBytes(actor.id), ...given });
@@ -157,7 +181,9 @@ export class Connection {
 
   #actorArgs(args: Uint8Array): { given: Record<string, unknown>; stored: ObjectRef | null } {
     if (args.length <= smallArgsBytes) return { given: { args }, stored: null };
-    const stored = this.store.refOf(this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs));
+    const stored = this.store.refOf(
+      this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs),
+    );
     return { given: { args: idToBytes(stored.id), argsInStore: true }, stored };
   }
 
@@ -172,7 +198,8 @@ export class Connection {
         this.#answer(reader.word(Rec.a), reader.payloadView());
         break;
       case EventKind.push:
-        if (reader.word(Rec.a) === Topic.actorState) this.#actorState(unpack(reader.payloadView()) as Record<string, unknown>);
+        if (reader.word(Rec.a) === Topic.actorState)
+          this.#actorState(unpack(reader.payloadView()) as Record<string, unknown>);
         break;
       case EventKind.streamItem:
         this.#streamItem(reader.word(Rec.handle), reader.word(Rec.a), reader.word(Rec.handle2));
@@ -220,7 +247,12 @@ export class Connection {
     const handle = this.native.handleOfId(id);
     if (handle !== 0) {
       this.native.setActorState(
-        handle, phase, Number(state.endpoint), Number(state.serial), Number(state.incarnation), Number(state.maxTaskRetries),
+        handle,
+        phase,
+        Number(state.endpoint),
+        Number(state.serial),
+        Number(state.incarnation),
+        Number(state.maxTaskRetries),
         state.error instanceof Uint8Array ? state.error.slice() : null,
       );
       this.native.releaseHandle(handle);

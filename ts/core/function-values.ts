@@ -52,13 +52,17 @@ export function nameValues<T>(name: string, names: readonly string[], run: () =>
     const variable = match === null ? undefined : names[Number(match[1])];
     if (match === null || variable === undefined) throw error;
     const path = `${name} > ${variable}${match[2] ?? ""}`;
-    throw new UnserializableError(error.message.replaceAll(error.path ?? "", path), { path, cause: error.cause });
+    throw new UnserializableError(error.message.replaceAll(error.path ?? "", path), {
+      path,
+      cause: error.cause,
+    });
   }
 }
 
 function wireOf(payload: unknown): { json: string; values: unknown[] } {
   const wire = payload as Partial<WireFunction> | null;
-  if (typeof wire?.json !== "string" || !Array.isArray(wire.values)) throw makeError("VALUE_CORRUPT", "this is no function");
+  if (typeof wire?.json !== "string" || !Array.isArray(wire.values))
+    throw makeError("VALUE_CORRUPT", "this is no function");
   return { json: wire.json, values: wire.values };
 }
 

@@ -12,7 +12,10 @@ export function kwargs(values: Readonly<Record<string, unknown>>): Kwargs {
 }
 
 /** Splits trailing keyword arguments off. */
-export function splitKwargs(args: readonly unknown[]): { positional: readonly unknown[]; named: Readonly<Record<string, unknown>> | null } {
+export function splitKwargs(args: readonly unknown[]): {
+  positional: readonly unknown[];
+  named: Readonly<Record<string, unknown>> | null;
+} {
   const last = args.length === 0 ? undefined : args[args.length - 1];
   if (last instanceof Kwargs) return { positional: args.slice(0, -1), named: last.values };
   return { positional: args, named: null };

@@ -11,7 +11,8 @@ const ownOptions = new WeakMap<object, MethodOptions>();
 
 /** Notes what `@method({...})` says of a method. */
 export function noteMethod(fn: unknown, options: MethodOptions): void {
-  if (typeof fn !== "function") throw new InvalidOptionError("[invalid option] @method() belongs before a method.");
+  if (typeof fn !== "function")
+    throw new InvalidOptionError("[invalid option] @method() belongs before a method.");
   ownOptions.set(fn, options);
 }
 
@@ -21,16 +22,25 @@ export function isGeneratorFunction(fn: AnyFunction): boolean {
 }
 
 /** Public methods of a class with those it inherits, and their own options. */
-export function methodsOf(Class: AnyFunction): { names: string[]; own: Record<string, MethodDefaults> } {
+export function methodsOf(Class: AnyFunction): {
+  names: string[];
+  own: Record<string, MethodDefaults>;
+} {
   const names: string[] = [];
   const own: Record<string, MethodDefaults> = {};
-  for (let proto: unknown = Class.prototype; typeof proto === "object" && proto !== null && proto !== Object.prototype; proto = Object.getPrototypeOf(proto)) {
+  for (
+    let proto: unknown = Class.prototype;
+    typeof proto === "object" && proto !== null && proto !== Object.prototype;
+    proto = Object.getPrototypeOf(proto)
+  ) {
     for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
-      if (name === "constructor" || typeof property.value !== "function" || names.includes(name)) continue;
+      if (name === "constructor" || typeof property.value !== "function" || names.includes(name))
+        continue;
       names.push(name);
       const options = ownOptions.get(property.value) ?? {};
       const stream = isGeneratorFunction(property.value as AnyFunction);
-      if (stream || ownOptions.has(property.value)) own[name] = { ...options, ...(stream ? { stream } : {}) };
+      if (stream || ownOptions.has(property.value))
+        own[name] = { ...options, ...(stream ? { stream } : {}) };
     }
   }
   return { names, own };

@@ -33,9 +33,14 @@ export class Queue<T = unknown> {
       this.actor = maxSize;
       return;
     }
-    if (!Number.isInteger(maxSize) || (maxSize as number) < 0) throw new InvalidOptionError(`[invalid option] Queue: maxSize must be a whole number >= 0, not ${String(maxSize)}.`);
+    if (!Number.isInteger(maxSize) || (maxSize as number) < 0)
+      throw new InvalidOptionError(
+        `[invalid option] Queue: maxSize must be a whole number >= 0, not ${String(maxSize)}.`,
+      );
     const source = new RemoteSource({ kind: "value", fn: QueueActor as never }, "Queue");
-    this.actor = new RemoteClassCore(source, { maxConcurrency: concurrency, ...options }).remote(maxSize) as ActorHandle<QueueActor<T>>;
+    this.actor = new RemoteClassCore(source, { maxConcurrency: concurrency, ...options }).remote(
+      maxSize,
+    ) as ActorHandle<QueueActor<T>>;
   }
 
   /** Adds an item at the end, waiting for room. Rejects with GetTimeoutError. */
@@ -47,7 +52,8 @@ export class Queue<T = unknown> {
   /** Takes the first item, waiting for one. Rejects with GetTimeoutError. */
   async get({ timeoutMs }: QueueLimits = {}): Promise<T> {
     const items = (await value((this.actor as Methods).take.remote(timeoutMs ?? -1))) as T[];
-    if (items.length === 0) throw makeError("GET_TIMEOUT", `the queue was empty for ${timeoutMs} ms`);
+    if (items.length === 0)
+      throw makeError("GET_TIMEOUT", `the queue was empty for ${timeoutMs} ms`);
     return items[0] as T;
   }
 

@@ -10,7 +10,8 @@ import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { ActorPhase } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { encodeError, plainContext } from "../object/serialize.ts";
-import { ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
+import { type MethodFields, methodDefaults, type TaskSpecInit } from "../wire/task-spec.ts";
+import { type ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
 import { encodeCallArgs } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
@@ -21,7 +22,6 @@ import type { RemoteSource } from "./remote-source.ts";
 import { languageOf, type StoredSpec } from "./specs.ts";
 import type { ActorOptions } from "./types.ts";
 import { workerKey } from "./worker-key.ts";
-import { methodDefaults, type MethodFields, type TaskSpecInit } from "../wire/task-spec.ts";
 
 export class RemoteClassCore {
   /** @internal */
@@ -48,7 +48,11 @@ export class RemoteClassCore {
   /** @internal The spec of these options. */
   spec(current: Connection): StoredSpec {
     const init = this.init();
-    return this.source.specOf(current, JSON.stringify(init), "", init, (ref, id) => ({ ref, id, number: 0 }));
+    return this.source.specOf(current, JSON.stringify(init), "", init, (ref, id) => ({
+      ref,
+      id,
+      number: 0,
+    }));
   }
 
   /** @internal */
@@ -91,7 +95,10 @@ export class RemoteClassCore {
       name: options.name ?? null,
     };
     if (target.kind === "module") return { ...base, methods: [] };
-    const { names, own } = target.kind === "value" ? methodsOf(target.fn) : { names: target.methods, own: target.methodOptions };
+    const { names, own } =
+      target.kind === "value"
+        ? methodsOf(target.fn)
+        : { names: target.methods, own: target.methodOptions };
     return { ...base, methods: names, methodOptions: own };
   }
 
@@ -100,7 +107,11 @@ export class RemoteClassCore {
   }
 }
 
-function createActor(current: Connection, remote: RemoteClassCore, args: readonly unknown[]): object {
+function createActor(
+  current: Connection,
+  remote: RemoteClassCore,
+  args: readonly unknown[],
+): object {
   const { source, actorOptions: options } = remote;
   const meta = remote.meta();
   const spec = remote.spec(current);
@@ -153,7 +164,12 @@ function createNamed(
   return makeHandle(current, current.store.refOfId(id), answer.handle as HandleMeta, options);
 }
 
-function makeHandle(current: Connection, ref: ObjectRef, meta: HandleMeta, options: ActorOptions): object {
+function makeHandle(
+  current: Connection,
+  ref: ObjectRef,
+  meta: HandleMeta,
+  options: ActorOptions,
+): object {
   const handle = makeActorHandle(current, ref, meta);
   coreOf(handle).maxPendingCalls = options.maxPendingCalls ?? -1;
   return handle;
@@ -162,7 +178,11 @@ function makeHandle(current: Connection, ref: ObjectRef, meta: HandleMeta, optio
 /** Calls of an actor that was never made fail with the reason. */
 function failActor(current: Connection, core: ActorCore, error: PolyrayError): void {
   if (!current.isOpen) return;
-  const died = makeError("ACTOR_DIED", `${core.meta.className} could not be created: ${error.message}`, { actorId: core.ref.id, cause: error });
+  const died = makeError(
+    "ACTOR_DIED",
+    `${core.meta.className} could not be created: ${error.message}`,
+    { actorId: core.ref.id, cause: error },
+  );
   const envelope = encodeError(died, plainContext).toBytes();
   current.native.setActorState(ObjectRef.handleOf(core.ref), ActorPhase.dead, 0, 0, 0, 0, envelope);
   current.store.flushSoon();

@@ -11,7 +11,7 @@ import { carry } from "./function-values.ts";
 import { RemoteClassCore } from "./remote-class.ts";
 import { RemoteFunctionCore } from "./remote-function.ts";
 import { RemoteSource } from "./remote-source.ts";
-import { languageOf, travelForm, type Target } from "./specs.ts";
+import { languageOf, type Target, travelForm } from "./specs.ts";
 import { isGenerator } from "./streams.ts";
 import type { ActorOptions, TaskOptions } from "./types.ts";
 
@@ -28,7 +28,10 @@ interface Travelling {
   readonly fn: ((...args: never[]) => unknown) | null;
 }
 
-function travel(remote: RemoteFunctionCore | RemoteClassCore, options: TaskOptions | ActorOptions): Travelling {
+function travel(
+  remote: RemoteFunctionCore | RemoteClassCore,
+  options: TaskOptions | ActorOptions,
+): Travelling {
   const { source } = remote;
   const { signal: _signal, ...rest } = options as TaskOptions;
   const base: Travelling = {
@@ -46,8 +49,15 @@ function travel(remote: RemoteFunctionCore | RemoteClassCore, options: TaskOptio
   const target = source.targetOrNull;
   const form = target === null ? "key" : travelForm(source);
   if (target === null || form === "key") return base;
-  const { methods, methodOptions = {} } = remote instanceof RemoteClassCore ? remote.meta() : { methods: [] };
-  const known = { ...base, language: languageOf(target), isGenerator: isGenerator(target), methods, methodOptions };
+  const { methods, methodOptions = {} } =
+    remote instanceof RemoteClassCore ? remote.meta() : { methods: [] };
+  const known = {
+    ...base,
+    language: languageOf(target),
+    isGenerator: isGenerator(target),
+    methods,
+    methodOptions,
+  };
   if (form === "code" && target.kind === "value") return { ...known, fn: target.fn };
   const { ref, id } = remote.spec(connection());
   return { ...known, spec: ref, specId: id };
@@ -59,7 +69,15 @@ function sourceOf(wire: Travelling): RemoteSource {
   let target: Target | null = null;
   if (wire.spec !== null) {
     const { language, isGenerator, methods, methodOptions } = wire;
-    target = { kind: "spec", ref: wire.spec, id: wire.specId, language, isGenerator, methods, methodOptions };
+    target = {
+      kind: "spec",
+      ref: wire.spec,
+      id: wire.specId,
+      language,
+      isGenerator,
+      methods,
+      methodOptions,
+    };
   } else if (wire.fn !== null) target = { kind: "value", fn: wire.fn };
   const source = new RemoteSource(target, wire.name, wire.key);
   return target === null ? source : source.remember();
@@ -84,5 +102,8 @@ registerCodec(RemoteClassCore, {
 
 carry(
   (value) =>
-    value instanceof ObjectRef || value instanceof RemoteFunctionCore || value instanceof RemoteClassCore || isActorHandle(value),
+    value instanceof ObjectRef ||
+    value instanceof RemoteFunctionCore ||
+    value instanceof RemoteClassCore ||
+    isActorHandle(value),
 );

@@ -12,7 +12,7 @@ import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { checkTaskOptions, resourceAmounts } from "./options.ts";
-import { RemoteSource } from "./remote-source.ts";
+import type { RemoteSource } from "./remote-source.ts";
 import type { StoredSpec, Target } from "./specs.ts";
 import { isGenerator, openStream } from "./streams.ts";
 import type { TaskOptions } from "./types.ts";
@@ -68,7 +68,9 @@ export class RemoteFunctionCore {
     const init = taskInit(source.target, source.name, options);
     const amounts = resourceAmounts(options, 1);
     const key = workerKey(current.keyBase, init.language, options.runtimeEnv?.envVars);
-    return source.specOf(current, JSON.stringify(init), key, init, (ref, id) => current.specs.register(ref, id, init, amounts, key));
+    return source.specOf(current, JSON.stringify(init), key, init, (ref, id) =>
+      current.specs.register(ref, id, init, amounts, key),
+    );
   }
 
   get [Symbol.toStringTag](): string {
@@ -101,5 +103,7 @@ export function errorNames(classes: readonly (new (...args: never[]) => Error)[]
 
 /** Fixed-point amounts as numbers of whole units. */
 export function wholeUnits(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, amount / 10_000]));
+  return Object.fromEntries(
+    Object.entries(amounts).map(([name, amount]) => [name, amount / 10_000]),
+  );
 }

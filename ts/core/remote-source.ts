@@ -35,7 +35,11 @@ export class RemoteSource {
   /** What runs. For a source that came as a key: what this process was sent under that key. */
   get target(): Target {
     const target = this.targetOrNull;
-    if (target === null) throw makeError("INVALID_ARGUMENT", `the remote function ${this.name} did not come to this process with its code`);
+    if (target === null)
+      throw makeError(
+        "INVALID_ARGUMENT",
+        `the remote function ${this.name} did not come to this process with its code`,
+      );
     return target;
   }
 

@@ -26,7 +26,12 @@ export interface StoredSpec {
 /** What runs: a function or class of this process, an export of a module of either language, or the code of a stored spec. */
 export type Target =
   | { readonly kind: "value"; readonly fn: (...args: never[]) => unknown }
-  | { readonly kind: "module"; readonly language: "ts" | "py"; readonly module: string; readonly exportName: string }
+  | {
+      readonly kind: "module";
+      readonly language: "ts" | "py";
+      readonly module: string;
+      readonly exportName: string;
+    }
   | SpecTarget;
 
 /** The code of a spec in the store: what a process was sent. */
@@ -86,7 +91,13 @@ export class Specs {
   }
 
   /** Registers a task's spec for submission. */
-  register(ref: ObjectRef, id: string, init: TaskSpecInit, amounts: Readonly<Record<string, number>>, workerKey: string): StoredSpec {
+  register(
+    ref: ObjectRef,
+    id: string,
+    init: TaskSpecInit,
+    amounts: Readonly<Record<string, number>>,
+    workerKey: string,
+  ): StoredSpec {
     const number = this.#connection.native.registerSpec({
       spec: ObjectRef.handleOf(ref),
       language: init.language === "py" ? Language.py : Language.ts,
@@ -107,16 +118,24 @@ interface Described {
 }
 
 function describe(target: Target, key: string, id: string): Described {
-  if (target.kind === "spec") return { fields: { form: "value" }, payload: { base: target.ref }, names: [] };
+  if (target.kind === "spec")
+    return { fields: { form: "value" }, payload: { base: target.ref }, names: [] };
   if (target.kind === "module") {
-    return { fields: { form: "module", module: target.module, exportName: target.exportName }, payload: null, names: [] };
+    return {
+      fields: { form: "module", module: target.module, exportName: target.exportName },
+      payload: null,
+      names: [],
+    };
   }
   const descriptor: FunctionDescriptor = describeValue(target.fn);
   if (descriptor.kind === "module" && descriptor.via === "import") {
     const { specifier, exportName, contentHash } = descriptor;
-    return { fields: { form: "module", module: specifier, exportName, contentHash }, payload: null, names: [] };
+    return {
+      fields: { form: "module", module: specifier, exportName, contentHash },
+      payload: null,
+      names: [],
+    };
   }
   const { json, values, names } = toWire(descriptor);
   return { fields: { form: "value" }, payload: { json, values, key, id }, names };
 }
-

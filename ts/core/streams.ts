@@ -67,7 +67,8 @@ export class RefStream<T = unknown> implements StreamSink {
           await new Promise<void>((resolve) => {
             this.#wake = resolve;
           });
-          if (!this.#connection.isOpen) throw store.closeReason ?? makeError("CLOSED", "the runtime was shut down");
+          if (!this.#connection.isOpen)
+            throw store.closeReason ?? makeError("CLOSED", "the runtime was shut down");
         }
       }
     } finally {

@@ -21,15 +21,18 @@ export interface ObjectRefStream<out T> extends AsyncIterable<ObjectRef<T>>, Asy
 }
 
 /** What a call of a function that returns R gives at once. */
-export type Result<R> = R extends AsyncGenerator<infer Y, unknown, unknown>
-  ? ObjectRefStream<Y>
-  : R extends Generator<infer Y, unknown, unknown>
+export type Result<R> =
+  R extends AsyncGenerator<infer Y, unknown, unknown>
     ? ObjectRefStream<Y>
-    : ObjectRef<Awaited<R>>;
+    : R extends Generator<infer Y, unknown, unknown>
+      ? ObjectRefStream<Y>
+      : ObjectRef<Awaited<R>>;
 
 /** The refs of a call that returns a tuple and was given `numReturns`. */
 export type TupleResult<R> = RefsOf<Awaited<R>>;
-type RefsOf<V> = V extends readonly unknown[] ? { -readonly [K in keyof V]: ObjectRef<V[K]> } : ObjectRef<unknown>[];
+type RefsOf<V> = V extends readonly unknown[]
+  ? { -readonly [K in keyof V]: ObjectRef<V[K]> }
+  : ObjectRef<unknown>[];
 
 /** A function that runs in a worker. */
 export interface RemoteFunction<A extends unknown[], R> {
@@ -54,7 +57,11 @@ export interface RemoteTupleFunction<A extends unknown[], R> {
 
 /** A handle to an actor: its methods, remote. Fields and getters do not appear. Never thenable. */
 export type ActorHandle<T> = AsyncDisposable & { readonly then?: never } & {
-  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: T[K] extends (...args: infer A) => infer R ? RemoteFunction<A, R> : never;
+  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: T[K] extends (
+    ...args: infer A
+  ) => infer R
+    ? RemoteFunction<A, R>
+    : never;
 };
 
 /** A class whose instances live in workers. */

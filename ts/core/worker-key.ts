@@ -2,7 +2,7 @@
 // The worker key: all that two workers must have in common to be exchangeable, as the JSON text of docs/design/0001-core.md.
 // A driver makes it from its own process; a worker takes over the key of the job that it runs for. Reads the process only.
 
-import { dirname, delimiter, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { workerExecArgv } from "../object/function/index.ts";
 
 export interface WorkerKeyBase {
@@ -16,17 +16,25 @@ export interface WorkerKeyBase {
 }
 
 /** What this driver's workers share. */
-export function driverKeyBase(job: number, namespace: string, envVars: Readonly<Record<string, string>>): WorkerKeyBase {
+export function driverKeyBase(
+  job: number,
+  namespace: string,
+  envVars: Readonly<Record<string, string>>,
+): WorkerKeyBase {
   const script = process.argv[1];
   const scriptDir = script === undefined ? [] : [dirname(resolve(script))];
-  const pythonPath = (process.env.PYTHONPATH ?? "").split(delimiter).filter((folder) => folder !== "");
+  const pythonPath = (process.env.PYTHONPATH ?? "")
+    .split(delimiter)
+    .filter((folder) => folder !== "");
   return {
     job,
     cwd: process.cwd(),
     envVars,
     execArgv: workerExecArgv(process.execArgv),
     sysPath: [...new Set([...scriptDir, process.cwd(), ...pythonPath])],
-    python: process.env.POLYRAY_PYTHON || (process.env.VIRTUAL_ENV ? join(process.env.VIRTUAL_ENV, "bin", "python") : ""),
+    python:
+      process.env.POLYRAY_PYTHON ||
+      (process.env.VIRTUAL_ENV ? join(process.env.VIRTUAL_ENV, "bin", "python") : ""),
     namespace,
   };
 }
@@ -46,7 +54,11 @@ export function inheritedKeyBase(text: string): WorkerKeyBase {
 }
 
 /** The key's text. Equal needs give equal text. */
-export function workerKey(base: WorkerKeyBase, language: "ts" | "py", envVars: Readonly<Record<string, string>> = {}): string {
+export function workerKey(
+  base: WorkerKeyBase,
+  language: "ts" | "py",
+  envVars: Readonly<Record<string, string>> = {},
+): string {
   const merged = { ...base.envVars, ...envVars };
   const sorted = Object.fromEntries(Object.entries(merged).sort(([a], [b]) => (a < b ? -1 : 1)));
   return JSON.stringify({

@@ -6,10 +6,10 @@
 // Invariants: (1) every call is replied to once; (2) at most `limit` calls run; (3) a call starts only after those that came
 // before it have started.
 
-import { PolyrayError, makeError } from "../base/errors.ts";
+import { makeError, PolyrayError } from "../base/errors.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
-import { ActorExit, taskContext, type TaskContext } from "../core/task-context.ts";
+import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
 import { CallFlag, CallKind, CallRec, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { type CallArgs, decodeArgs, encodeError, encodeTaskError } from "../object/serialize.ts";
@@ -132,7 +132,8 @@ export class TaskExecutor implements Executor {
     while (this.#queue.length > 0 && this.#running.size < this.#limit && !this.#exiting) {
       this.#start(this.#queue.shift() as Call);
     }
-    if (this.#recycle && this.#actor === null && this.#running.size === 0 && !this.#exiting) this.#leave();
+    if (this.#recycle && this.#actor === null && this.#running.size === 0 && !this.#exiting)
+      this.#leave();
   }
 
   #start(call: Call): void {
@@ -147,18 +148,31 @@ export class TaskExecutor implements Executor {
     loadSpec(this.#connection.store, call.spec).then(
       (found) => this.#run(call, found),
       // Not the function's own error: it never ran.
-      (error: unknown) => this.#settleError(call, error instanceof PolyrayError ? error : null, error, context.taskName),
+      (error: unknown) =>
+        this.#settleError(
+          call,
+          error instanceof PolyrayError ? error : null,
+          error,
+          context.taskName,
+        ),
     );
   }
 
-  #contextOf(call: Call, spec: LoadedSpec | null, abort: TaskContext["abort"] = { controller: null }): TaskContext {
+  #contextOf(
+    call: Call,
+    spec: LoadedSpec | null,
+    abort: TaskContext["abort"] = { controller: null },
+  ): TaskContext {
     const actor = this.#actor;
-    const taskName = actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task");
+    const taskName =
+      actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task");
     return {
       taskId: call.taskId,
       taskName,
       actorId: call.kind === CallKind.task ? null : call.actorId,
-      actorName: actor?.name ?? (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
+      actorName:
+        actor?.name ??
+        (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
       attempt: call.attempt,
       actorRestarted: call.incarnation > 0,
       abort,
@@ -169,9 +183,14 @@ export class TaskExecutor implements Executor {
     // A cancel that came while the function was loaded holds.
     const abort = this.#running.get(call.number)?.context.abort ?? { controller: null };
     const context = this.#contextOf(call, spec, abort);
-    const timer = spec.fields.timeoutMs > 0 ? setTimeout(() => this.#timeUp(call, context), spec.fields.timeoutMs) : null;
+    const timer =
+      spec.fields.timeoutMs > 0
+        ? setTimeout(() => this.#timeUp(call, context), spec.fields.timeoutMs)
+        : null;
     this.#running.set(call.number, { call, context, stream: null, timer });
-    showName(call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name));
+    showName(
+      call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name),
+    );
     try {
       const args = decodeMaybeFunctions(() => this.#arguments(call));
       if (args instanceof Promise) {
@@ -193,7 +212,8 @@ export class TaskExecutor implements Executor {
         const ref = store.importRef(id);
         try {
           const peeked = store.peek(ref);
-          if (peeked === undefined) throw makeError("BROKEN_INVARIANT", `argument ${id} is not sealed`);
+          if (peeked === undefined)
+            throw makeError("BROKEN_INVARIANT", `argument ${id} is not sealed`);
           return peeked.value;
         } finally {
           ref[Symbol.dispose]();
@@ -205,7 +225,11 @@ export class TaskExecutor implements Executor {
   #invoke(call: Call, spec: LoadedSpec, context: TaskContext, args: CallArgs): void {
     try {
       context.abort.controller?.signal.throwIfAborted();
-      if (args.kwargs !== null) throw makeError("INVALID_ARGUMENT", `${context.taskName} is TypeScript: it takes no keyword arguments`);
+      if (args.kwargs !== null)
+        throw makeError(
+          "INVALID_ARGUMENT",
+          `${context.taskName} is TypeScript: it takes no keyword arguments`,
+        );
       const result = taskContext.run(context, () => this.#body(call, spec, args.args));
       if ((call.flags & CallFlag.streaming) !== 0) this.#stream(call, spec, context, result);
       else if (isThenable(result)) {
@@ -223,10 +247,13 @@ export class TaskExecutor implements Executor {
     if (call.kind === CallKind.task) return spec.fn(...args);
     if (call.kind === CallKind.actorCreate) return this.#construct(call, spec, args);
     const actor = this.#actor;
-    if (actor === null) throw makeError("BROKEN_INVARIANT", "an actor call came to a worker without an actor");
+    if (actor === null)
+      throw makeError("BROKEN_INVARIANT", "an actor call came to a worker without an actor");
     const method = actor.instance[call.method];
     if (typeof method !== "function" || call.method === "constructor") {
-      throw makeError("INVALID_ARGUMENT", `${actor.className} has no method "${call.method}"`, { actorId: actor.id });
+      throw makeError("INVALID_ARGUMENT", `${actor.className} has no method "${call.method}"`, {
+        actorId: actor.id,
+      });
     }
     return (method as (...args: unknown[]) => unknown).apply(actor.instance, args);
   }
@@ -235,7 +262,13 @@ export class TaskExecutor implements Executor {
     const native = this.#connection.native;
     const Class = spec.fn as unknown as new (...args: unknown[]) => Record<string, unknown>;
     const instance = new Class(...args);
-    this.#actor = { id: call.actorId, name: spec.fields.actorName, className: spec.fields.name, instance, incarnation: call.incarnation };
+    this.#actor = {
+      id: call.actorId,
+      name: spec.fields.actorName,
+      className: spec.fields.name,
+      instance,
+      incarnation: call.incarnation,
+    };
     this.#actorSpec = spec;
     this.#limit = Math.max(1, spec.fields.maxConcurrency);
     const handle = native.handleOfId(call.actorId);
@@ -247,7 +280,13 @@ export class TaskExecutor implements Executor {
   }
 
   #stream(call: Call, spec: LoadedSpec, context: TaskContext, result: unknown): void {
-    const { promise, state } = runStream(this.#connection, call, result, spec.fields.streamHighWaterMark, context);
+    const { promise, state } = runStream(
+      this.#connection,
+      call,
+      result,
+      spec.fields.streamHighWaterMark,
+      context,
+    );
     const running = this.#running.get(call.number);
     if (running !== undefined) running.stream = state;
     promise.then(
@@ -268,11 +307,13 @@ export class TaskExecutor implements Executor {
       return;
     }
     try {
-      if (call.returnCount === 1) store.replyWith(call.number, store.encode(value, "the result"), ReplyStatus.ok);
+      if (call.returnCount === 1)
+        store.replyWith(call.number, store.encode(value, "the result"), ReplyStatus.ok);
       else {
         const values = tupleOf(value, call.returnCount, context.taskName);
         const encoded = values.map((one, index) => ({ one, index }));
-        for (const { one, index } of encoded) store.sealReturn(call.number, index, store.encode(one, `result[${index}]`), false);
+        for (const { one, index } of encoded)
+          store.sealReturn(call.number, index, store.encode(one, `result[${index}]`), false);
         native.reply(call.number, ReplyStatus.ok);
       }
     } catch (error) {
@@ -297,8 +338,11 @@ export class TaskExecutor implements Executor {
       this.#done(call);
       return;
     }
-    const cancelled = aborted && late === null && (thrown as Error | undefined)?.name === "AbortError";
-    const own = cancelled ? makeError("TASK_CANCELLED", `${name} was cancelled while it ran`, this.#where(call, name)) : late;
+    const cancelled =
+      aborted && late === null && (thrown as Error | undefined)?.name === "AbortError";
+    const own = cancelled
+      ? makeError("TASK_CANCELLED", `${name} was cancelled while it ran`, this.#where(call, name))
+      : late;
     this.#settleError(call, own, thrown, name);
   }
 
@@ -315,11 +359,15 @@ export class TaskExecutor implements Executor {
   /** Answers with an error of polyray's own, or with what the function threw. */
   #settleError(call: Call, own: PolyrayError | null, thrown: unknown, name: string): void {
     const { store, native } = this.#connection;
-    const encoded = own !== null ? encodeError(own, store.context) : encodeTaskError(thrown, this.#where(call, name), store.context);
+    const encoded =
+      own !== null
+        ? encodeError(own, store.context)
+        : encodeTaskError(thrown, this.#where(call, name), store.context);
     const status = own?.code === "TASK_CANCELLED" ? ReplyStatus.cancelled : ReplyStatus.error;
     if (call.returnCount === 1) store.replyWith(call.number, encoded, status);
     else {
-      for (let index = 0; index < call.returnCount; index++) store.sealReturn(call.number, index, encoded, true);
+      for (let index = 0; index < call.returnCount; index++)
+        store.sealReturn(call.number, index, encoded, true);
       native.reply(call.number, status);
     }
     this.#done(call);
@@ -328,7 +376,11 @@ export class TaskExecutor implements Executor {
 
   /** The time limit is over: the body's signal fires; a body that does not end soon loses its process. */
   #timeUp(call: Call, context: TaskContext): void {
-    const error = makeError("TASK_TIMEOUT", `${context.taskName} ran past its time limit`, this.#where(call, context.taskName));
+    const error = makeError(
+      "TASK_TIMEOUT",
+      `${context.taskName} ran past its time limit`,
+      this.#where(call, context.taskName),
+    );
     context.abort.controller ??= new AbortController();
     const { controller } = context.abort;
     taskContext.run(context, () => controller.abort(error));
@@ -354,7 +406,9 @@ export class TaskExecutor implements Executor {
     const queued = this.#queue.findIndex((call) => call.number === number);
     if (queued >= 0) {
       const [call] = this.#queue.splice(queued, 1);
-      const error = makeError("TASK_CANCELLED", "cancelled before it ran", { taskId: call?.taskId ?? null });
+      const error = makeError("TASK_CANCELLED", "cancelled before it ran", {
+        taskId: call?.taskId ?? null,
+      });
       if (call !== undefined) this.#settleError(call, error, error, call.method);
       return;
     }
@@ -362,7 +416,9 @@ export class TaskExecutor implements Executor {
     if (force && this.#actor === null) process.exit(1);
     running.context.abort.controller ??= new AbortController();
     const { controller } = running.context.abort;
-    const reason = makeError("TASK_CANCELLED", `${running.context.taskName} was cancelled`, { taskId: running.call.taskId });
+    const reason = makeError("TASK_CANCELLED", `${running.context.taskName} was cancelled`, {
+      taskId: running.call.taskId,
+    });
     // Listeners see the context of the call that they belong to.
     taskContext.run(running.context, () => controller.abort(reason));
     running.stream?.stop();
@@ -390,18 +446,28 @@ export class TaskExecutor implements Executor {
 
 /** The error of a call that ran past its time limit. */
 function timedOut(context: TaskContext): PolyrayError | null {
-  const reason: unknown = context.abort.controller?.signal.aborted === true ? context.abort.controller.signal.reason : null;
+  const reason: unknown =
+    context.abort.controller?.signal.aborted === true
+      ? context.abort.controller.signal.reason
+      : null;
   return reason instanceof PolyrayError && reason.code === "TASK_TIMEOUT" ? reason : null;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === "function"
+  );
 }
 
 function tupleOf(value: unknown, count: number, name: string): unknown[] {
   if (Array.isArray(value) && value.length === count) return value;
   const got = Array.isArray(value) ? `an array of ${value.length}` : typeof value;
-  throw makeError("INVALID_ARGUMENT", `${name} has numReturns ${count}, so it must return an array of ${count} values, not ${got}`);
+  throw makeError(
+    "INVALID_ARGUMENT",
+    `${name} has numReturns ${count}, so it must return an array of ${count} values, not ${got}`,
+  );
 }
 
 function mayRetry(spec: LoadedSpec, call: Call, thrown: unknown): boolean {
@@ -410,8 +476,13 @@ function mayRetry(spec: LoadedSpec, call: Call, thrown: unknown): boolean {
   if (thrown instanceof PolyrayError && thrown.code === "TASK_CANCELLED") return false;
   if (retryExceptionList === null) return true;
   const names = JSON.parse(Buffer.from(retryExceptionList).toString("utf8")) as string[];
-  for (let proto: unknown = thrown; proto !== null && typeof proto === "object"; proto = Object.getPrototypeOf(proto)) {
-    if (names.includes((proto as { constructor?: { name?: string } }).constructor?.name ?? "")) return true;
+  for (
+    let proto: unknown = thrown;
+    proto !== null && typeof proto === "object";
+    proto = Object.getPrototypeOf(proto)
+  ) {
+    if (names.includes((proto as { constructor?: { name?: string } }).constructor?.name ?? ""))
+      return true;
   }
   return false;
 }

@@ -49,11 +49,19 @@ async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
   store.native.retainHandle(handle);
   const ref = store.refOf(handle);
   const { fields, payload } = readSpec(store, ref);
-  if (fields.language !== "ts") throw makeError("BROKEN_INVARIANT", `a ${fields.language} function came to a TypeScript worker`);
+  if (fields.language !== "ts")
+    throw makeError(
+      "BROKEN_INVARIANT",
+      `a ${fields.language} function came to a TypeScript worker`,
+    );
   let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, ref };
-  for (let base = baseOf(payload); base !== null; base = baseOf(code.payload)) code = { ...readSpec(store, base), ref: base };
+  for (let base = baseOf(payload); base !== null; base = baseOf(code.payload))
+    code = { ...readSpec(store, base), ref: base };
   remember(code);
-  const fn = code.fields.form === "value" ? await revive(fields, code.payload) : await importExport(code.fields);
+  const fn =
+    code.fields.form === "value"
+      ? await revive(fields, code.payload)
+      : await importExport(code.fields);
   return { fields, fn };
 }
 
@@ -70,7 +78,8 @@ interface ReadSpec {
 
 function readSpec(store: ObjectStore, ref: ObjectRef): ReadSpec {
   const found = store.peek(ref);
-  if (found === undefined) throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
+  if (found === undefined)
+    throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
   const [spec, payload] = found.value as [Uint8Array, unknown];
   return { fields: decodeTaskSpec(spec), payload };
 }
@@ -86,7 +95,12 @@ function remember({ ref, fields, payload }: ReadSpec & { readonly ref: ObjectRef
     language: "ts",
     isGenerator: fields.isGenerator,
     methods: fields.methods.map((one) => one.name),
-    methodOptions: Object.fromEntries(fields.methods.map(({ name, numReturns, isGenerator }) => [name, { numReturns, stream: isGenerator }])),
+    methodOptions: Object.fromEntries(
+      fields.methods.map(({ name, numReturns, isGenerator }) => [
+        name,
+        { numReturns, stream: isGenerator },
+      ]),
+    ),
   });
 }
 
@@ -95,7 +109,11 @@ async function revive(fields: TaskSpecFields, payload: unknown): Promise<UserFun
     return (await reviveValue(payload)) as UserFunction;
   } catch (error) {
     if (error instanceof PolyrayError) throw error;
-    throw makeError("RUNTIME_ENV_SETUP", `"${fields.name}" could not be built in the worker: ${(error as Error).message}`, { cause: error });
+    throw makeError(
+      "RUNTIME_ENV_SETUP",
+      `"${fields.name}" could not be built in the worker: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 
@@ -107,12 +125,21 @@ async function importExport(fields: TaskSpecFields): Promise<UserFunction> {
     namespace = (await importUser(specifier)) as Record<string, unknown>;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw makeError("RUNTIME_ENV_SETUP", `module ${specifier} does not load in the worker: ${why}`, { cause: error });
+    throw makeError(
+      "RUNTIME_ENV_SETUP",
+      `module ${specifier} does not load in the worker: ${why}`,
+      { cause: error },
+    );
   }
-  const value = name.split(".").reduce<unknown>((at, part) => (at as Record<string, unknown> | undefined)?.[part], namespace);
+  const value = name
+    .split(".")
+    .reduce<unknown>((at, part) => (at as Record<string, unknown> | undefined)?.[part], namespace);
   if (typeof value !== "function") {
     const has = Object.keys(namespace).filter((key) => typeof namespace[key] === "function");
-    throw makeError("RUNTIME_ENV_SETUP", `module ${specifier} has no function or class "${name}" (it exports: ${has.join(", ") || "none"})`);
+    throw makeError(
+      "RUNTIME_ENV_SETUP",
+      `module ${specifier} has no function or class "${name}" (it exports: ${has.join(", ") || "none"})`,
+    );
   }
   return value as UserFunction;
 }
@@ -126,7 +153,12 @@ async function importUser(specifier: string): Promise<unknown> {
 /** A file URL, a path (relative to the working folder), or a package as seen from the working folder. */
 function moduleUrl(specifier: string): string {
   if (/^[a-z]+:/.test(specifier) && !/^[a-zA-Z]:[\\/]/.test(specifier)) return specifier;
-  if (isAbsolute(specifier) || specifier.startsWith("./") || specifier.startsWith("../") || /\.[cm]?[jt]sx?$/.test(specifier)) {
+  if (
+    isAbsolute(specifier) ||
+    specifier.startsWith("./") ||
+    specifier.startsWith("../") ||
+    /\.[cm]?[jt]sx?$/.test(specifier)
+  ) {
     return pathToFileURL(resolve(specifier)).href;
   }
   return pathToFileURL(createRequire(join(process.cwd(), "noop.js")).resolve(specifier)).href;
@@ -143,7 +175,11 @@ async function startTypeScript(url: string): Promise<void> {
   const features = process.features as { typescript?: unknown };
   const hasLoader = process.execArgv.some((arg) => /tsx|ts-node|swc|esbuild|loader/.test(arg));
   if (features.typescript || hasLoader) return;
-  for (const from of [fileURLToPath(url), join(process.cwd(), "noop.js"), fileURLToPath(import.meta.url)]) {
+  for (const from of [
+    fileURLToPath(url),
+    join(process.cwd(), "noop.js"),
+    fileURLToPath(import.meta.url),
+  ]) {
     let path: string;
     try {
       path = createRequire(from).resolve("tsx/esm/api");
@@ -154,5 +190,7 @@ async function startTypeScript(url: string): Promise<void> {
     api.register();
     return;
   }
-  throw new Error(`TypeScript needs a loader on Node ${process.version}: install tsx (npm install tsx), or give a .js module`);
+  throw new Error(
+    `TypeScript needs a loader on Node ${process.version}: install tsx (npm install tsx), or give a .js module`,
+  );
 }

@@ -7,8 +7,8 @@ import { Connection } from "../core/connection.ts";
 import { setConnection } from "../core/context.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
-import { inheritedKeyBase } from "../core/worker-key.ts";
 import { taskContext } from "../core/task-context.ts";
+import { inheritedKeyBase } from "../core/worker-key.ts";
 import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { TaskExecutor } from "./executor.ts";
@@ -16,7 +16,11 @@ import { markOutput } from "./output.ts";
 
 function variable(name: string): string {
   const value = process.env[name];
-  if (value === undefined) throw makeError("INVALID_ARGUMENT", `${name} is not set: this program is started by polyray, not by hand`);
+  if (value === undefined)
+    throw makeError(
+      "INVALID_ARGUMENT",
+      `${name} is not set: this program is started by polyray, not by hand`,
+    );
   return value;
 }
 
@@ -42,7 +46,13 @@ const connection = new Connection(
   },
 );
 // Programs that this worker starts are drivers of the same runtime, not this worker.
-for (const name of ["POLYRAY_STARTUP_TOKEN", "POLYRAY_SOCKET", "POLYRAY_TOKEN", "POLYRAY_JOB_CONFIG"]) delete process.env[name];
+for (const name of [
+  "POLYRAY_STARTUP_TOKEN",
+  "POLYRAY_SOCKET",
+  "POLYRAY_TOKEN",
+  "POLYRAY_JOB_CONFIG",
+])
+  delete process.env[name];
 
 const executor = new TaskExecutor(connection);
 connection.executor = executor;

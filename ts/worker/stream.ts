@@ -4,7 +4,7 @@
 
 import { makeError } from "../base/errors.ts";
 import type { Connection } from "../core/connection.ts";
-import { taskContext, type TaskContext } from "../core/task-context.ts";
+import { type TaskContext, taskContext } from "../core/task-context.ts";
 import type { Call } from "./executor.ts";
 
 export interface StreamState {
@@ -16,9 +16,13 @@ export interface StreamState {
 type AnyIterator = AsyncIterator<unknown> | Iterator<unknown>;
 
 function iteratorOf(value: unknown): AnyIterator {
-  const source = value as { [Symbol.asyncIterator]?: () => AnyIterator; [Symbol.iterator]?: () => AnyIterator } | null;
+  const source = value as {
+    [Symbol.asyncIterator]?: () => AnyIterator;
+    [Symbol.iterator]?: () => AnyIterator;
+  } | null;
   const make = source?.[Symbol.asyncIterator] ?? source?.[Symbol.iterator];
-  if (typeof make !== "function") throw makeError("INVALID_ARGUMENT", "a streaming task must return a generator or an iterable");
+  if (typeof make !== "function")
+    throw makeError("INVALID_ARGUMENT", "a streaming task must return a generator or an iterable");
   return make.call(source);
 }
 

@@ -2,7 +2,6 @@
 // Goal: actors do what the API says: order, state, names, handles as values, ends, concurrency.
 // Method: real workers of an embedded runtime.
 
-import t from "tap";
 import {
   type ActorHandle,
   exitActor,
@@ -11,11 +10,12 @@ import {
   kill,
   listNamedActors,
   method,
-  ObjectRef,
+  type ObjectRef,
   put,
   remote,
   runtimeContext,
 } from "polyray";
+import t from "tap";
 import { rejection, startRuntime, thrown } from "./harness.ts";
 
 await startRuntime({ namespace: "tests" });
@@ -76,7 +76,10 @@ t.test("calls run in order and keep state; refs are resolved", async (t) => {
   t.same(await get(results), [6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
   t.equal(await get(c.add.remote(put(5))), 20);
   t.equal(await get(c.value.remote()), 20, "inherited");
-  t.same(await get(c.pair.options({ numReturns: 2 }).remote() as unknown as ObjectRef<number>[]), [20, -20]);
+  t.same(
+    await get(c.pair.options({ numReturns: 2 }).remote() as unknown as ObjectRef<number>[]),
+    [20, -20],
+  );
 });
 
 t.test("one method at a time, unless maxConcurrency says otherwise", async (t) => {
@@ -92,7 +95,10 @@ t.test("errors of methods and constructors", async (t) => {
   t.equal(error.name, "TaskError");
   t.ok(error.cause instanceof TypeError);
   t.equal(await get(c.add.remote()), 1, "it lives on");
-  t.match(thrown(() => (c as unknown as Record<string, { remote(): void }>).nothing?.remote()).message, /Counter has no method "nothing"; it has: .*add/);
+  t.match(
+    thrown(() => (c as unknown as Record<string, { remote(): void }>).nothing?.remote()).message,
+    /Counter has no method "nothing"; it has: .*add/,
+  );
   t.equal((c as unknown as Record<string, unknown>).then, undefined);
   const broken = RemoteCounter.remote(-1);
   const died = await rejection(get(broken.add.remote()));
@@ -102,7 +108,9 @@ t.test("errors of methods and constructors", async (t) => {
 
 t.test("handles are values", async (t) => {
   const c = RemoteCounter.remote();
-  const adds = remote(async (counter: ActorHandle<Counter>, n: number) => get(counter.add.remote(n)));
+  const adds = remote(async (counter: ActorHandle<Counter>, n: number) =>
+    get(counter.add.remote(n)),
+  );
   t.equal(await get(adds.remote(c, 2)), 2);
   const inClosure = remote(async () => get(c.add.remote(3)));
   t.equal(await get(inClosure.remote()), 5);

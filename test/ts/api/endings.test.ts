@@ -6,7 +6,12 @@ import { existsSync } from "node:fs";
 import t from "tap";
 import { driver, until } from "./harness.ts";
 
-for (const [how, code] of [["returns", 0], ["exits", 5], ["throws", 1], ["killed", null]] as const) {
+for (const [how, code] of [
+  ["returns", 0],
+  ["exits", 5],
+  ["throws", 1],
+  ["killed", null],
+] as const) {
   t.test(`a driver that ${how} leaves no process and no session`, async (t) => {
     const ended = await driver(how);
     t.equal(ended.code, code);

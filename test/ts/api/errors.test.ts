@@ -3,7 +3,6 @@
 // Method: real workers of an embedded runtime.
 
 import { createServer } from "node:net";
-import t from "tap";
 import {
   cancel,
   currentSignal,
@@ -18,8 +17,9 @@ import {
   shutdown,
   wait,
 } from "polyray";
-import { rejection, startRuntime, thrown, until } from "./harness.ts";
+import t from "tap";
 import { notThere } from "./fixtures/broken-user.ts";
+import { rejection, startRuntime, thrown, until } from "./harness.ts";
 
 await startRuntime();
 
@@ -62,17 +62,26 @@ t.test("a worker that dies fails its task, or the task runs again", async (t) =>
 t.test("what cannot be sent is named", async (t) => {
   const server = createServer();
   const f = remote((x: unknown) => x);
-  t.match(thrown(() => f.remote({ pool: { server } })), { name: "UnserializableError", path: "args[0].pool.server" });
+  t.match(
+    thrown(() => f.remote({ pool: { server } })),
+    { name: "UnserializableError", path: "args[0].pool.server" },
+  );
   const g = remote(() => server.listening);
   const captured = thrown(() => g.remote());
   t.equal(captured.name, "UnserializableError");
   t.match(captured.message, /server/);
   t.match(thrown(() => put(Symbol("x"))).message, /symbol/);
   t.match((await rejection(get(remote(() => createSocket()).remote()))).message, /the result/);
-  t.match(inspectSerializability({ a: 1, b: { server }, c: server }), { ok: false, obstacles: [{ path: "value.b.server" }, { path: "value.c" }] });
+  t.match(inspectSerializability({ a: 1, b: { server }, c: server }), {
+    ok: false,
+    obstacles: [{ path: "value.b.server" }, { path: "value.c" }],
+  });
   t.equal(inspectSerializability({ a: [1, () => 2] }).ok, true);
   t.equal(thrown(() => fn(() => server.address())).name, "UnserializableError");
-  t.type(fn((x: number) => x), "function");
+  t.type(
+    fn((x: number) => x),
+    "function",
+  );
   function createSocket(): unknown {
     return process.stdout;
   }
@@ -81,12 +90,21 @@ t.test("what cannot be sent is named", async (t) => {
 t.test("arguments that make no sense", async (t) => {
   t.match(thrown(() => remote(3 as never)).message, /a function or a class, not number/);
   t.match((await rejection(get(3 as never))).message, /get takes an ObjectRef/);
-  t.match((await rejection(get(Promise.resolve(1) as never))).message, /a promise \(await it first\)/);
+  t.match(
+    (await rejection(get(Promise.resolve(1) as never))).message,
+    /a promise \(await it first\)/,
+  );
   t.match((await rejection(get([put(1), 2] as never))).message, /element 1/);
   t.match((await rejection(wait("x" as never))).message, /wait takes/);
   t.match(thrown(() => put(put(1))).message, /not a ref/);
-  t.match((await rejection(get(put(1), { timeout: 1 } as never))).message, /no option "timeout".*timeoutMs/);
-  t.match((await rejection(get(remote((x: unknown) => x).remote(kwargs({ a: 1 }))))).message, /no keyword arguments/);
+  t.match(
+    (await rejection(get(put(1), { timeout: 1 } as never))).message,
+    /no option "timeout".*timeoutMs/,
+  );
+  t.match(
+    (await rejection(get(remote((x: unknown) => x).remote(kwargs({ a: 1 }))))).message,
+    /no keyword arguments/,
+  );
   t.match((await rejection(init())).message, /init\(\) was called twice/);
   t.match((await rejection(init({ numCpu: 3 } as never))).message, /no option "numCpu"/);
   t.ok(await init({ ignoreReinitError: true }));
@@ -109,12 +127,14 @@ t.test("a module that does not load is a typed error with the reason", async (t)
 
 t.test("time limits and signals", async (t) => {
   const forever = remote(async () => {
-    await new Promise((_resolve, reject) => currentSignal().addEventListener("abort", () => reject(currentSignal().reason)));
+    await new Promise((_resolve, reject) =>
+      currentSignal().addEventListener("abort", () => reject(currentSignal().reason)),
+    );
   });
   const ref = forever.remote();
   const timeout = await rejection(get(ref, { timeoutMs: 20 }));
   t.equal(timeout.name, "TimeoutError");
-  t.equal((thrown(() => getSync(ref, { timeoutMs: 20 }))).name, "TimeoutError");
+  t.equal(thrown(() => getSync(ref, { timeoutMs: 20 })).name, "TimeoutError");
   const stop = new AbortController();
   const waiting = rejection(get(ref, { signal: stop.signal }));
   stop.abort(new Error("enough"));
@@ -157,7 +177,9 @@ t.test("two tasks in one worker, the first waits for the second", async (t) => {
   await shutdown();
   await init({ numCpus: 1, objectStoreMemory: "64MiB", logToDriver: false });
   const second = remote(() => "second");
-  const first = remote(async (box: { ref: ReturnType<typeof second.remote> }) => `first after ${await get(box.ref)}`);
+  const first = remote(
+    async (box: { ref: ReturnType<typeof second.remote> }) => `first after ${await get(box.ref)}`,
+  );
   const later = remote(async (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)));
   await get(later.remote(1));
   const slow = later.remote(100);

@@ -3,18 +3,25 @@
 
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import t from "tap";
 import { init, type Runtime, shutdown } from "polyray";
+import t from "tap";
 
 /** Starts a runtime for this file's tests and ends it after them. */
 export async function startRuntime(options: Parameters<typeof init>[0] = {}): Promise<Runtime> {
-  const runtime = await init({ numCpus: 4, objectStoreMemory: "128MiB", logToDriver: false, ...options });
+  const runtime = await init({
+    numCpus: 4,
+    objectStoreMemory: "128MiB",
+    logToDriver: false,
+    ...options,
+  });
   t.teardown(() => shutdown());
   return runtime;
 }
 
 /** What a promise rejects with; fails when it does not. */
-export async function rejection(promise: Promise<unknown>): Promise<Error & Record<string, unknown>> {
+export async function rejection(
+  promise: Promise<unknown>,
+): Promise<Error & Record<string, unknown>> {
   try {
     await promise;
   } catch (error) {
@@ -41,12 +48,18 @@ export async function until(check: () => boolean | Promise<boolean>): Promise<vo
 const fixture = fileURLToPath(new URL("./fixtures/driver.ts", import.meta.url));
 
 /** Runs the driver fixture; resolves with what it printed and how it ended. */
-export function driver(...args: string[]): Promise<{ out: string; code: number | null; signal: string | null }> {
-  const child = spawn(process.execPath, ["--import", "tsx", fixture, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+export function driver(
+  ...args: string[]
+): Promise<{ out: string; code: number | null; signal: string | null }> {
+  const child = spawn(process.execPath, ["--import", "tsx", fixture, ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   let out = "";
   child.stdout.on("data", (data: Buffer) => {
     out += String(data);
     if (args[0] === "killed" && out.includes("ready")) child.kill("SIGKILL");
   });
-  return new Promise((resolve) => child.on("close", (code, signal) => resolve({ out, code, signal })));
+  return new Promise((resolve) =>
+    child.on("close", (code, signal) => resolve({ out, code, signal })),
+  );
 }

@@ -4,7 +4,6 @@
 
 import { existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
-import t from "tap";
 import {
   availableResources,
   clusterResources,
@@ -18,23 +17,41 @@ import {
   shutdown,
   storeStats,
 } from "polyray";
+import t from "tap";
 import { driver, rejection, thrown, until } from "./harness.ts";
 
 t.test("start, look around, stop, start again", async (t) => {
   t.equal(isInitialized(), false);
-  const runtime = await init({ numCpus: 3, resources: { alice: 2 }, objectStoreMemory: "64MiB", namespace: "here" });
+  const runtime = await init({
+    numCpus: 3,
+    resources: { alice: 2 },
+    objectStoreMemory: "64MiB",
+    namespace: "here",
+  });
   t.equal(isInitialized(), true);
   t.match(runtime.address, /^session:[0-9a-f]{16}$/);
   t.equal(runtime.dashboardUrl, null);
   t.match(await clusterResources(), { CPU: 3, alice: 2, object_store_memory: 64 * 1024 * 1024 });
   t.match(await availableResources(), { CPU: 3 });
-  t.match(await nodes(), [{ alive: true, nodeId: runtime.nodeId, objectStore: { spilledBytes: 0 } }]);
+  t.match(await nodes(), [
+    { alive: true, nodeId: runtime.nodeId, objectStore: { spilledBytes: 0 } },
+  ]);
   const held = put(new Float64Array(100_000));
   t.ok((await storeStats()).usedBytes > 800_000);
-  t.match(runtimeContext(), { namespace: "here", nodeId: runtime.nodeId, taskId: null, actorId: null });
+  t.match(runtimeContext(), {
+    namespace: "here",
+    nodeId: runtime.nodeId,
+    taskId: null,
+    actorId: null,
+  });
   const inside = remote(() => runtimeContext());
   const seen = await get(inside.remote());
-  t.match(seen, { namespace: "here", nodeId: runtime.nodeId, jobId: runtimeContext().jobId, attempt: 0 });
+  t.match(seen, {
+    namespace: "here",
+    nodeId: runtime.nodeId,
+    jobId: runtimeContext().jobId,
+    attempt: 0,
+  });
   t.type(seen.taskId, "string");
   const { sessionDir } = runtime;
   const waiting = rejection(get(remote(() => new Promise(() => undefined)).remote()));
@@ -74,12 +91,21 @@ t.test("a second driver and a worker_thread join", async (t) => {
 });
 
 t.test("bad options", async (t) => {
-  t.match((await rejection(init({ objectStoreMemory: "1KiB" }))).message, /objectStoreMemory must be .*8 MiB/);
+  t.match(
+    (await rejection(init({ objectStoreMemory: "1KiB" }))).message,
+    /objectStoreMemory must be .*8 MiB/,
+  );
   t.match((await rejection(init({ objectStoreMemory: "9000TiB" }))).message, /this machine has/);
   t.match((await rejection(init({ numCpus: -1 }))).message, /numCpus must be a number >= 0/);
   t.match((await rejection(init({ resources: { CPU: 1 } }))).message, /built-in/);
-  t.match((await rejection(init({ address: "10.1.2.3:1" }))).message, /no runtime found at address "10.1.2.3:1"/);
-  t.match((await rejection(init({ address: "auto", numCpus: 1 }))).message, /numCpus belongs to the node/);
+  t.match(
+    (await rejection(init({ address: "10.1.2.3:1" }))).message,
+    /no runtime found at address "10.1.2.3:1"/,
+  );
+  t.match(
+    (await rejection(init({ address: "auto", numCpus: 1 }))).message,
+    /numCpus belongs to the node/,
+  );
   t.match((await rejection(init(3 as never))).message, /options must be an object/);
   t.equal(thrown(() => remote(() => 1, { what: 1 } as never)).name, "InvalidOptionError");
   t.equal(isInitialized(), false);

@@ -2,8 +2,18 @@
 // Goal: generator tasks, maps with bounded work, pools and queues.
 // Method: real workers of an embedded runtime.
 
+import {
+  ActorPool,
+  asCompleted,
+  get,
+  mapOrdered,
+  mapUnordered,
+  type ObjectRef,
+  Queue,
+  remote,
+  wait,
+} from "polyray";
 import t from "tap";
-import { ActorPool, asCompleted, get, mapOrdered, mapUnordered, type ObjectRef, Queue, remote, wait } from "polyray";
 import { rejection, startRuntime } from "./harness.ts";
 
 await startRuntime();
@@ -14,7 +24,10 @@ t.test("a generator task gives its items as they are made", async (t) => {
   });
   const values: number[] = [];
   for await (const value of count.remote(50).values()) values.push(value);
-  t.same(values, Array.from({ length: 50 }, (_, i) => i * i));
+  t.same(
+    values,
+    Array.from({ length: 50 }, (_, i) => i * i),
+  );
   const refs: ObjectRef<number>[] = [];
   for await (const ref of count.remote(3)) refs.push(ref);
   t.same(await get(refs), [0, 1, 4]);
@@ -36,7 +49,11 @@ t.test("errors and early ends of generators", async (t) => {
   const endless = remote(async function* () {
     for (let i = 0; ; i++) yield i;
   });
-  for await (const value of endless.options({ stream: { highWaterMark: 2 } }).remote().values()) if (value === 5) break;
+  for await (const value of endless
+    .options({ stream: { highWaterMark: 2 } })
+    .remote()
+    .values())
+    if (value === 5) break;
   class Feed {
     *items(n: number): Generator<string, void, undefined> {
       for (let i = 0; i < n; i++) yield `item ${i}`;
@@ -57,7 +74,10 @@ t.test("maps keep a bound and an order", async (t) => {
   t.same(ordered, [0, 2, 4, 6, 8]);
   const any: number[] = [];
   for await (const value of mapUnordered(late, [0, 1, 2, 3, 4], { inFlight: 3 })) any.push(value);
-  t.same(any.sort((a, b) => a - b), [0, 2, 4, 6, 8]);
+  t.same(
+    any.sort((a, b) => a - b),
+    [0, 2, 4, 6, 8],
+  );
   const pairs: [ObjectRef<number>, number][] = [];
   for await (const pair of asCompleted([late.remote(0), late.remote(1)])) pairs.push(pair);
   t.same(pairs.map(([, value]) => value).sort(), [0, 2]);
@@ -72,7 +92,8 @@ t.test("a pool gives work to whoever is free", async (t) => {
   const Remote = remote(Worker);
   const pool = new ActorPool([Remote.remote(), Remote.remote()]);
   const results: number[] = [];
-  for await (const value of pool.map((actor, x: number) => actor.square.remote(x), [1, 2, 3, 4, 5])) results.push(value);
+  for await (const value of pool.map((actor, x: number) => actor.square.remote(x), [1, 2, 3, 4, 5]))
+    results.push(value);
   t.same(results, [1, 4, 9, 16, 25]);
   pool.submit((actor, x: number) => actor.square.remote(x), 6);
   t.ok(pool.hasNext());
@@ -101,6 +122,9 @@ t.test("a queue is shared by processes", async (t) => {
 t.test("a burst of 3000 tasks", async (t) => {
   const inc = remote((x: number) => x + 1);
   const refs = Array.from({ length: 3000 }, (_, i) => inc.remote(i));
-  t.equal((await get(refs)).reduce((a, b) => a + b, 0), (3000 * 3001) / 2);
+  t.equal(
+    (await get(refs)).reduce((a, b) => a + b, 0),
+    (3000 * 3001) / 2,
+  );
   t.equal((await wait(refs, { numReturns: refs.length })).notReady.length, 0);
 });

@@ -3,10 +3,10 @@
 // Method: real workers of an embedded runtime.
 
 import { basename } from "node:path";
-import t from "tap";
 import { get, getSync, ObjectRef, put, remote, runtimeContext, wait } from "polyray";
-import { rejection, startRuntime, thrown } from "./harness.ts";
+import t from "tap";
 import { doubled, fromHelper } from "./fixtures/functions.ts";
+import { rejection, startRuntime, thrown } from "./harness.ts";
 
 await startRuntime({ resources: { alice: 1 } });
 
@@ -15,7 +15,10 @@ t.test("a closure takes its variables along", async (t) => {
   const helper = (x: number): number => x + offset;
   const f = remote((x: number) => helper(x) * 2);
   t.equal(await get(f.remote(1)), 22);
-  t.same(await get(Array.from({ length: 400 }, (_, i) => f.remote(i))), Array.from({ length: 400 }, (_, i) => (i + 10) * 2));
+  t.same(
+    await get(Array.from({ length: 400 }, (_, i) => f.remote(i))),
+    Array.from({ length: 400 }, (_, i) => (i + 10) * 2),
+  );
 });
 
 t.test("a function of a TypeScript module is loaded by its module", async (t) => {
@@ -32,7 +35,10 @@ t.test("async functions are tasks", async (t) => {
 });
 
 t.test("top-level refs arrive as values, nested ones stay refs", async (t) => {
-  const seen = remote((value: unknown, box: { ref: ObjectRef<number> }) => [value, box.ref instanceof ObjectRef]);
+  const seen = remote((value: unknown, box: { ref: ObjectRef<number> }) => [
+    value,
+    box.ref instanceof ObjectRef,
+  ]);
   const a = put(7);
   t.same(await get(seen.remote(a, { ref: a })), [7, true]);
   const sum = remote((...xs: number[]) => xs.reduce((x, y) => x + y, 0));
@@ -64,19 +70,32 @@ t.test("numReturns gives one ref per element", async (t) => {
 
 t.test("tasks start tasks; waiting parents give their CPU back", async (t) => {
   const leaf = remote((x: number) => x + 1);
-  const branch = remote(async (x: number): Promise<number> => (await get([leaf.remote(x), leaf.remote(x + 1)])).reduce((a, b) => a + b));
+  const branch = remote(
+    async (x: number): Promise<number> =>
+      (await get([leaf.remote(x), leaf.remote(x + 1)])).reduce((a, b) => a + b),
+  );
   // More parents than CPUs: without giving back nobody could run the leaves.
   const parents = Array.from({ length: 12 }, (_, i) => branch.remote(i));
-  t.same(await get(parents), Array.from({ length: 12 }, (_, i) => 2 * i + 3));
+  t.same(
+    await get(parents),
+    Array.from({ length: 12 }, (_, i) => 2 * i + 3),
+  );
   const sync = remote((x: number) => getSync(leaf.remote(x)) * 10);
   t.equal(await get(sync.remote(1)), 20);
 });
 
 t.test("a remote function calls itself, and another one that calls it back", async (t) => {
-  const fib = remote(async (n: number): Promise<number> => (n < 2 ? n : (await get([fib.remote(n - 1), fib.remote(n - 2)])).reduce((a, b) => a + b)));
+  const fib = remote(
+    async (n: number): Promise<number> =>
+      n < 2 ? n : (await get([fib.remote(n - 1), fib.remote(n - 2)])).reduce((a, b) => a + b),
+  );
   t.equal(await get(fib.remote(6)), 8);
-  const isEven = remote(async (n: number): Promise<boolean> => (n === 0 ? true : get(isOdd.remote(n - 1))));
-  const isOdd = remote(async (n: number): Promise<boolean> => (n === 0 ? false : get(isEven.remote(n - 1))));
+  const isEven = remote(
+    async (n: number): Promise<boolean> => (n === 0 ? true : get(isOdd.remote(n - 1))),
+  );
+  const isOdd = remote(
+    async (n: number): Promise<boolean> => (n === 0 ? false : get(isEven.remote(n - 1))),
+  );
   t.equal(await get(isEven.remote(5)), false);
   t.equal(await get(isOdd.remote(5)), true);
 });
@@ -88,21 +107,46 @@ t.test("functions are values: arguments, results and members of values", async (
   const make = remote((n: number) => (x: number) => x + n);
   const add = await get(make.remote(5));
   t.equal(add(1), 6);
-  const named = remote((ops: Record<string, (x: number) => number>, name: string) => ops[name]?.(4));
-  t.equal(await get(named.remote({ half: (x) => x / 2, path: (x) => basename(String(x)).length }, "half")), 2);
+  const named = remote((ops: Record<string, (x: number) => number>, name: string) =>
+    ops[name]?.(4),
+  );
+  t.equal(
+    await get(
+      named.remote({ half: (x) => x / 2, path: (x) => basename(String(x)).length }, "half"),
+    ),
+    2,
+  );
 });
 
 t.test("a remote function may be an argument and gets other options in the worker", async (t) => {
   const inc = remote((x: number) => x + 1);
-  const twice = remote(async (f: typeof inc, x: number) => get(f.options({ name: "again" }).remote(await get(f.remote(x)))));
+  const twice = remote(async (f: typeof inc, x: number) =>
+    get(f.options({ name: "again" }).remote(await get(f.remote(x)))),
+  );
   t.equal(await get(twice.remote(inc, 1)), 3);
 });
 
 t.test("options: resources, names, environment", async (t) => {
-  const where = remote(() => [runtimeContext().taskName, process.env.POLYRAY_TEST_VARIABLE ?? null]);
-  t.same(await get(where.options({ name: "finder", resources: { alice: 1 }, numCpus: 0.5 }).remote()), ["finder", null]);
-  t.same(await get(where.options({ name: "b", runtimeEnv: { envVars: { POLYRAY_TEST_VARIABLE: "x" } } }).remote()), ["b", "x"]);
-  t.match(thrown(() => where.options({ numCpu: 1 } as never)).message, /no option "numCpu".*numCpus/);
+  const where = remote(() => [
+    runtimeContext().taskName,
+    process.env.POLYRAY_TEST_VARIABLE ?? null,
+  ]);
+  t.same(
+    await get(where.options({ name: "finder", resources: { alice: 1 }, numCpus: 0.5 }).remote()),
+    ["finder", null],
+  );
+  t.same(
+    await get(
+      where
+        .options({ name: "b", runtimeEnv: { envVars: { POLYRAY_TEST_VARIABLE: "x" } } })
+        .remote(),
+    ),
+    ["b", "x"],
+  );
+  t.match(
+    thrown(() => where.options({ numCpu: 1 } as never)).message,
+    /no option "numCpu".*numCpus/,
+  );
   t.match(thrown(() => where.options({ numCpus: -1 })).message, /numCpus must be a number >= 0/);
   t.match(thrown(() => where.options({ resources: { CPU: 1 } }).remote()).message, /use numCpus/);
 });
@@ -114,7 +158,14 @@ t.test("retries run the function again; the attempt is known inside", async (t) 
   });
   t.equal(await get(attempts.options({ retryExceptions: true, maxRetries: 3 }).remote()), 2);
   t.equal(await get(attempts.options({ retryExceptions: [TypeError], maxRetries: 3 }).remote()), 2);
-  t.match((await rejection(get(attempts.options({ retryExceptions: [RangeError], maxRetries: 3 }).remote()))).message, /not yet/);
+  t.match(
+    (
+      await rejection(
+        get(attempts.options({ retryExceptions: [RangeError], maxRetries: 3 }).remote()),
+      )
+    ).message,
+    /not yet/,
+  );
   t.match((await rejection(get(attempts.remote()))).message, /not yet/);
 });
 
@@ -135,7 +186,9 @@ t.test("wait splits refs and keeps their order", async (t) => {
 
 t.test("calls that wait behind an async one in the same worker are not forgotten", async (t) => {
   const quick = remote((x: number) => x);
-  const mixed = remote((x: number) => (x % 7 === 0 ? Promise.resolve(x) : new Promise<number>((resolve) => setImmediate(resolve, x))));
+  const mixed = remote((x: number) =>
+    x % 7 === 0 ? Promise.resolve(x) : new Promise<number>((resolve) => setImmediate(resolve, x)),
+  );
   for (let round = 0; round < 5; round++) {
     const numbers = Array.from({ length: 400 }, (_, i) => i);
     const refs = numbers.map((i) => (i % 2 === 0 ? quick : mixed).remote(i));

@@ -3,7 +3,6 @@
 // Method: tsc checks this file with the others (npm run tidy): each `Equal` must hold and each @ts-expect-error must be an
 // error. Nothing of `check` runs; the test at the end only says that the file loads.
 
-import t from "tap";
 import {
   type ActorHandle,
   get,
@@ -16,8 +15,10 @@ import {
   remote,
   wait,
 } from "polyray";
+import t from "tap";
 
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function same<_T extends true>(): void {}
 
 class Progress {
