@@ -14,6 +14,7 @@ interface Running<H> {
   readonly ref: ObjectRef<unknown>;
 }
 
+/** Equal actors that share work: `pool.map((actor, x) => actor.square.remote(x), values)`. */
 export class ActorPool<H extends object> {
   readonly #idle: H[];
   readonly #running: Running<H>[] = [];

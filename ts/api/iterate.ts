@@ -12,6 +12,7 @@ type Items<T> = Iterable<T> | AsyncIterable<T>;
 /** What mapUnordered and mapOrdered call: a remote function, an actor's method, or any function that gives a ref. */
 export type Submit<T, R> = { remote(item: T): ObjectRef<R> } | ((item: T) => ObjectRef<R>);
 
+/** Options of mapUnordered and mapOrdered. */
 export interface MapOptions {
   /** Calls that run or wait at one time. Default 100. */
   readonly inFlight?: number;
