@@ -38,7 +38,7 @@ t.test("each row has its own outcome, whatever the others do", async (t) => {
 t.test("a program that does not start fails all its rows at once", async (t) => {
   const broken = {
     command: process.execPath,
-    args: ["-e", "console.error('bad'); process.exit(1)"],
+    args: ["-e", "console.error('bad'); process.exit(1)", "--"],
   };
   const { outcomes } = await runRows(broken, ["a", "b"], 5);
   for (const row of ["a", "b"]) {
