@@ -41,6 +41,8 @@ export interface Executor {
 export interface StreamSink {
   item(number: number, handle: number): void;
   end(): void;
+  /** The connection is closed: whoever waits fails. */
+  closed(): void;
 }
 
 interface Settle {
@@ -111,6 +113,8 @@ export class Connection {
     setCurrentStore(null);
     for (const waiter of this.#requests.values())
       waiter.reject(reason ?? makeError("CLOSED", "the runtime was shut down"));
+    for (const stream of this.streams.values()) stream.closed();
+    this.streams.clear();
     this.#requests.clear();
   }
 

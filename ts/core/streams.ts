@@ -102,6 +102,11 @@ export class RefStream<T = unknown> implements StreamSink {
     this.#rouse();
   }
 
+  /** @internal */
+  closed(): void {
+    this.#rouse();
+  }
+
   #rouse(): void {
     this.#wake?.();
     this.#wake = null;

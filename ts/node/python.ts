@@ -80,6 +80,21 @@ export function checkPython(
   return answer;
 }
 
+interface Checked {
+  readonly python: string;
+  readonly polyray: string | null;
+  readonly error: string | null;
+}
+
+// The last line: a sitecustomize of the user may print before it.
+function readCheck(stdout: string): Checked | null {
+  try {
+    return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Checked;
+  } catch {
+    return null;
+  }
+}
+
 function runCheck(python: string, version: string, env: NodeJS.ProcessEnv): Promise<void> {
   return new Promise((resolve, reject) => {
     execFile(python, ["-c", checkProgram], { env, timeout: 60_000 }, (error, stdout, stderr) => {
@@ -87,11 +102,15 @@ function runCheck(python: string, version: string, env: NodeJS.ProcessEnv): Prom
         reject(noPython(`${python} could not be run: ${(stderr || error.message).trim()}`));
         return;
       }
-      const found = JSON.parse(stdout) as {
-        python: string;
-        polyray: string | null;
-        error: string | null;
-      };
+      const found = readCheck(stdout);
+      if (found === null) {
+        reject(
+          noPython(
+            `${python} gave no answer to the check of its packages; it printed: ${stdout.trim().slice(-200)}`,
+          ),
+        );
+        return;
+      }
       if (found.polyray === null) {
         reject(
           new RuntimeEnvSetupError(

@@ -120,7 +120,9 @@ export function findSession(address: string): JoinedSession {
   const sessions = listSessions();
   const wanted = address.trim();
   const match =
-    wanted === "auto" ? sessions[0] : sessions.find((s) => s.address === normalAddress(wanted));
+    wanted === "auto"
+      ? sessions[0]
+      : sessions.find((s) => normalAddress(s.address) === normalAddress(wanted));
   if (match !== undefined) return ofThisVersion(match);
   const there =
     sessions.length === 0

@@ -5,20 +5,45 @@
 // not take now is tried again shortly, up to a bound, after which lines are dropped and counted.
 // Owned by the node service's thread; owns the descriptors.
 
-import { closeSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { LineFolder, type LogSource } from "./logs.ts";
 
 const maxQueuedBytes = 4 * 1024 * 1024;
 const nameMark = "\x1epolyray-name:";
 
+// Opens a pipe or terminal anew as non-blocking, without touching the driver's own description. Sockets cannot be opened
+// anew: those are written from the thread pool. Files never block.
+function nonBlocking(fd: number): { fd: number; pooled: boolean } {
+  const stat = fstatSync(fd);
+  if (stat.isSocket()) return { fd, pooled: true };
+  if (!stat.isFIFO() && !stat.isCharacterDevice()) return { fd, pooled: false };
+  try {
+    const own = openSync(
+      `/proc/self/fd/${fd}`,
+      constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY,
+    );
+    closeSync(fd);
+    return { fd: own, pooled: false };
+  } catch {
+    return { fd, pooled: true }; // not ours to open (another user's terminal)
+  }
+}
+
 class Stream {
+  readonly #fd: number;
+  readonly #pooled: boolean;
   #queue: Buffer[] = [];
   #queued = 0;
   #dropped = 0;
+  #writing = false;
+  #closed = false;
   #timer: NodeJS.Timeout | null = null;
   readonly folder: LineFolder;
 
-  constructor(private readonly fd: number) {
+  constructor(fd: number) {
+    const opened = nonBlocking(fd);
+    this.#fd = opened.fd;
+    this.#pooled = opened.pooled;
     this.folder = new LineFolder(
       (line) => this.#write(Buffer.from(`${line}\n`)),
       (run) => setTimeout(run, 1000).unref(),
@@ -32,7 +57,8 @@ class Stream {
     }
     this.#queue.push(bytes);
     this.#queued += bytes.length;
-    this.#drain();
+    if (this.#pooled) this.#drainPooled();
+    else this.#drain();
   }
 
   #drain(): void {
@@ -40,42 +66,77 @@ class Stream {
       const head = this.#queue[0] as Buffer;
       let written = 0;
       try {
-        written = writeSync(this.fd, head);
+        written = writeSync(this.#fd, head);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EAGAIN") {
-          this.#queue = []; // the terminal is gone
-          this.#queued = 0;
-          return;
-        }
+        if (!this.#mayRetry(error)) return;
       }
-      this.#queued -= written;
-      if (written === head.length) {
-        this.#queue.shift();
-        continue;
-      }
-      this.#queue[0] = head.subarray(written);
-      this.#timer ??= setTimeout(() => {
-        this.#timer = null;
-        this.#drain();
-      }, 5).unref();
+      if (this.#took(head, written)) continue;
+      this.#later(() => this.#drain());
       return;
     }
-    if (this.#dropped > 0) {
-      const dropped = this.#dropped;
-      this.#dropped = 0;
-      this.#write(
-        Buffer.from(
-          `(polyray) ${dropped} lines of workers were dropped: the terminal does not read\n`,
-        ),
-      );
+    this.#tellDropped();
+  }
+
+  #drainPooled(): void {
+    if (this.#writing) return;
+    const head = this.#queue[0];
+    if (head === undefined) {
+      this.#tellDropped();
+      return;
     }
+    this.#writing = true;
+    write(this.#fd, head, (error, written) => {
+      this.#writing = false;
+      if (this.#closed) {
+        closeSync(this.#fd);
+        return;
+      }
+      if (error !== null && !this.#mayRetry(error)) return;
+      if (this.#took(head, error === null ? written : 0)) this.#drainPooled();
+      else this.#later(() => this.#drainPooled());
+    });
+  }
+
+  // False: the terminal is gone, and what waits for it too.
+  #mayRetry(error: unknown): boolean {
+    if ((error as NodeJS.ErrnoException).code === "EAGAIN") return true;
+    this.#queue = [];
+    this.#queued = 0;
+    return false;
+  }
+
+  #took(head: Buffer, written: number): boolean {
+    this.#queued -= written;
+    if (written < head.length) this.#queue[0] = head.subarray(written);
+    else this.#queue.shift();
+    return written === head.length;
+  }
+
+  #later(run: () => void): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      run();
+    }, 5).unref();
+  }
+
+  #tellDropped(): void {
+    if (this.#dropped === 0) return;
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    this.#write(
+      Buffer.from(
+        `(polyray) ${dropped} lines of workers were dropped: the terminal does not read\n`,
+      ),
+    );
   }
 
   close(): void {
     this.folder.flush();
-    this.#drain();
+    // A pooled write that is still out may be stuck: then what waits is lost, and the write closes the descriptor.
+    if (!this.#writing) this.#drain();
     if (this.#timer !== null) clearTimeout(this.#timer);
-    closeSync(this.fd);
+    this.#closed = true;
+    if (!this.#writing) closeSync(this.#fd);
   }
 }
 

@@ -118,7 +118,13 @@ export class Zygote {
   }
 
   #said(line: string, onReady: () => void): void {
-    const said = JSON.parse(line) as Said;
+    let said: Said;
+    try {
+      said = JSON.parse(line) as Said;
+    } catch {
+      this.#errors = `${this.#errors}${line}\n`.slice(-4000); // something printed: not ours
+      return;
+    }
     if (said.ready) onReady();
     if (said.forked) this.#take(said.forked.startupToken)?.resolve(said.forked.pid);
     if (said.failed) {

@@ -76,6 +76,19 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     execArgv: [],
     trackUnmanagedFds: false,
   });
+  let stopping = false;
+  let ended = false;
+  let rayletStopped = false;
+  const exited = new Promise<void>((resolve) => {
+    thread.once("exit", () => {
+      ended = true;
+      resolve();
+      // Without its service a node places nothing: it ends, and its drivers are told, instead of waiting for ever.
+      if (stopping || rayletStopped) return;
+      rayletStopped = true;
+      native.stopRaylet(stopGraceMs);
+    });
+  });
   const runtime: EmbeddedRuntime = {
     ...session,
     address: config.address,
@@ -84,8 +97,11 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     ready: becomesReady(thread),
     stop: async () => {
       running = null;
-      await stopThread(thread);
-      native.stopRaylet(stopGraceMs);
+      stopping = true;
+      if (!ended) await stopThread(thread, exited);
+      if (!ended) await thread.terminate();
+      if (!rayletStopped) native.stopRaylet(stopGraceMs);
+      rayletStopped = true;
       removeSession(session.sessionDir);
     },
   };
@@ -109,24 +125,26 @@ function becomesReady(thread: Worker): Promise<void> {
       } else if (message.failed !== undefined) reject(message.failed as Error);
     };
     thread.once("message", onMessage);
-    thread.once("error", reject);
+    // Stays: an error after the start shows on stderr, and as the end of the node.
+    thread.on("error", (error) => {
+      process.stderr.write(`polyray: the node service failed: ${error.stack ?? error.message}\n`);
+      reject(error);
+    });
     thread.once("exit", (code) =>
       reject(new SystemError(`[system] the node service ended with code ${code}`)),
     );
   });
 }
 
-async function stopThread(thread: Worker): Promise<void> {
+async function stopThread(thread: Worker, exited: Promise<void>): Promise<void> {
   const stopped = new Promise<void>((resolve) => {
     thread.on("message", (message: { stopped?: true }) => {
       if (message.stopped) resolve();
     });
-    thread.once("exit", () => resolve());
   });
   thread.ref();
   thread.postMessage({ stop: true });
-  await stopped;
-  await thread.terminate();
+  await Promise.race([stopped, exited]);
 }
 
 /** For tests and for joining: the folder of compiled JavaScript. */

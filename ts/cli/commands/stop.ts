@@ -2,6 +2,7 @@
 // `polyray stop`: ends the started heads of this user, and nothing else. SIGTERM first, SIGKILL after the grace period
 // (the guardian then ends the workers and removes the session). Embedded runtimes belong to their drivers and are left.
 
+import { InvalidOptionError } from "../../base/errors.ts";
 import { findSession, type JoinedSession, listSessions } from "../../node/session.ts";
 
 export interface StopFlags {
@@ -15,7 +16,7 @@ export async function stop(flags: StopFlags): Promise<void> {
   const sessions =
     flags.address === undefined
       ? listSessions().filter((session) => !session.embedded)
-      : [findSession(flags.address)];
+      : [startedAt(flags.address)];
   const stopped: { address: string; pid: number; killed: boolean }[] = [];
   for (const session of sessions)
     stopped.push({
@@ -30,6 +31,15 @@ export async function stop(flags: StopFlags): Promise<void> {
       process.stdout.write(
         `Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.\n`,
       );
+}
+
+// An embedded runtime is its driver: stopping it would end the user's program.
+function startedAt(address: string): JoinedSession {
+  const session = findSession(address);
+  if (!session.embedded) return session;
+  throw new InvalidOptionError(
+    `[invalid option] ${session.address} is embedded in process ${session.pid} and ends with it: call shutdown() there.`,
+  );
 }
 
 async function stopOne(session: JoinedSession, flags: StopFlags): Promise<boolean> {
