@@ -32,6 +32,8 @@ export type Outcome =
 export interface RowsResult {
   readonly version: string;
   readonly outcomes: ReadonlyMap<string, Outcome>;
+  /** What rows tell besides their value. */
+  readonly notes: readonly { readonly row: string; readonly text: string }[];
 }
 
 const startWatchdogS = 60;
@@ -124,6 +126,7 @@ export async function runRows(
   rowWatchdogS: number,
 ): Promise<RowsResult> {
   const outcomes = new Map<string, Outcome>();
+  const notes: { row: string; text: string }[] = [];
   let version = "";
   let left = [...rows];
   while (left.length > 0) {
@@ -134,6 +137,10 @@ export async function runRows(
       if (event.event === "ready") {
         ready = true;
         version = String(event["version"]);
+      }
+      if (event.event === "note") {
+        notes.push({ row: String(event.row), text: String(event["text"]) });
+        return;
       }
       current = event.event === "begin" ? (event.row ?? null) : null;
       const outcome = outcomeOf(event);
@@ -155,7 +162,7 @@ export async function runRows(
     }
     left = left.filter((row) => !outcomes.has(row));
   }
-  return { version, outcomes };
+  return { version, outcomes, notes };
 }
 
 function outcomeOf(event: BenchEvent): Outcome | null {

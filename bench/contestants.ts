@@ -7,10 +7,10 @@ import { delimiter, join } from "node:path";
 import type { Program } from "./child.ts";
 import { places } from "./install.ts";
 import type { Contestant } from "./options.ts";
-import { nodeRows, type Row, startRow } from "./table.ts";
+import { arrowRows, nodeRows, type Row, startRow } from "./table.ts";
 
 /** Rows that a TypeScript driver with Python workers has. */
-const acrossRows = [
+const acrossRows: readonly string[] = [
   "single client tasks and get batch",
   "single client tasks sync",
   "single client tasks async",
@@ -20,11 +20,8 @@ const acrossRows = [
   "1:1 async-actor calls sync",
   "1:1 async-actor calls async",
   "1:1 async-actor calls with args async",
-  "112 MB Arrow table there and back",
+  ...arrowRows,
 ];
-/** Rows that need a Python worker, so that a TypeScript program alone has no such row. */
-const pythonRows = ["112 MB Arrow table there and back"];
-
 const bench = (...parts: string[]) => join(places.root, "bench", ...parts);
 const js = (...parts: string[]) => join(places.js, ...parts);
 
@@ -87,7 +84,9 @@ export const startProgram = (contestant: Contestant): Program | null =>
 export function rowsOf(contestant: Contestant, asked: readonly Row[]): readonly string[] {
   const names = asked.map(({ name }) => name).filter((name) => name !== startRow);
   if (contestant === "polyray-ts-py") return names.filter((name) => acrossRows.includes(name));
-  if (contestant === "polyray-ts") return names.filter((name) => !pythonRows.includes(name));
+  if (contestant === "polyray-ts") {
+    return names.filter((name) => !arrowRows.includes(name as never));
+  }
   if (contestant === "ray" || contestant === "polyray-py") return names;
   return nodeRows
     .filter(({ task, actor }) => names.includes(task) || names.includes(actor))

@@ -35,8 +35,9 @@ async function round(options: BenchOptions, results: Results, label: string): Pr
       if (options.quick) flags.push("--quick");
       const watchdogS = options.quick ? rowWatchdogS.quick : rowWatchdogS.full;
       const timed = { ...program, args: [...program.args, ...flags] };
-      const { version, outcomes } = await runRows(timed, rows, watchdogS);
+      const { version, outcomes, notes } = await runRows(timed, rows, watchdogS);
       if (version !== "") results.versions[contestant] = version;
+      for (const { row, text } of notes) results.notes.set(`${contestant}, ${row}`, text);
       for (const [row, outcome] of outcomes) note(contestant, row, outcome);
     }
     const start = startProgram(contestant);

@@ -132,5 +132,9 @@ function notes(results: Results, rows: readonly Row[]): string {
       (results.figure(who, name)?.reasons ?? []).map((reason) => `- ${who}, ${name}: ${reason}`),
     ),
   );
-  return lines.length === 0 ? "" : ["## Not measured or failed", ...lines].join("\n");
+  const told = [...results.notes].map(([where, text]) => `- ${where}: ${text}`);
+  return [
+    ...(told.length === 0 ? [] : ["## Notes", ...told]),
+    ...(lines.length === 0 ? [] : ["## Not measured or failed", ...lines]),
+  ].join("\n");
 }

@@ -20,6 +20,8 @@ export interface Figure {
 export class Results {
   readonly versions: Partial<Record<Contestant, string>> = {};
   readonly starts: Partial<Record<Contestant, Start[]>> = {};
+  /** What rows told besides their value, by contestant and row: that of the last round. */
+  readonly notes = new Map<string, string>();
   readonly #outcomes = new Map<string, Outcome[]>();
   machine: Machine | null = null;
   loadBefore = "";
@@ -61,7 +63,8 @@ export class Results {
       return { contestant, row, ...this.figure(contestant, row) };
     });
     const { date, machine, loadBefore, loadAfter, settings, versions, starts } = this;
-    return { date, machine, loadBefore, loadAfter, settings, versions, figures, starts };
+    const notes = Object.fromEntries(this.notes);
+    return { notes, date, machine, loadBefore, loadAfter, settings, versions, figures, starts };
   }
 }
 

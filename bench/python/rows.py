@@ -92,9 +92,10 @@ def call_actors(actors, n):
     ray.get([actors[i % len(actors)].small_value.remote() for i in range(n)])
 
 
-@ray.remote
-def same(value):
-    return value
+@ray.remote(num_cpus=0)
+class Mirror:
+    def same(self, value):
+        return value
 
 
 def end(*actors):
@@ -251,12 +252,26 @@ def _(scale):
     )
 
 
-@row("112 MB Arrow table there and back")
-def _(scale):
+def arrow_table():
     import pyarrow as pa
 
-    table = pa.table({"x": np.arange(14_000_000, dtype=np.float64)})
-    yield lambda: ray.get(same.remote(table)), 1
+    return pa.table({"x": np.arange(14_000_000, dtype=np.float64)})
+
+
+@row("112 MB Arrow table put, there and back")
+def _(scale):
+    table = arrow_table()
+    mirror = Mirror.remote()
+    yield lambda: ray.get(mirror.same.remote(ray.put(table))), 1
+    end(mirror)
+
+
+@row("112 MB Arrow table as argument, there and back")
+def _(scale):
+    table = arrow_table()
+    mirror = Mirror.remote()
+    yield lambda: ray.get(mirror.same.remote(table)), 1
+    end(mirror)
 
 
 if __name__ == "__main__":
