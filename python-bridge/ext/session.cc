@@ -80,7 +80,7 @@ void Session::on_event(Event& event) {
     case EventKind::kStreamItem:
       if (auto stream = streams_.find(event.id.unique); stream != streams_.end()) {
         stream->second.items.push_back(event.id2);
-        settle(event.id);  // an asynchronous reader waits for the task's id
+        tell(event.id);  // an asynchronous reader waits for the task's id, which is not settled yet
       } else {
         client_->release_ref(event.id2);
       }
@@ -114,6 +114,10 @@ void Session::settle(const ObjectId& id) {
     it->second->settled += 1;
   }
   waits_.erase(first, last);
+  tell(id);
+}
+
+void Session::tell(const ObjectId& id) {
   if (auto found = notifiers_.find(id.unique); found != notifiers_.end()) {
     for (auto& notifier : found->second) notifier->add(id);
     notifiers_.erase(found);
@@ -269,11 +273,7 @@ WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t tim
   std::unique_lock<std::mutex> lock(mutex_);
   item = {};
   if (!streams_.contains(task.unique)) return WaitOutcome::kReady;
-  if (usable() && client_->subscribe(task) != ObjectStatus::kPending) {
-    drain();  // the task is over: what it yielded is here already or never comes
-    if (auto stream = streams_.find(task.unique); stream != streams_.end())
-      stream->second.ended = true;
-  }
+  // Only kStreamEnd ends a stream: the task's own ref may be sealed while items still wait in the producer's queue.
   const auto ready = [&] {
     auto stream = streams_.find(task.unique);
     return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();

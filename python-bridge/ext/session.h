@@ -92,6 +92,7 @@ class Session {
   void on_event(Event& event);
   void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
   void settle(const ObjectId& id);
+  void tell(const ObjectId& id);  // the notifiers
   void leave();
   void wake_sleeper();
   void pump_main();
