@@ -5,7 +5,8 @@ once).
 The main thread takes calls and runs tasks and sequential methods itself. Actors with
 max_concurrency > 1 run methods on threads; actors with async methods run everything on one event
 loop in a thread. Every call gets exactly one reply. Functions are decoded once per spec. A
-cancelled call gets KeyboardInterrupt (a coroutine: CancelledError).
+cancelled call gets KeyboardInterrupt (a coroutine: CancelledError), in user code only: main_task is
+the task whose user code runs, and what is interrupted just outside of it does not end the worker.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from polyray.actor import ActorExit
 from polyray.exceptions import (
     ActorDiedError,
     AsyncioActorExit,
+    ClosedError,
     RayError,
     RuntimeEnvSetupError,
     TaskCancelledError,
@@ -125,12 +127,15 @@ class Executor:
         next_call = self._client.next_call
         while not self.leaving:
             call = next_call(-1)
-            if call.kind == _METHOD:
-                self._take_method(call)
-            elif call.kind == _TASK:
-                self._run_task(call)
-            else:
-                self._create_actor(call)
+            try:
+                if call.kind == _METHOD:
+                    self._take_method(call)
+                elif call.kind == _TASK:
+                    self._run_task(call)
+                else:
+                    self._create_actor(call)
+            except KeyboardInterrupt as late:  # it came between user code and its handlers
+                self._fail(call, late, self._shown or "task", None)
 
     def _take_method(self, call: Any) -> None:
         if self._loop is not None:
@@ -204,7 +209,9 @@ class Executor:
     def _finish(self, call: Any, value: Any) -> None:
         if call.return_count > 1:
             self._finish_many(call, value)
-        elif value is None:
+            return
+        self.main_task = None
+        if value is None:
             self._client.finish(call.handle, _NONE, False, _OK)
         else:
             encoded = encode(value, self._rt, "result")
@@ -220,6 +227,7 @@ class Executor:
             values = list(value)
         except TypeError:
             values = None
+        self.main_task = None
         if values is None or len(values) != count:
             got = f"{len(values)}" if values is not None else f"a {type(value).__name__}"
             raise ValueError(f"num_returns is {count}, but the function returned {got}")
@@ -247,6 +255,7 @@ class Executor:
     # -- errors
 
     def _fail(self, call: Any, error: BaseException, name: str, spec: LoadedSpec | None) -> None:
+        self.main_task = None
         task = call.task
         if isinstance(error, KeyboardInterrupt) and self._client.is_cancelled(task):
             self._client.forget_cancelled(task)
@@ -289,8 +298,9 @@ class Executor:
                 pid=self._pid,
             )
         try:
-            for index in range(call.return_count):
-                self._return(call, index, encoded, True)
+            with contextlib.suppress(ClosedError):  # answered before it was interrupted
+                for index in range(call.return_count):
+                    self._return(call, index, encoded, True)
         finally:
             self._client.reply(call.handle, status)
 
@@ -311,6 +321,7 @@ class Executor:
             _actor = actor = Actor(call.actor, call.incarnation, spec)
             args, kwargs = decode_args(call.args, self._rt)
             actor.instance = spec.value(*args, **kwargs)
+            self.main_task = None
             self._prepare(actor)
             self._client.finish(call.handle, _NONE, False, _OK)
         except BaseException as error:  # whatever the constructor raises is told to the callers
@@ -392,6 +403,7 @@ class Executor:
     def _exit_actor(self) -> None:
         # The running call is not answered: its caller, like all others, gets ActorDiedError.
         assert _actor is not None
+        self.main_task = None
         self.leaving = True
         self._rt.request("actor.exit", actor=_actor.id, reason="it left by exit_actor()")
         if threading.current_thread() is not threading.main_thread():

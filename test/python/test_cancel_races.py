@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal: a cancellation that comes when user code has just returned never ends a worker or an actor.
+
+Method: interrupts placed after the native reply, and many short calls cancelled at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import polyray as ray
+import pytest
+from polyray.exceptions import TaskCancelledError
+
+pytestmark = pytest.mark.usefixtures("runtime")
+
+
+@ray.remote
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def interrupt_after_reply(self, where: str) -> None:
+        """From the next call on, once: KeyboardInterrupt when the call was answered."""
+        from polyray.executor import Executor
+
+        original = getattr(Executor, where)
+
+        def late(self: Executor, call: object, *rest: object) -> None:
+            original(self, call, *rest)
+            if call.method == "add":  # type: ignore[attr-defined]
+                setattr(Executor, where, original)
+                raise KeyboardInterrupt("too late")
+
+        setattr(Executor, where, late)
+
+
+@pytest.mark.parametrize("where", ["_finish", "_run_method", "_take_method"])
+def test_an_interrupt_after_the_reply_leaves_the_actor_alive(where: str) -> None:
+    actor = Counter.remote()
+    pid = ray.get(actor.pid.remote())
+    ray.get(actor.interrupt_after_reply.remote(where))
+    assert ray.get(actor.add.remote()) == 1
+    assert ray.get(actor.add.remote()) == 2
+    assert ray.get(actor.pid.remote()) == pid
+
+
+def test_an_actor_survives_cancellations_at_any_moment() -> None:
+    actor = Counter.remote()
+    pid = ray.get(actor.pid.remote())
+    for round_number in range(300):
+        refs = [actor.add.remote() for _ in range(1 + round_number % 4)]
+        ray.cancel(refs[round_number % len(refs)])
+        for ref in refs:
+            with contextlib.suppress(TaskCancelledError):
+                ray.get(ref)
+    assert ray.get(actor.pid.remote()) == pid
