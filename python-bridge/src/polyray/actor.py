@@ -14,13 +14,24 @@ from typing import Any
 from polyray import runtime
 from polyray.exceptions import AsyncioActorExit, InvalidOptionError, make_error
 from polyray.options import ACTOR_OPTIONS, METHOD_OPTIONS, amounts, checked, env_vars, fixed_amounts
-from polyray.remote_function import Target, code_flags, put_spec
+from polyray.remote_function import Target, code_flags, options_key, put_spec
 from polyray.runtime import COPY_BYTES, Runtime
 
 _STREAMING = 1
 _ASYNC = 0x80 | 0x200
 _GENERATOR = 0x20 | 0x200
 _DEFAULT_ASYNC_CONCURRENCY = 1000
+# What actor.create or the handle carries. The name is in the spec: its worker shows it.
+_NOT_IN_SPEC = frozenset(
+    {
+        "_labels",
+        "_metadata",
+        "enable_task_events",
+        "get_if_exists",
+        "max_pending_calls",
+        "runtime_env",
+    }
+)
 _OWN_METHODS = frozenset({"__ray_ready__", "__ray_terminate__", "__ray_call__", "__call__"})
 
 
@@ -255,8 +266,13 @@ class ActorClass:
         return meta
 
     def _register(self, rt: Runtime, wanted: dict[str, float]) -> None:
+        key = options_key(self._options, _NOT_IN_SPEC)
+        self._spec = self._target.registered(rt, key, lambda: self._made(rt, wanted))
+        self._runtime = rt
+
+    def _made(self, rt: Runtime, wanted: dict[str, float]) -> Any:
         options = self._options
-        self._spec = put_spec(
+        return put_spec(
             rt,
             self._target,
             "actor_class",
@@ -272,7 +288,6 @@ class ActorClass:
             resources=wanted,
             max_retries=0,
         )
-        self._runtime = rt
 
     def __reduce__(self) -> Any:
         target = self._target

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Remote functions: the spec is put once per function and options, a call sends ids and arguments
-only.
+only. Specs are kept with the target, so that `f.options(...).remote()` in a loop puts one.
 
 The spec object is the envelope of [TaskSpec bytes, payload]; the payload is the function itself
 (cloudpickle), None for a function named by module and export. The `remote` method is the hot path.
@@ -21,12 +21,13 @@ _STREAMING = 1
 _LANGUAGE = {"ts": 1, "py": 2}
 _COROUTINE = 0x80
 _GENERATOR = 0x20 | 0x200
+_NOT_IN_SPEC = frozenset({"_labels", "_metadata", "enable_task_events"})
 
 
 class Target:
     """What runs: a Python function or class, or an export of a module of either language."""
 
-    __slots__ = ("exec_argv", "export", "language", "module", "value")
+    __slots__ = ("_specs", "exec_argv", "export", "language", "module", "value")
 
     def __init__(
         self,
@@ -41,6 +42,20 @@ class Target:
         self.module = module
         self.export = export
         self.exec_argv = exec_argv
+        self._specs: tuple[Runtime | None, dict[Any, Any]] = (None, {})
+
+    def registered(self, rt: Runtime, key: Any, make: Callable[[], Any]) -> Any:
+        """What make() gave for this runtime and key; a key of None is not remembered."""
+        if key is None:
+            return make()
+        owner, specs = self._specs
+        if owner is not rt:
+            specs = {}
+            self._specs = (rt, specs)
+        found = specs.get(key)
+        if found is None:
+            found = specs[key] = make()
+        return found
 
     @property
     def name(self) -> str:
@@ -65,6 +80,25 @@ def code_flags(function: Any) -> int:
             return 0
         function, seen = inner, seen + 1
     return int(getattr(getattr(function, "__code__", None), "co_flags", 0))
+
+
+def options_key(options: Mapping[str, Any], without: frozenset[str]) -> Any:
+    """Equal for equal options; None when a value has no such form."""
+    key = _frozen({name: value for name, value in options.items() if name not in without})
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        items = ((name, _frozen(item)) for name, item in value.items() if item is not None)
+        return tuple(sorted(items, key=lambda item: str(item[0])))
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    return value
 
 
 def put_spec(rt: Runtime, target: Target, kind: str, **fields: Any) -> Any:
@@ -156,12 +190,17 @@ class RemoteFunction:
         )
 
     def _register(self, rt: Runtime) -> None:
+        key = options_key(self._options, _NOT_IN_SPEC)
+        self._spec, self._number = self._target.registered(rt, key, lambda: self._made(rt))
+        self._runtime = rt
+
+    def _made(self, rt: Runtime) -> tuple[Any, int]:
         options = self._options
         target = self._target
         retries = options.get("max_retries")
         retries = 3 if retries is None else retries
         wanted = amounts(options, 1)
-        self._spec = put_spec(
+        spec = put_spec(
             rt,
             target,
             "task",
@@ -176,10 +215,8 @@ class RemoteFunction:
         )
         key = rt.key_base.text(target.language, env_vars(options), target.exec_argv)
         language = _LANGUAGE[target.language]
-        self._number = rt.client.register_spec(
-            self._spec, language, fixed_amounts(wanted), key, retries, 0
-        )
-        self._runtime = rt
+        number = rt.client.register_spec(spec, language, fixed_amounts(wanted), key, retries, 0)
+        return spec, number
 
     def __reduce__(self) -> Any:
         return _rebuild, (
