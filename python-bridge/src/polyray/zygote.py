@@ -4,7 +4,8 @@
 Imports the standard library's usual parts, cloudpickle, msgpack and polyray only; it has one
 thread, which is checked before each fork. Speaks JSON lines (ts/node/zygote.ts): in {"fork":
 {...}}; out {"ready"}, {"forked"}, {"failed"}, {"exited"}. Ends at the end of its standard input.
-Waits in select(): SIGCHLD comes through a wake-up descriptor.
+Waits in select(): SIGCHLD comes through a wake-up descriptor. The lines go through a copy of fd 1,
+which itself points at stderr: whatever is printed here cannot get between them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,20 @@ _PRELOAD = (
 )  # fmt: skip
 
 
+_lines = 1  # where the protocol goes
+
+
+def _take_lines() -> None:
+    global _lines
+    _lines = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout.flush()  # what sitecustomize printed
+
+
 def _say(message: dict[str, Any]) -> None:
     data = (json.dumps(message) + "\n").encode()
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(_lines, data) :]
 
 
 def _threads() -> int:
@@ -127,6 +138,7 @@ class Zygote:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.close(self._wake_read)
         os.close(self._wake_write)
+        os.close(_lines)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
@@ -161,6 +173,7 @@ def _run_worker() -> int:
 
 def main() -> None:
     """Preload, then fork on demand."""
+    _take_lines()
     for name in _PRELOAD:
         __import__(name)
     gc.collect()
