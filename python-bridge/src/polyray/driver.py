@@ -114,9 +114,9 @@ def init(
             "or pass ignore_reinit_error=True."
         )
     shutdown()  # what is left of one whose runtime ended
-    node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs)
-    variables = _env_vars(runtime_env)
     wanted = _address(address)
+    node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs, wanted)
+    variables = _env_vars(runtime_env)
     embedded = None
     if wanted is None:
         if namespace is not None:
@@ -211,6 +211,7 @@ def _node_flags(
     labels: Mapping[str, str] | None,
     object_store_memory: int | None,
     kwargs: Mapping[str, Any],
+    joined: str | None,
 ) -> list[str]:
     import json
 
@@ -247,6 +248,8 @@ def _node_flags(
         flags += ["--resources", json.dumps(dict(resources))]
     if labels:
         flags += ["--labels", ",".join(f"{name}={value}" for name, value in labels.items())]
+    if joined is not None:  # its folders are as they are
+        return flags
     if kwargs.get("_plasma_directory"):
         flags += ["--plasma-directory", str(kwargs["_plasma_directory"])]
     if kwargs.get("_temp_dir"):
