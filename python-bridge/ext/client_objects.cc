@@ -125,12 +125,13 @@ nb::object fetch(Endpoint& self, nb::handle ref, int64_t timeout_ms, bool blocke
 }
 
 // A list of bools: which of the refs are settled, once `needed` of them are or the time is over.
-nb::list wait(Endpoint& self, nb::handle refs, size_t needed, int64_t timeout_ms, bool blocked) {
+nb::list wait(Endpoint& self, nb::handle refs, size_t needed, int64_t timeout_ms, bool blocked,
+              bool any_error) {
   Session& session = self.open();
   const std::vector<ObjectId> ids = ids_of(refs);
   const bool main = on_main_thread();
   wait_with_signals(self, timeout_ms, [&](int64_t left) {
-    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main);
+    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main, any_error);
   });
   std::vector<bool> settled(ids.size());
   {
@@ -174,7 +175,7 @@ void bind_client_objects(nb::class_<Endpoint>& client) {
           "read_id", [](Endpoint& self, nb::handle raw) { return read(self, id_of_bytes(raw)); },
           nb::arg("id"))
       .def("wait", &wait, nb::arg("refs"), nb::arg("needed"), nb::arg("timeout_ms"),
-           nb::arg("blocked"))
+           nb::arg("blocked"), nb::arg("any_error") = false)
       .def(
           "status",
           [](Endpoint& self, nb::handle ref) {

@@ -101,6 +101,7 @@ void Session::on_event(Event& event) {
       break;
     case EventKind::kShutdown:
       ended_ = true;
+      tell_all();
       break;
     default:
       break;
@@ -112,6 +113,7 @@ void Session::settle(const ObjectId& id) {
   for (auto it = first; it != last; ++it) {
     it->second->pending -= 1;
     it->second->settled += 1;
+    if (it->second->any_error) it->second->failed |= has_failed(id);
   }
   waits_.erase(first, last);
   tell(id);
@@ -119,9 +121,22 @@ void Session::settle(const ObjectId& id) {
 
 void Session::tell(const ObjectId& id) {
   if (auto found = notifiers_.find(id.unique); found != notifiers_.end()) {
-    for (auto& notifier : found->second) notifier->add(id);
+    for (auto& notifier : found->second.who) notifier->add(found->second.id);
     notifiers_.erase(found);
   }
+}
+
+// The runtime has ended: whoever waits asks, and gets the error.
+void Session::tell_all() {
+  for (auto& [unique, told] : notifiers_) {
+    for (auto& notifier : told.who) notifier->add(told.id);
+  }
+  notifiers_.clear();
+}
+
+bool Session::has_failed(const ObjectId& id) {
+  const ObjectStatus status = client_->status(id);
+  return status == ObjectStatus::kError || status == ObjectStatus::kGone;
 }
 
 void Session::on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked) {
@@ -206,20 +221,22 @@ void Session::leave() {
 }
 
 WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
-                          bool blocked, bool main_thread) {
+                          bool blocked, bool main_thread, bool any_error) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!usable()) return WaitOutcome::kClosed;
   ObjectWait mine;
+  mine.any_error = any_error;
   for (const ObjectId& id : ids) {
     if (client_->subscribe(id) == ObjectStatus::kPending) {
       waits_.emplace(id.unique, &mine);
       mine.pending += 1;
     } else {
       mine.settled += 1;
+      if (any_error) mine.failed |= has_failed(id);
     }
   }
-  const auto outcome =
-      run_until(lock, [&] { return mine.settled >= needed; }, timeout_ms, main_thread, blocked);
+  const auto done = [&] { return mine.settled >= needed || mine.failed; };
+  const auto outcome = run_until(lock, done, timeout_ms, main_thread, blocked);
   if (mine.pending > 0) {
     for (const ObjectId& id : ids) {
       auto [first, last] = waits_.equal_range(id.unique);
@@ -265,7 +282,8 @@ bool Session::stream_has_item(const ObjectId& task) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (usable() && !draining_) drain();
   auto stream = streams_.find(task.unique);
-  return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();
+  return ended_ || stream == streams_.end() || stream->second.ended ||
+         !stream->second.items.empty();
 }
 
 WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms,
@@ -302,13 +320,15 @@ void Session::close_stream(const ObjectId& task) {
 
 bool Session::notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!usable()) return false;
+  if (!usable() || ended_) return false;
   if (auto stream = streams_.find(id.unique); stream != streams_.end()) {
     if (stream->second.ended || !stream->second.items.empty()) return false;
   } else if (client_->subscribe(id) != ObjectStatus::kPending) {
     return false;
   }
-  notifiers_[id.unique].push_back(notifier);
+  Told& told = notifiers_[id.unique];
+  told.id = id;
+  told.who.push_back(notifier);
   start_pump(false);
   client_->flush();
   return true;
@@ -395,6 +415,7 @@ void Session::close() {
   std::unique_lock<std::mutex> lock(mutex_);
   if (closed_) return;
   closed_ = true;
+  tell_all();
   if (!client_->is_detached()) {
     wake_sleeper();
     os::signal_event(client_->doorbell_fd());

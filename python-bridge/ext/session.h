@@ -29,6 +29,8 @@ namespace polyray::py {
 struct ObjectWait {
   size_t pending = 0;
   size_t settled = 0;
+  bool any_error = false;  // the first that is settled with an error ends the wait
+  bool failed = false;
 };
 
 enum class WaitOutcome { kReady = 0, kTimeout = 1, kEvents = 2, kInterrupted = 3, kClosed = 4 };
@@ -59,9 +61,9 @@ class Session {
   Client& client() { return *client_; }
 
   // --- waiting (without the GIL)
-  // Until `needed` of the ids are settled. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
+  // Until `needed` of the ids are settled; `any_error`: or one of them with an error. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
   WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
-                   bool blocked, bool main_thread);
+                   bool blocked, bool main_thread, bool any_error = false);
   // The next incoming call; the caller owns it until reply.
   WaitOutcome next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread);
   // An answer of the node service.
@@ -93,6 +95,8 @@ class Session {
   void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
   void settle(const ObjectId& id);
   void tell(const ObjectId& id);  // the notifiers
+  void tell_all();
+  bool has_failed(const ObjectId& id);
   void leave();
   void wake_sleeper();
   void pump_main();
@@ -100,6 +104,10 @@ class Session {
   struct Stream {
     std::deque<ObjectId> items;
     bool ended = false;
+  };
+  struct Told {
+    ObjectId id;
+    std::vector<std::shared_ptr<Notifier>> who;
   };
   struct IdHash {
     size_t operator()(const ObjectId& id) const { return id.unique * 0x9e3779b97f4a7c15ull; }
@@ -119,7 +127,7 @@ class Session {
   std::deque<IncomingCall> calls_;
   std::unordered_map<uint32_t, std::vector<uint8_t>> answers_;
   std::unordered_multimap<uint64_t, ObjectWait*> waits_;
-  std::unordered_map<uint64_t, std::vector<std::shared_ptr<Notifier>>> notifiers_;
+  std::unordered_map<uint64_t, Told> notifiers_;
   std::unordered_map<uint64_t, Stream> streams_;
   std::unordered_set<uint64_t> watched_actors_;
   std::unordered_map<uint32_t, ObjectId> watch_requests_;

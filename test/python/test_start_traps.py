@@ -29,8 +29,7 @@ print("value", ray.get(f.remote()))
         'import sys\nif "polyray.zygote" in sys.orig_argv: print("hello", end="")',
         'print("hello")',
         # while the zygote preloads and forks
-        "import os, atexit\n"
-        'os.register_at_fork(before=lambda: print("fork", end="", flush=True))\n',
+        'import os; os.register_at_fork(before=lambda: print("fork", end="", flush=True))',
     ],
 )
 def test_a_print_of_sitecustomize_does_not_break_the_start_process(

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from polyray import _native, runtime
 from polyray._native import ObjectRef
-from polyray.exceptions import InvalidOptionError, ObjectLostError
+from polyray.exceptions import InvalidOptionError, ObjectLostError, RayError
 
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
+
+    _Waiting = tuple[ObjectRef[Any], concurrent.futures.Future[Any], runtime.Runtime]
+
+
+_FAILED = (2, 3)  # sealed with an error; gone
 
 
 def milliseconds(timeout: float | None) -> int:
@@ -39,7 +44,8 @@ def milliseconds(timeout: float | None) -> int:
 def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
     """The value of a ref, or the list of values of a list of refs. Raises what the task raised.
 
-    Raises GetTimeoutError when the time is over; `timeout=0` asks without waiting.
+    A list raises as soon as one of its refs has an error. Raises GetTimeoutError when the time is
+    over; `timeout=0` asks without waiting.
     """
     rt = runtime.current()
     if type(object_refs) is ObjectRef:
@@ -48,7 +54,11 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     limit = milliseconds(timeout)
     client = rt.client
     if limit != 0:
-        client.wait(refs, len(refs), limit, runtime.runs_task.get() is not None)
+        settled = client.wait(refs, len(refs), limit, runtime.runs_task.get() is not None, True)
+        if not all(settled):
+            for ref in refs:
+                if client.status(ref) in _FAILED:
+                    rt.get(ref, 0)
     values = []
     for ref in refs:
         data = client.fetch(ref, 0, False)
@@ -127,9 +137,11 @@ class LoopWaiter:
                 if not future.done():
                     future.set_result(None)
 
-    async def until_ready(self, ref: ObjectRef[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Return when the ref is settled (or, of a stream, has an item)."""
-        if not runtime.current().client.notify(ref, self.notifier):
+    async def until_ready(
+        self, ref: ObjectRef[Any], loop: asyncio.AbstractEventLoop, rt: runtime.Runtime
+    ) -> None:
+        """Return when the ref is settled (or, of a stream, has an item), or the runtime ended."""
+        if not rt.client.notify(ref, self.notifier):
             return
         future: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(ref.binary(), []).append(future)
@@ -139,7 +151,7 @@ class LoopWaiter:
 _loops: weakref.WeakKeyDictionary[Any, LoopWaiter] = weakref.WeakKeyDictionary()
 
 
-async def until_ready(ref: ObjectRef[Any]) -> None:
+async def until_ready(ref: ObjectRef[Any], rt: runtime.Runtime | None = None) -> None:
     """Await readiness without reading the value."""
     import asyncio
 
@@ -147,13 +159,14 @@ async def until_ready(ref: ObjectRef[Any]) -> None:
     waiter = _loops.get(loop)
     if waiter is None:
         waiter = _loops[loop] = LoopWaiter(loop)
-    await waiter.until_ready(ref, loop)
+    await waiter.until_ready(ref, loop, rt or runtime.of_refs())
 
 
 async def get_async(ref: ObjectRef[Any]) -> Any:
     """The value of a ref, for coroutines."""
-    await until_ready(ref)
-    return runtime.current().get(ref, 0)
+    rt = runtime.of_refs()
+    await until_ready(ref, rt)
+    return rt.get(ref, 0)
 
 
 def _await(self: ObjectRef[Any]) -> Generator[Any, None, Any]:
@@ -166,21 +179,28 @@ class _FutureThread:
     def __init__(self) -> None:
         self.notifier = _native.Notifier()
         self.lock = threading.Lock()
-        self.waiting: dict[bytes, list[tuple[ObjectRef[Any], concurrent.futures.Future[Any]]]] = {}
+        self.waiting: dict[bytes, list[_Waiting]] = {}
         threading.Thread(target=self._run, name="polyray-futures", daemon=True).start()
 
     def add(self, ref: ObjectRef[Any], future: concurrent.futures.Future[Any]) -> None:
+        rt = runtime.of_refs()
         with self.lock:
-            self.waiting.setdefault(ref.binary(), []).append((ref, future))
-        if not runtime.current().client.notify(ref, self.notifier):
+            self.waiting.setdefault(ref.binary(), []).append((ref, future, rt))
+        try:
+            waits = rt.client.notify(ref, self.notifier)
+        except RayError:  # the runtime has ended, which the future tells
+            waits = False
+        if not waits:
             self._settle(ref.binary())
 
     def _settle(self, object_id: bytes) -> None:
         with self.lock:
             waiting = self.waiting.pop(object_id, [])
-        for ref, future in waiting:
+        for ref, future, rt in waiting:
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
-                future.set_result(runtime.current().get(ref, 0))
+                future.set_result(rt.get(ref, 0))
             except BaseException as error:  # whatever the task raised is the future's
                 future.set_exception(error)
 

@@ -239,6 +239,15 @@ def current() -> Runtime:
     return found
 
 
+def of_refs() -> Runtime:
+    """The runtime that refs at hand belong to: like current(), but never starts one."""
+    if _current is None and _forked is None:
+        raise make_error(
+            "NOT_INITIALIZED", "the runtime of this ref has ended. Call polyray.init()"
+        )
+    return current()
+
+
 def _slot() -> Runtime | None:
     return _current
 

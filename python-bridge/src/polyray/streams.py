@@ -21,6 +21,7 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
 
     def __init__(self, task_ref: ObjectRef[Any]) -> None:
         self._task_ref = task_ref
+        self._runtime = runtime.current()
         self._taken = 0
         self._finished = False
 
@@ -33,7 +34,7 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
     def _next(self, timeout_ms: int) -> ObjectRef[Any]:
         if self._finished:
             raise StopIteration
-        client = runtime.current().client
+        client = self._runtime.client
         in_time, item = client.next_item(self._task_ref, timeout_ms)
         if not in_time:
             raise _late()
@@ -47,7 +48,7 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
     def _end(self, client: Any) -> None:
         self._finished = True
         client.close_stream(self._task_ref)
-        runtime.current().get(self._task_ref, 0)  # raises what the generator raised
+        self._runtime.get(self._task_ref, 0)  # raises what the generator raised
 
     def __aiter__(self) -> ObjectRefGenerator:
         return self
@@ -55,9 +56,9 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
     async def __anext__(self) -> ObjectRef[Any]:
         if self._finished:
             raise StopAsyncIteration
-        client = runtime.current().client
+        client = self._runtime.client
         while not client.stream_has_item(self._task_ref):
-            await until_ready(self._task_ref)
+            await until_ready(self._task_ref, self._runtime)
         try:
             return self._next(-1)
         except StopIteration:
