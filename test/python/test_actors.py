@@ -48,7 +48,9 @@ class Counter:
 
 def test_calls_of_one_caller_run_in_order() -> None:
     counter = Counter.remote(10)
-    assert ray.get([counter.incr.remote() for _ in range(1000)]) == list(range(11, 1011))
+    assert ray.get([counter.incr.remote() for _ in range(1000)]) == list(
+        range(11, 1011)
+    )
     assert ray.get(counter.pair.remote()) == [1010, -1010]
 
 
@@ -197,7 +199,11 @@ def test_threads_run_methods_at_once_with_max_concurrency() -> None:
             return self.barrier.wait(60)
 
     meeting = Meeting.remote()
-    assert sorted(ray.get([meeting.meet.remote() for _ in range(3)], timeout=60)) == [0, 1, 2]
+    assert sorted(ray.get([meeting.meet.remote() for _ in range(3)], timeout=60)) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_two_actors_that_flood_each_other_both_finish() -> None:

@@ -46,14 +46,17 @@ def test_functions_are_called_by_module_and_export(module: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 5, -1.5, "é", b"bytes", [1, [2, "x"]], {"a": 1}, {1, 2}, 2**70]
+    "value",
+    [None, True, 5, -1.5, "é", b"bytes", [1, [2, "x"]], {"a": 1}, {1, 2}, 2**70],
 )
 def test_plain_values_come_back_equal(module: Path, value: object) -> None:
     assert ray.get(ray.js_function(module, "echo").remote(value)) == value
 
 
 def test_arrays_and_tables_cross(module: Path) -> None:
-    assert ray.get(ray.js_function(module, "sum").remote(np.ones(1_000_000))) == 1_000_000
+    assert (
+        ray.get(ray.js_function(module, "sum").remote(np.ones(1_000_000))) == 1_000_000
+    )
     table = pa.table({"a": np.arange(100_000)})
     assert ray.get(ray.js_function(module, "echo").remote(ray.put(table))).equals(table)
 
@@ -61,11 +64,15 @@ def test_arrays_and_tables_cross(module: Path) -> None:
 def test_python_objects_pass_through_untouched(module: Path) -> None:
     from fractions import Fraction
 
-    assert ray.get(ray.js_function(module, "echo").remote(Fraction(2, 3))) == Fraction(2, 3)
+    assert ray.get(ray.js_function(module, "echo").remote(Fraction(2, 3))) == Fraction(
+        2, 3
+    )
 
 
 def test_actors_keep_state_and_their_handles_travel(module: Path) -> None:
-    counter = ray.js_actor_class(module, "Counter").options(name="ts-counter").remote(10)
+    counter = (
+        ray.js_actor_class(module, "Counter").options(name="ts-counter").remote(10)
+    )
     assert ray.get([counter.incr.remote(1) for _ in range(5)]) == [11, 12, 13, 14, 15]
 
     @ray.remote

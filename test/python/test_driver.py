@@ -73,7 +73,9 @@ def test_the_first_use_starts_a_runtime() -> None:
     )
 
 
-def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path) -> None:
+def test_a_started_head_is_joined_by_address_auto_and_environment(
+    tmp_path: Path,
+) -> None:
     env = {"POLYRAY_TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "polyray"]
     started = run_program(
@@ -92,22 +94,24 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path
 
     address = json.loads(started.stdout)["address"]
     try:
-        use = (
-            "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
-        )
+        use = "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
         for init in (
             f"ray.init({address!r})",
             "ray.init('auto')",
             "ray.init(address='auto', namespace='n')",
         ):
-            assert run_program(f"import polyray as ray; {init}; {use}", env=env).stdout.split() == [
+            assert run_program(
+                f"import polyray as ray; {init}; {use}", env=env
+            ).stdout.split() == [
                 "6",
                 address,
             ]
         assert run_program(
             f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}
         ).stdout.split() == ["6", address]
-        assert "does not set its size" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
+        assert "does not set its size" in error_of(
+            f"ray.init({address!r}, num_cpus=1)", **env
+        )
     finally:
         subprocess.run(
             [*command, "stop", "--address", address],
@@ -124,14 +128,30 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(tmp_path: Path
         ("ray.init('127.0.0.1:1')", {}, "RaySystemError .*no runtime found at address"),
         ("ray.init('session:0000000000000000')", {}, "no runtime found"),
         ("ray.init(num_cpus=-1)", {}, "InvalidOptionError .*num_cpus"),
-        ("ray.init(object_store_memory=1)", {}, "InvalidOptionError .*objectStoreMemory"),
-        ("ray.init(object_store_memory=2**52)", {}, "InvalidOptionError .*objectStoreMemory"),
+        (
+            "ray.init(object_store_memory=1)",
+            {},
+            "InvalidOptionError .*objectStoreMemory",
+        ),
+        (
+            "ray.init(object_store_memory=2**52)",
+            {},
+            "InvalidOptionError .*objectStoreMemory",
+        ),
         ("ray.init(colour='blue')", {}, "InvalidOptionError .*colour"),
         ("ray.init(resources={'CPU': 1})", {}, "InvalidOptionError .*resources"),
         ("ray.init('ray://host:10001')", {}, "InvalidOptionError .*ray://"),
         ("ray.init(runtime_env={'pip': ['x']})", {}, "InvalidOptionError .*pip"),
-        ("ray.init()", {"POLYRAY_HOME": "/nowhere"}, "RaySystemError .*JavaScript half"),
-        ("ray.init()", {"POLYRAY_NODE": "/bin/false"}, "RaySystemError .*does not run as Node.js"),
+        (
+            "ray.init()",
+            {"POLYRAY_HOME": "/nowhere"},
+            "RaySystemError .*JavaScript half",
+        ),
+        (
+            "ray.init()",
+            {"POLYRAY_NODE": "/bin/false"},
+            "RaySystemError .*does not run as Node.js",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_a_typed_error(

@@ -29,7 +29,13 @@ from polyray.exceptions import (
     error_of_number,
     make_error,
 )
-from polyray.serialize import decode, encode, encode_error, encode_task_error, is_error_envelope
+from polyray.serialize import (
+    decode,
+    encode,
+    encode_error,
+    encode_task_error,
+    is_error_envelope,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,9 +88,17 @@ def test_classes_are_where_ray_users_look_for_them() -> None:
     )
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.kind != "task"], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.kind != "task"], ids=lambda row: row.name
+)
 def test_errors_of_polyray_cross_with_their_details(row: Any) -> None:
-    details = {"task_id": "t", "node_id": "n", "actor_id": "a", "pid": 3, "task_name": "f"}
+    details = {
+        "task_id": "t",
+        "node_id": "n",
+        "actor_id": "a",
+        "pid": 3,
+        "task_name": "f",
+    }
     back = decode(encode_error(error_of_code(row.name, "why", **details)).to_bytes())
     assert type(back).__name__ == row.class_name
     assert back.code == row.name
@@ -186,7 +200,9 @@ def test_only_raised_errors_mark_the_envelope() -> None:
     assert repr(decode(encode([ValueError("x")]).to_bytes())[0]) == "ValueError('x')"
 
 
-def test_a_javascript_error_has_its_class_name_and_stack_and_goes_back_unchanged() -> None:
+def test_a_javascript_error_has_its_class_name_and_stack_and_goes_back_unchanged() -> (
+    None
+):
     data = bytes.fromhex(
         json.loads((ROOT / "test/contract/values/js-error.json").read_text())["hex"]
     )
@@ -194,7 +210,11 @@ def test_a_javascript_error_has_its_class_name_and_stack_and_goes_back_unchanged
     assert isinstance(error, RayTaskError)
     cause = error.cause
     assert isinstance(cause, CrossLanguageError)
-    assert (cause.class_name, cause.args, cause.props) == ("RangeError", ("too big",), {"limit": 5})
+    assert (cause.class_name, cause.args, cause.props) == (
+        "RangeError",
+        ("too big",),
+        {"limit": 5},
+    )
     assert "at square" in cause.js_stack
     again = decode(encode(error).to_bytes()).cause
     assert (again.class_name, again.js_stack, again.props) == (

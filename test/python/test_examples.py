@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALLER = {"03-paillier": ["1000"], "05-pi-progress": ["200000"], "06-pi-fraction": ["500"]}
+SMALLER = {
+    "03-paillier": ["1000"],
+    "05-pi-progress": ["200000"],
+    "06-pi-fraction": ["500"],
+}
 PROGRAMS = sorted(path for path in EXAMPLES.glob("[0-9]*/main.py"))
 
 

@@ -17,7 +17,15 @@ from polyray import _native
 STUB = ast.parse((Path(polyray.__file__).parent / "_native.pyi").read_text())
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 # Attached by polyray.objects, or the language's own.
-ATTACHED = {"future", "as_future", "task_id", "job_id", "from_binary", "from_hex", "__await__"}
+ATTACHED = {
+    "future",
+    "as_future",
+    "task_id",
+    "job_id",
+    "from_binary",
+    "from_hex",
+    "__await__",
+}
 
 
 def _functions(body: list[ast.stmt]) -> dict[str, ast.FunctionDef]:
@@ -32,7 +40,9 @@ def test_the_stub_names_every_class_and_function_of_the_extension() -> None:
 
 def test_the_stub_names_every_member_of_every_class() -> None:
     for name, node in CLASSES.items():
-        members = {key for key in vars(getattr(_native, name)) if not key.startswith("_")}
+        members = {
+            key for key in vars(getattr(_native, name)) if not key.startswith("_")
+        }
         stub = {key for key in _functions(node.body) if not key.startswith("_")}
         assert stub == members | (stub & ATTACHED), name
 

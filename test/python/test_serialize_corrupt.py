@@ -20,7 +20,9 @@ from tagged_values import CONTEXT
 
 VALUES = Path(__file__).parents[1] / "contract" / "values"
 CASES = [
-    c for c in json.loads((VALUES / "cases.json").read_text())["cases"] if len(c["hex"]) < 4000
+    c
+    for c in json.loads((VALUES / "cases.json").read_text())["cases"]
+    if len(c["hex"]) < 4000
 ]
 
 
@@ -80,7 +82,8 @@ def test_lies_in_lengths_and_numbers_are_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value"), [(0, 2), (1, 128), (2, 5), (8, 255), (16, 1), (16, 0), (24, 255), (31, 255)]
+    ("at", "value"),
+    [(0, 2), (1, 128), (2, 5), (8, 255), (16, 1), (16, 0), (24, 255), (31, 255)],
 )
 def test_headers_that_lie_are_refused(at: int, value: int) -> None:
     data = bytearray(encode({"b": b"x" * 300}).to_bytes())

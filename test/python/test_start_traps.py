@@ -44,7 +44,8 @@ def test_folders_have_no_effect_when_a_runtime_is_joined(tmp_path: Path) -> None
     with ray.init(num_cpus=1) as context:
         done = run_program(
             "import sys, polyray as ray\n"
-            "context = ray.init(sys.argv[1], _temp_dir=sys.argv[2], _plasma_directory=sys.argv[2])\n"
+            "folder = sys.argv[2]\n"
+            "context = ray.init(sys.argv[1], _temp_dir=folder, _plasma_directory=folder)\n"
             "print(context['session_name'])\n",
             context["address"],
             str(tmp_path),

@@ -42,7 +42,9 @@ def test_a_call_gives_a_ref_and_get_its_value() -> None:
     ref = add.remote(1, b=2)
     assert isinstance(ref, ray.ObjectRef)
     assert ray.get(ref) == 3
-    assert ray.get([add.remote(i, i) for i in range(400)]) == [2 * i for i in range(400)]
+    assert ray.get([add.remote(i, i) for i in range(400)]) == [
+        2 * i for i in range(400)
+    ]
 
 
 def test_top_level_refs_arrive_as_values_and_nested_ones_stay_refs() -> None:
@@ -219,7 +221,9 @@ def test_an_argument_that_cannot_be_sent_is_named() -> None:
         add.remote(threading.Lock())
 
 
-def test_fire_and_forget_runs_while_the_driver_does_something_else(tmp_path: Path) -> None:
+def test_fire_and_forget_runs_while_the_driver_does_something_else(
+    tmp_path: Path,
+) -> None:
     @ray.remote
     def touch(path: str) -> None:
         Path(path).touch()
