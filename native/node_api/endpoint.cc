@@ -123,6 +123,8 @@ napi_value Environment::attach(const AttachOptions& options, napi_value sink) {
 }
 
 void Environment::detach() {
+  // Also called while an environment is torn down, where no scope is open.
+  HandleScope scope(env_);
   // Calls in progress and open puts first: their memory belongs to the segment.
   std::vector<uint32_t> open;
   puts.each([&](uint32_t number, OpenPut&) { open.push_back(number); });

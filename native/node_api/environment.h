@@ -32,6 +32,19 @@
 
 namespace polyray::node_api {
 
+// Handles made in a block end with it.
+class HandleScope {
+ public:
+  explicit HandleScope(napi_env env) : env_(env) { napi_open_handle_scope(env_, &scope_); }
+  ~HandleScope() { napi_close_handle_scope(env_, scope_); }
+  HandleScope(const HandleScope&) = delete;
+  HandleScope& operator=(const HandleScope&) = delete;
+
+ private:
+  napi_env env_;
+  napi_handle_scope scope_ = nullptr;
+};
+
 class Environment;
 
 inline constexpr uint32_t kEventBufferBytes = 512 * 1024;
