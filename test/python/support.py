@@ -27,9 +27,7 @@ def run_program(
         check=False,
     )
     if check and done.returncode != 0:
-        raise AssertionError(
-            f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
+        raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
 
 

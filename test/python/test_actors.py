@@ -48,9 +48,7 @@ class Counter:
 
 def test_calls_of_one_caller_run_in_order() -> None:
     counter = Counter.remote(10)
-    assert ray.get([counter.incr.remote() for _ in range(1000)]) == list(
-        range(11, 1011)
-    )
+    assert ray.get([counter.incr.remote() for _ in range(1000)]) == list(range(11, 1011))
     assert ray.get(counter.pair.remote()) == [1010, -1010]
 
 

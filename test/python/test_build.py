@@ -12,10 +12,7 @@ import polyray
 
 def test_the_package_carries_the_version_of_package_json() -> None:
     root = Path(__file__).parents[2]
-    assert (
-        polyray.__version__
-        == json.loads((root / "package.json").read_text())["version"]
-    )
+    assert polyray.__version__ == json.loads((root / "package.json").read_text())["version"]
 
 
 def test_the_installed_package_knows_its_checkout() -> None:

@@ -54,9 +54,7 @@ def test_plain_values_come_back_equal(module: Path, value: object) -> None:
 
 
 def test_arrays_and_tables_cross(module: Path) -> None:
-    assert (
-        ray.get(ray.js_function(module, "sum").remote(np.ones(1_000_000))) == 1_000_000
-    )
+    assert ray.get(ray.js_function(module, "sum").remote(np.ones(1_000_000))) == 1_000_000
     table = pa.table({"a": np.arange(100_000)})
     assert ray.get(ray.js_function(module, "echo").remote(ray.put(table))).equals(table)
 
@@ -64,15 +62,11 @@ def test_arrays_and_tables_cross(module: Path) -> None:
 def test_python_objects_pass_through_untouched(module: Path) -> None:
     from fractions import Fraction
 
-    assert ray.get(ray.js_function(module, "echo").remote(Fraction(2, 3))) == Fraction(
-        2, 3
-    )
+    assert ray.get(ray.js_function(module, "echo").remote(Fraction(2, 3))) == Fraction(2, 3)
 
 
 def test_actors_keep_state_and_their_handles_travel(module: Path) -> None:
-    counter = (
-        ray.js_actor_class(module, "Counter").options(name="ts-counter").remote(10)
-    )
+    counter = ray.js_actor_class(module, "Counter").options(name="ts-counter").remote(10)
     assert ray.get([counter.incr.remote(1) for _ in range(5)]) == [11, 12, 13, 14, 15]
 
     @ray.remote

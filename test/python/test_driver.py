@@ -94,24 +94,23 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(
 
     address = json.loads(started.stdout)["address"]
     try:
-        use = "print(ray.get(ray.remote(lambda: 6).remote()), ray.get_runtime_context().gcs_address)"
+        use = (
+            "context = ray.get_runtime_context(); "
+            "print(ray.get(ray.remote(lambda: 6).remote()), context.gcs_address)"
+        )
         for init in (
             f"ray.init({address!r})",
             "ray.init('auto')",
             "ray.init(address='auto', namespace='n')",
         ):
-            assert run_program(
-                f"import polyray as ray; {init}; {use}", env=env
-            ).stdout.split() == [
+            assert run_program(f"import polyray as ray; {init}; {use}", env=env).stdout.split() == [
                 "6",
                 address,
             ]
         assert run_program(
             f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}
         ).stdout.split() == ["6", address]
-        assert "does not set its size" in error_of(
-            f"ray.init({address!r}, num_cpus=1)", **env
-        )
+        assert "does not set its size" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
     finally:
         subprocess.run(
             [*command, "stop", "--address", address],

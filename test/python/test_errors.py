@@ -88,9 +88,7 @@ def test_classes_are_where_ray_users_look_for_them() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "row", [r for r in ROWS if r.kind != "task"], ids=lambda row: row.name
-)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.kind != "task"], ids=lambda row: row.name)
 def test_errors_of_polyray_cross_with_their_details(row: Any) -> None:
     details = {
         "task_id": "t",
@@ -200,9 +198,7 @@ def test_only_raised_errors_mark_the_envelope() -> None:
     assert repr(decode(encode([ValueError("x")]).to_bytes())[0]) == "ValueError('x')"
 
 
-def test_a_javascript_error_has_its_class_name_and_stack_and_goes_back_unchanged() -> (
-    None
-):
+def test_a_javascript_error_has_its_class_name_and_stack_and_goes_back_unchanged() -> None:
     data = bytes.fromhex(
         json.loads((ROOT / "test/contract/values/js-error.json").read_text())["hex"]
     )

@@ -34,9 +34,7 @@ def test_the_first_error_ends_the_wait(tmp_path: Path, seconds: float) -> None:
     gate = tmp_path / "gate"
     waiting = wait_for.remote(str(gate))
     failing = fail.remote(seconds)
-    with pytest.raises(
-        KeyError
-    ):  # without any error: GetTimeoutError, as the gate is closed
+    with pytest.raises(KeyError):  # without any error: GetTimeoutError, as the gate is closed
         ray.get([waiting, failing], timeout=60)
     with pytest.raises(KeyError):
         ray.get([waiting, failing], timeout=60)  # settled already

@@ -104,9 +104,7 @@ def test_typescript_values_are_what_the_table_says_in_python() -> None:
     assert values["half"] == 0.5
     assert math.isnan(values["nan"])
     assert values["bytes"] == b"\x00\x01\xff"
-    assert values["when"] == datetime.datetime(
-        2026, 1, 2, 3, 4, 5, 678000, tzinfo=datetime.UTC
-    )
+    assert values["when"] == datetime.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=datetime.UTC)
     assert values["map"] == {1: "one"}
     assert values["set"] == {1, 2}
     assert values["doubles"].tolist() == [1.5, -2.0]
@@ -202,9 +200,7 @@ def test_retry_exceptions_runs_a_typescript_function_again(tmp_path: Path) -> No
 
 def test_a_typescript_actor_restarts() -> None:
     counter = (
-        ray.js_actor_class(SIDE, "Counter")
-        .options(max_restarts=1, max_task_retries=1)
-        .remote(10)
+        ray.js_actor_class(SIDE, "Counter").options(max_restarts=1, max_task_retries=1).remote(10)
     )
     assert value_of(counter.add.remote(1)) == 11
     os.kill(value_of(counter.pid.remote()), signal.SIGKILL)

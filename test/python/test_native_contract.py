@@ -40,9 +40,7 @@ def test_the_stub_names_every_class_and_function_of_the_extension() -> None:
 
 def test_the_stub_names_every_member_of_every_class() -> None:
     for name, node in CLASSES.items():
-        members = {
-            key for key in vars(getattr(_native, name)) if not key.startswith("_")
-        }
+        members = {key for key in vars(getattr(_native, name)) if not key.startswith("_")}
         stub = {key for key in _functions(node.body) if not key.startswith("_")}
         assert stub == members | (stub & ATTACHED), name
 

@@ -26,11 +26,7 @@ def in_segment(address: int) -> bool:
             fields = line.split(maxsplit=5)
             begin, end = (int(part, 16) for part in fields[0].split("-"))
             if begin <= address < end:
-                return (
-                    len(fields) > 5
-                    and fields[5].startswith("/memfd:")
-                    and "w" not in fields[1]
-                )
+                return len(fields) > 5 and fields[5].startswith("/memfd:") and "w" not in fields[1]
     return False
 
 
@@ -88,9 +84,7 @@ def test_a_view_outlives_its_ref() -> None:
 
 def test_a_large_arrow_table_crosses_without_growing_anonymous_memory() -> None:
     rows = 7_000_000
-    table = pa.table(
-        {"a": np.arange(rows, dtype=np.float64), "b": np.ones(rows, dtype=np.float64)}
-    )
+    table = pa.table({"a": np.arange(rows, dtype=np.float64), "b": np.ones(rows, dtype=np.float64)})
     assert table.nbytes >= 112_000_000
     ref = ray.put(table)
     ray.get(ray.put(pa.table({"a": [1]})))  # pyarrow's own set-up

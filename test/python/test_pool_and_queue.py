@@ -22,9 +22,7 @@ class Doubler:
 
 def test_a_pool_gives_results_in_order_and_as_they_come() -> None:
     pool = ActorPool([Doubler.remote(), Doubler.remote()])
-    assert list(pool.map(lambda a, v: a.double.remote(v), range(20))) == [
-        2 * v for v in range(20)
-    ]
+    assert list(pool.map(lambda a, v: a.double.remote(v), range(20))) == [2 * v for v in range(20)]
     found = pool.map_unordered(lambda a, v: a.double.remote(v), range(20))
     assert sorted(found) == [2 * v for v in range(20)]
     assert pool.has_free()

@@ -52,9 +52,7 @@ def round_trip(value: Any) -> Any:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_a_shared_case_is_read_as_the_table_says(case: dict[str, Any]) -> None:
-    assert describe(decode(bytes.fromhex(case["hex"]), CONTEXT)) == case.get(
-        "py", case["value"]
-    )
+    assert describe(decode(bytes.fromhex(case["hex"]), CONTEXT)) == case.get("py", case["value"])
 
 
 @pytest.mark.parametrize(
@@ -175,9 +173,7 @@ def test_arrays_and_tables_are_read_only_views_on_the_envelope() -> None:
 
 
 def test_arrow_values_come_back_as_their_class() -> None:
-    table = pyarrow.table(
-        {"a": [1, 2, None], "s": ["x", None, "z"], "l": [[1], [], None]}
-    )
+    table = pyarrow.table({"a": [1, 2, None], "s": ["x", None, "z"], "l": [[1], [], None]})
     assert round_trip(table).equals(table)
     assert round_trip(table.slice(1)).equals(table.slice(1))
     batch = table.to_batches()[0]
@@ -228,9 +224,7 @@ def test_refs_and_handles_inside_of_opaque_objects_are_listed() -> None:
 
 
 def test_top_level_refs_of_a_call_become_values_and_nested_ones_stay_refs() -> None:
-    data = encode_args(
-        ({"deep": Ref(OTHER)}, Ref(ID)), {"k": Ref(ID)}, CONTEXT
-    ).to_bytes()
+    data = encode_args(({"deep": Ref(OTHER)}, Ref(ID)), {"k": Ref(ID)}, CONTEXT).to_bytes()
     assert envelope_arg_refs(data) == [ID]
     assert envelope_refs(data) == [ID, OTHER]
     args, kwargs = decode_args(data, CONTEXT)
@@ -242,9 +236,7 @@ def test_top_level_refs_of_a_call_become_values_and_nested_ones_stay_refs() -> N
 def test_a_cyclic_argument_does_not_change_the_others() -> None:
     ring: list[Any] = []
     ring.append(ring)
-    args, _ = decode_args(
-        encode_args((Ref(ID), ring, 3), None, CONTEXT).to_bytes(), CONTEXT
-    )
+    args, _ = decode_args(encode_args((Ref(ID), ring, 3), None, CONTEXT).to_bytes(), CONTEXT)
     assert type(args[0]) is ArgValue
     assert args[1][0] is args[1]
     assert args[2] == 3

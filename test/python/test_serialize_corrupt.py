@@ -20,9 +20,7 @@ from tagged_values import CONTEXT
 
 VALUES = Path(__file__).parents[1] / "contract" / "values"
 CASES = [
-    c
-    for c in json.loads((VALUES / "cases.json").read_text())["cases"]
-    if len(c["hex"]) < 4000
+    c for c in json.loads((VALUES / "cases.json").read_text())["cases"] if len(c["hex"]) < 4000
 ]
 
 

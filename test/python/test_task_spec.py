@@ -63,9 +63,7 @@ FULL = TaskSpecFields(
 
 @pytest.mark.parametrize("language", ["ts", "py"])
 def test_what_each_language_wrote_is_read_alike(language: str) -> None:
-    assert (
-        decode_task_spec(bytes.fromhex(json.loads(FILE.read_text())[language])) == FULL
-    )
+    assert decode_task_spec(bytes.fromhex(json.loads(FILE.read_text())[language])) == FULL
 
 
 def test_every_field_comes_back() -> None:
@@ -74,9 +72,7 @@ def test_every_field_comes_back() -> None:
 
 def test_fields_that_are_left_out_have_their_defaults() -> None:
     fields = decode_task_spec(encode_task_spec(TaskSpecFields("task", "py", "f")))
-    assert fields == TaskSpecFields(
-        "task", "py", "f", loader_args=[], sys_path=[], methods=[]
-    )
+    assert fields == TaskSpecFields("task", "py", "f", loader_args=[], sys_path=[], methods=[])
 
 
 def test_amounts_of_resources_are_whole_ten_thousandths() -> None:

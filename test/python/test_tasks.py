@@ -42,9 +42,7 @@ def test_a_call_gives_a_ref_and_get_its_value() -> None:
     ref = add.remote(1, b=2)
     assert isinstance(ref, ray.ObjectRef)
     assert ray.get(ref) == 3
-    assert ray.get([add.remote(i, i) for i in range(400)]) == [
-        2 * i for i in range(400)
-    ]
+    assert ray.get([add.remote(i, i) for i in range(400)]) == [2 * i for i in range(400)]
 
 
 def test_top_level_refs_arrive_as_values_and_nested_ones_stay_refs() -> None:

@@ -37,9 +37,7 @@ def test_eight_threads_submit_and_get(runtime: ray.RayContext) -> None:
             for i in range(150):
                 if ray.get(adder.add.remote(number, i)) != number + i:
                     wrong.append((number, i))
-            if ray.get([double.remote(i) for i in range(50)]) != [
-                2 * i for i in range(50)
-            ]:
+            if ray.get([double.remote(i) for i in range(50)]) != [2 * i for i in range(50)]:
                 wrong.append(number)
             if len(ray.get(ray.put(b"x" * 100_000))) != 100_000:
                 wrong.append("put")
@@ -155,9 +153,7 @@ def test_ctrl_c_leaves_a_waiting_get() -> None:
         "try:\n    print('waiting', flush=True)\n    ray.get(ref)\n"
         "except KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
@@ -183,22 +179,16 @@ if ending == "kill": os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("ending", ["return", "exit", "_exit", "raise", "kill"])
 def test_nothing_is_left_however_the_driver_ends(ending: str, tmp_path: Path) -> None:
-    done = run_program(
-        ENDING, ending, env={"POLYRAY_TMPDIR": str(tmp_path)}, check=False
-    )
+    done = run_program(ENDING, ending, env={"POLYRAY_TMPDIR": str(tmp_path)}, check=False)
     address, grandchild = done.stdout.split()
     session = address.removeprefix("session:")
-    eventually(
-        lambda: not os.path.exists(f"/proc/{grandchild}"), "the grandchild ended"
-    )
+    eventually(lambda: not os.path.exists(f"/proc/{grandchild}"), "the grandchild ended")
     eventually(
         lambda: processes_of(session) == [],
         f"no process of the session: {processes_of(session)}",
     )
     sessions = tmp_path / f"polyray-{os.getuid()}"
     eventually(
-        lambda: (
-            not any((folder / "node.json").exists() for folder in sessions.iterdir())
-        ),
+        lambda: not any((folder / "node.json").exists() for folder in sessions.iterdir()),
         "no session is published",
     )

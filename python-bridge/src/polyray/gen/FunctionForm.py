@@ -4,6 +4,7 @@
 
 # namespace: v1
 
+
 class FunctionForm(object):
     Module = 0
     Value = 1

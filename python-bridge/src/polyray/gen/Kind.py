@@ -4,6 +4,7 @@
 
 # namespace: v1
 
+
 class Kind(object):
     Task = 0
     ActorClass = 1

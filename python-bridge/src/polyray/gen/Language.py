@@ -4,6 +4,7 @@
 
 # namespace: v1
 
+
 class Language(object):
     TypeScript = 0
     Python = 1
