@@ -8,12 +8,10 @@ import flatbuffers
 from flatbuffers.compat import import_numpy
 from typing import Any
 from typing import Optional
-
 np = import_numpy()
 
-
 class ConcurrencyGroup(object):
-    __slots__ = ["_tab"]
+    __slots__ = ['_tab']
 
     @classmethod
     def GetRootAs(cls, buf, offset: int = 0):
@@ -26,12 +24,9 @@ class ConcurrencyGroup(object):
     def GetRootAsConcurrencyGroup(cls, buf, offset=0):
         """This method is deprecated. Please switch to GetRootAs."""
         return cls.GetRootAs(buf, offset)
-
     @classmethod
     def ConcurrencyGroupBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
-        return flatbuffers.util.BufferHasIdentifier(
-            buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed
-        )
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed)
 
     # ConcurrencyGroup
     def Init(self, buf: bytes, pos: int):
@@ -51,34 +46,26 @@ class ConcurrencyGroup(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
-
 def ConcurrencyGroupStart(builder: flatbuffers.Builder):
     builder.StartObject(2)
-
 
 def Start(builder: flatbuffers.Builder):
     ConcurrencyGroupStart(builder)
 
-
 def ConcurrencyGroupAddName(builder: flatbuffers.Builder, name: int):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
-
 
 def AddName(builder: flatbuffers.Builder, name: int):
     ConcurrencyGroupAddName(builder, name)
 
-
 def ConcurrencyGroupAddLimit(builder: flatbuffers.Builder, limit: int):
     builder.PrependUint32Slot(1, limit, 0)
-
 
 def AddLimit(builder: flatbuffers.Builder, limit: int):
     ConcurrencyGroupAddLimit(builder, limit)
 
-
 def ConcurrencyGroupEnd(builder: flatbuffers.Builder) -> int:
     return builder.EndObject()
-
 
 def End(builder: flatbuffers.Builder) -> int:
     return ConcurrencyGroupEnd(builder)

@@ -4,7 +4,6 @@
 
 # namespace: v1
 
-
 class FunctionForm(object):
     Module = 0
     Value = 1

@@ -11,5 +11,6 @@ from typing import cast
 uoffset: typing.TypeAlias = flatbuffers.number_types.UOffsetTFlags.py_type
 
 class FunctionForm(object):
-    Module = cast(int, ...)
-    Value = cast(int, ...)
+  Module = cast(int, ...)
+  Value = cast(int, ...)
+

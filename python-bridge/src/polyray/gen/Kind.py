@@ -4,7 +4,6 @@
 
 # namespace: v1
 
-
 class Kind(object):
     Task = 0
     ActorClass = 1

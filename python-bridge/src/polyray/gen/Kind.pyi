@@ -11,5 +11,6 @@ from typing import cast
 uoffset: typing.TypeAlias = flatbuffers.number_types.UOffsetTFlags.py_type
 
 class Kind(object):
-    Task = cast(int, ...)
-    ActorClass = cast(int, ...)
+  Task = cast(int, ...)
+  ActorClass = cast(int, ...)
+

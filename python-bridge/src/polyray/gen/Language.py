@@ -4,7 +4,6 @@
 
 # namespace: v1
 
-
 class Language(object):
     TypeScript = 0
     Python = 1

@@ -11,5 +11,6 @@ from typing import cast
 uoffset: typing.TypeAlias = flatbuffers.number_types.UOffsetTFlags.py_type
 
 class Language(object):
-    TypeScript = cast(int, ...)
-    Python = cast(int, ...)
+  TypeScript = cast(int, ...)
+  Python = cast(int, ...)
+

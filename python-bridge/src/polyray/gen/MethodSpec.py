@@ -8,12 +8,10 @@ import flatbuffers
 from flatbuffers.compat import import_numpy
 from typing import Any
 from typing import Optional
-
 np = import_numpy()
 
-
 class MethodSpec(object):
-    __slots__ = ["_tab"]
+    __slots__ = ['_tab']
 
     @classmethod
     def GetRootAs(cls, buf, offset: int = 0):
@@ -26,12 +24,9 @@ class MethodSpec(object):
     def GetRootAsMethodSpec(cls, buf, offset=0):
         """This method is deprecated. Please switch to GetRootAs."""
         return cls.GetRootAs(buf, offset)
-
     @classmethod
     def MethodSpecBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
-        return flatbuffers.util.BufferHasIdentifier(
-            buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed
-        )
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed)
 
     # MethodSpec
     def Init(self, buf: bytes, pos: int):
@@ -91,10 +86,7 @@ class MethodSpec(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
         if o != 0:
             a = self._tab.Vector(o)
-            return self._tab.Get(
-                flatbuffers.number_types.Uint8Flags,
-                a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1),
-            )
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
         return 0
 
     # MethodSpec
@@ -130,110 +122,80 @@ class MethodSpec(object):
             return self._tab.Get(flatbuffers.number_types.Float64Flags, o + self._tab.Pos)
         return 0.0
 
-
 def MethodSpecStart(builder: flatbuffers.Builder):
     builder.StartObject(10)
-
 
 def Start(builder: flatbuffers.Builder):
     MethodSpecStart(builder)
 
-
 def MethodSpecAddName(builder: flatbuffers.Builder, name: int):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
-
 
 def AddName(builder: flatbuffers.Builder, name: int):
     MethodSpecAddName(builder, name)
 
-
 def MethodSpecAddNumReturns(builder: flatbuffers.Builder, numReturns: int):
     builder.PrependInt32Slot(1, numReturns, 1)
-
 
 def AddNumReturns(builder: flatbuffers.Builder, numReturns: int):
     MethodSpecAddNumReturns(builder, numReturns)
 
-
 def MethodSpecAddIsAsync(builder: flatbuffers.Builder, isAsync: bool):
     builder.PrependBoolSlot(2, isAsync, 0)
-
 
 def AddIsAsync(builder: flatbuffers.Builder, isAsync: bool):
     MethodSpecAddIsAsync(builder, isAsync)
 
-
 def MethodSpecAddIsGenerator(builder: flatbuffers.Builder, isGenerator: bool):
     builder.PrependBoolSlot(3, isGenerator, 0)
-
 
 def AddIsGenerator(builder: flatbuffers.Builder, isGenerator: bool):
     MethodSpecAddIsGenerator(builder, isGenerator)
 
-
 def MethodSpecAddConcurrencyGroup(builder: flatbuffers.Builder, concurrencyGroup: int):
-    builder.PrependUOffsetTRelativeSlot(
-        4, flatbuffers.number_types.UOffsetTFlags.py_type(concurrencyGroup), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(concurrencyGroup), 0)
 
 def AddConcurrencyGroup(builder: flatbuffers.Builder, concurrencyGroup: int):
     MethodSpecAddConcurrencyGroup(builder, concurrencyGroup)
 
-
 def MethodSpecAddMaxTaskRetries(builder: flatbuffers.Builder, maxTaskRetries: int):
     builder.PrependInt32Slot(5, maxTaskRetries, 0)
-
 
 def AddMaxTaskRetries(builder: flatbuffers.Builder, maxTaskRetries: int):
     MethodSpecAddMaxTaskRetries(builder, maxTaskRetries)
 
-
 def MethodSpecAddRetryExceptions(builder: flatbuffers.Builder, retryExceptions: bool):
     builder.PrependBoolSlot(6, retryExceptions, 0)
-
 
 def AddRetryExceptions(builder: flatbuffers.Builder, retryExceptions: bool):
     MethodSpecAddRetryExceptions(builder, retryExceptions)
 
-
 def MethodSpecAddRetryExceptionList(builder: flatbuffers.Builder, retryExceptionList: int):
-    builder.PrependUOffsetTRelativeSlot(
-        7, flatbuffers.number_types.UOffsetTFlags.py_type(retryExceptionList), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(retryExceptionList), 0)
 
 def AddRetryExceptionList(builder: flatbuffers.Builder, retryExceptionList: int):
     MethodSpecAddRetryExceptionList(builder, retryExceptionList)
 
-
 def MethodSpecStartRetryExceptionListVector(builder, numElems: int) -> int:
     return builder.StartVector(1, numElems, 1)
-
 
 def StartRetryExceptionListVector(builder, numElems: int) -> int:
     return MethodSpecStartRetryExceptionListVector(builder, numElems)
 
-
 def MethodSpecAddMaxConcurrency(builder: flatbuffers.Builder, maxConcurrency: int):
     builder.PrependInt32Slot(8, maxConcurrency, 0)
-
 
 def AddMaxConcurrency(builder: flatbuffers.Builder, maxConcurrency: int):
     MethodSpecAddMaxConcurrency(builder, maxConcurrency)
 
-
 def MethodSpecAddTimeoutMs(builder: flatbuffers.Builder, timeoutMs: float):
     builder.PrependFloat64Slot(9, timeoutMs, 0.0)
-
 
 def AddTimeoutMs(builder: flatbuffers.Builder, timeoutMs: float):
     MethodSpecAddTimeoutMs(builder, timeoutMs)
 
-
 def MethodSpecEnd(builder: flatbuffers.Builder) -> int:
     return builder.EndObject()
-
 
 def End(builder: flatbuffers.Builder) -> int:
     return MethodSpecEnd(builder)

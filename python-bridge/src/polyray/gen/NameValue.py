@@ -8,12 +8,10 @@ import flatbuffers
 from flatbuffers.compat import import_numpy
 from typing import Any
 from typing import Optional
-
 np = import_numpy()
 
-
 class NameValue(object):
-    __slots__ = ["_tab"]
+    __slots__ = ['_tab']
 
     @classmethod
     def GetRootAs(cls, buf, offset: int = 0):
@@ -26,12 +24,9 @@ class NameValue(object):
     def GetRootAsNameValue(cls, buf, offset=0):
         """This method is deprecated. Please switch to GetRootAs."""
         return cls.GetRootAs(buf, offset)
-
     @classmethod
     def NameValueBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
-        return flatbuffers.util.BufferHasIdentifier(
-            buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed
-        )
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed)
 
     # NameValue
     def Init(self, buf: bytes, pos: int):
@@ -51,34 +46,26 @@ class NameValue(object):
             return self._tab.String(o + self._tab.Pos)
         return None
 
-
 def NameValueStart(builder: flatbuffers.Builder):
     builder.StartObject(2)
-
 
 def Start(builder: flatbuffers.Builder):
     NameValueStart(builder)
 
-
 def NameValueAddName(builder: flatbuffers.Builder, name: int):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
-
 
 def AddName(builder: flatbuffers.Builder, name: int):
     NameValueAddName(builder, name)
 
-
 def NameValueAddValue(builder: flatbuffers.Builder, value: int):
     builder.PrependUOffsetTRelativeSlot(1, flatbuffers.number_types.UOffsetTFlags.py_type(value), 0)
-
 
 def AddValue(builder: flatbuffers.Builder, value: int):
     NameValueAddValue(builder, value)
 
-
 def NameValueEnd(builder: flatbuffers.Builder) -> int:
     return builder.EndObject()
-
 
 def End(builder: flatbuffers.Builder) -> int:
     return NameValueEnd(builder)

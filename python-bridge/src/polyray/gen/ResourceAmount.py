@@ -8,12 +8,10 @@ import flatbuffers
 from flatbuffers.compat import import_numpy
 from typing import Any
 from typing import Optional
-
 np = import_numpy()
 
-
 class ResourceAmount(object):
-    __slots__ = ["_tab"]
+    __slots__ = ['_tab']
 
     @classmethod
     def GetRootAs(cls, buf, offset: int = 0):
@@ -26,12 +24,9 @@ class ResourceAmount(object):
     def GetRootAsResourceAmount(cls, buf, offset=0):
         """This method is deprecated. Please switch to GetRootAs."""
         return cls.GetRootAs(buf, offset)
-
     @classmethod
     def ResourceAmountBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
-        return flatbuffers.util.BufferHasIdentifier(
-            buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed
-        )
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed)
 
     # ResourceAmount
     def Init(self, buf: bytes, pos: int):
@@ -51,34 +46,26 @@ class ResourceAmount(object):
             return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
         return 0
 
-
 def ResourceAmountStart(builder: flatbuffers.Builder):
     builder.StartObject(2)
-
 
 def Start(builder: flatbuffers.Builder):
     ResourceAmountStart(builder)
 
-
 def ResourceAmountAddName(builder: flatbuffers.Builder, name: int):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
-
 
 def AddName(builder: flatbuffers.Builder, name: int):
     ResourceAmountAddName(builder, name)
 
-
 def ResourceAmountAddAmount(builder: flatbuffers.Builder, amount: int):
     builder.PrependUint64Slot(1, amount, 0)
-
 
 def AddAmount(builder: flatbuffers.Builder, amount: int):
     ResourceAmountAddAmount(builder, amount)
 
-
 def ResourceAmountEnd(builder: flatbuffers.Builder) -> int:
     return builder.EndObject()
-
 
 def End(builder: flatbuffers.Builder) -> int:
     return ResourceAmountEnd(builder)

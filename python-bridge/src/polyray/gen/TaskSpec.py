@@ -12,12 +12,10 @@ from polyray.gen.MethodSpec import MethodSpec
 from polyray.gen.NameValue import NameValue
 from polyray.gen.ResourceAmount import ResourceAmount
 from typing import Optional
-
 np = import_numpy()
 
-
 class TaskSpec(object):
-    __slots__ = ["_tab"]
+    __slots__ = ['_tab']
 
     @classmethod
     def GetRootAs(cls, buf, offset: int = 0):
@@ -30,12 +28,9 @@ class TaskSpec(object):
     def GetRootAsTaskSpec(cls, buf, offset=0):
         """This method is deprecated. Please switch to GetRootAs."""
         return cls.GetRootAs(buf, offset)
-
     @classmethod
     def TaskSpecBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
-        return flatbuffers.util.BufferHasIdentifier(
-            buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed
-        )
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x52\x54\x53", size_prefixed=size_prefixed)
 
     # TaskSpec
     def Init(self, buf: bytes, pos: int):
@@ -81,10 +76,7 @@ class TaskSpec(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
         if o != 0:
             a = self._tab.Vector(o)
-            return self._tab.Get(
-                flatbuffers.number_types.Uint8Flags,
-                a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1),
-            )
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
         return 0
 
     # TaskSpec
@@ -146,10 +138,7 @@ class TaskSpec(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
         if o != 0:
             a = self._tab.Vector(o)
-            return self._tab.Get(
-                flatbuffers.number_types.Uint8Flags,
-                a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1),
-            )
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
         return 0
 
     # TaskSpec
@@ -443,406 +432,278 @@ class TaskSpec(object):
             return self._tab.String(o + self._tab.Pos)
         return None
 
-
 def TaskSpecStart(builder: flatbuffers.Builder):
     builder.StartObject(35)
-
 
 def Start(builder: flatbuffers.Builder):
     TaskSpecStart(builder)
 
-
 def TaskSpecAddKind(builder: flatbuffers.Builder, kind: int):
     builder.PrependUint8Slot(0, kind, 0)
-
 
 def AddKind(builder: flatbuffers.Builder, kind: int):
     TaskSpecAddKind(builder, kind)
 
-
 def TaskSpecAddLanguage(builder: flatbuffers.Builder, language: int):
     builder.PrependUint8Slot(1, language, 0)
-
 
 def AddLanguage(builder: flatbuffers.Builder, language: int):
     TaskSpecAddLanguage(builder, language)
 
-
 def TaskSpecAddForm(builder: flatbuffers.Builder, form: int):
     builder.PrependUint8Slot(2, form, 0)
-
 
 def AddForm(builder: flatbuffers.Builder, form: int):
     TaskSpecAddForm(builder, form)
 
-
 def TaskSpecAddModule(builder: flatbuffers.Builder, module: int):
-    builder.PrependUOffsetTRelativeSlot(
-        3, flatbuffers.number_types.UOffsetTFlags.py_type(module), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(module), 0)
 
 def AddModule(builder: flatbuffers.Builder, module: int):
     TaskSpecAddModule(builder, module)
 
-
 def TaskSpecAddExportName(builder: flatbuffers.Builder, exportName: int):
-    builder.PrependUOffsetTRelativeSlot(
-        4, flatbuffers.number_types.UOffsetTFlags.py_type(exportName), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(exportName), 0)
 
 def AddExportName(builder: flatbuffers.Builder, exportName: int):
     TaskSpecAddExportName(builder, exportName)
 
-
 def TaskSpecAddPayload(builder: flatbuffers.Builder, payload: int):
-    builder.PrependUOffsetTRelativeSlot(
-        5, flatbuffers.number_types.UOffsetTFlags.py_type(payload), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(5, flatbuffers.number_types.UOffsetTFlags.py_type(payload), 0)
 
 def AddPayload(builder: flatbuffers.Builder, payload: int):
     TaskSpecAddPayload(builder, payload)
 
-
 def TaskSpecStartPayloadVector(builder, numElems: int) -> int:
     return builder.StartVector(1, numElems, 1)
-
 
 def StartPayloadVector(builder, numElems: int) -> int:
     return TaskSpecStartPayloadVector(builder, numElems)
 
-
 def TaskSpecAddContentHash(builder: flatbuffers.Builder, contentHash: int):
-    builder.PrependUOffsetTRelativeSlot(
-        6, flatbuffers.number_types.UOffsetTFlags.py_type(contentHash), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(contentHash), 0)
 
 def AddContentHash(builder: flatbuffers.Builder, contentHash: int):
     TaskSpecAddContentHash(builder, contentHash)
 
-
 def TaskSpecAddName(builder: flatbuffers.Builder, name: int):
     builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
-
 
 def AddName(builder: flatbuffers.Builder, name: int):
     TaskSpecAddName(builder, name)
 
-
 def TaskSpecAddNumReturns(builder: flatbuffers.Builder, numReturns: int):
     builder.PrependInt32Slot(8, numReturns, 1)
-
 
 def AddNumReturns(builder: flatbuffers.Builder, numReturns: int):
     TaskSpecAddNumReturns(builder, numReturns)
 
-
 def TaskSpecAddMaxRetries(builder: flatbuffers.Builder, maxRetries: int):
     builder.PrependInt32Slot(9, maxRetries, 3)
-
 
 def AddMaxRetries(builder: flatbuffers.Builder, maxRetries: int):
     TaskSpecAddMaxRetries(builder, maxRetries)
 
-
 def TaskSpecAddRetryExceptions(builder: flatbuffers.Builder, retryExceptions: bool):
     builder.PrependBoolSlot(10, retryExceptions, 0)
-
 
 def AddRetryExceptions(builder: flatbuffers.Builder, retryExceptions: bool):
     TaskSpecAddRetryExceptions(builder, retryExceptions)
 
-
 def TaskSpecAddRetryExceptionList(builder: flatbuffers.Builder, retryExceptionList: int):
-    builder.PrependUOffsetTRelativeSlot(
-        11, flatbuffers.number_types.UOffsetTFlags.py_type(retryExceptionList), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(11, flatbuffers.number_types.UOffsetTFlags.py_type(retryExceptionList), 0)
 
 def AddRetryExceptionList(builder: flatbuffers.Builder, retryExceptionList: int):
     TaskSpecAddRetryExceptionList(builder, retryExceptionList)
 
-
 def TaskSpecStartRetryExceptionListVector(builder, numElems: int) -> int:
     return builder.StartVector(1, numElems, 1)
-
 
 def StartRetryExceptionListVector(builder, numElems: int) -> int:
     return TaskSpecStartRetryExceptionListVector(builder, numElems)
 
-
 def TaskSpecAddMaxCalls(builder: flatbuffers.Builder, maxCalls: int):
     builder.PrependInt32Slot(12, maxCalls, 0)
-
 
 def AddMaxCalls(builder: flatbuffers.Builder, maxCalls: int):
     TaskSpecAddMaxCalls(builder, maxCalls)
 
-
 def TaskSpecAddMaxConcurrency(builder: flatbuffers.Builder, maxConcurrency: int):
     builder.PrependInt32Slot(13, maxConcurrency, 0)
-
 
 def AddMaxConcurrency(builder: flatbuffers.Builder, maxConcurrency: int):
     TaskSpecAddMaxConcurrency(builder, maxConcurrency)
 
-
 def TaskSpecAddMaxRestarts(builder: flatbuffers.Builder, maxRestarts: int):
     builder.PrependInt32Slot(14, maxRestarts, 0)
-
 
 def AddMaxRestarts(builder: flatbuffers.Builder, maxRestarts: int):
     TaskSpecAddMaxRestarts(builder, maxRestarts)
 
-
 def TaskSpecAddMaxTaskRetries(builder: flatbuffers.Builder, maxTaskRetries: int):
     builder.PrependInt32Slot(15, maxTaskRetries, 0)
-
 
 def AddMaxTaskRetries(builder: flatbuffers.Builder, maxTaskRetries: int):
     TaskSpecAddMaxTaskRetries(builder, maxTaskRetries)
 
-
 def TaskSpecAddIsAsync(builder: flatbuffers.Builder, isAsync: bool):
     builder.PrependBoolSlot(16, isAsync, 0)
-
 
 def AddIsAsync(builder: flatbuffers.Builder, isAsync: bool):
     TaskSpecAddIsAsync(builder, isAsync)
 
-
 def TaskSpecAddIsGenerator(builder: flatbuffers.Builder, isGenerator: bool):
     builder.PrependBoolSlot(17, isGenerator, 0)
-
 
 def AddIsGenerator(builder: flatbuffers.Builder, isGenerator: bool):
     TaskSpecAddIsGenerator(builder, isGenerator)
 
-
 def TaskSpecAddResources(builder: flatbuffers.Builder, resources: int):
-    builder.PrependUOffsetTRelativeSlot(
-        18, flatbuffers.number_types.UOffsetTFlags.py_type(resources), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(18, flatbuffers.number_types.UOffsetTFlags.py_type(resources), 0)
 
 def AddResources(builder: flatbuffers.Builder, resources: int):
     TaskSpecAddResources(builder, resources)
 
-
 def TaskSpecStartResourcesVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartResourcesVector(builder, numElems: int) -> int:
     return TaskSpecStartResourcesVector(builder, numElems)
 
-
 def TaskSpecAddEnvVars(builder: flatbuffers.Builder, envVars: int):
-    builder.PrependUOffsetTRelativeSlot(
-        19, flatbuffers.number_types.UOffsetTFlags.py_type(envVars), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(19, flatbuffers.number_types.UOffsetTFlags.py_type(envVars), 0)
 
 def AddEnvVars(builder: flatbuffers.Builder, envVars: int):
     TaskSpecAddEnvVars(builder, envVars)
 
-
 def TaskSpecStartEnvVarsVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartEnvVarsVector(builder, numElems: int) -> int:
     return TaskSpecStartEnvVarsVector(builder, numElems)
 
-
 def TaskSpecAddWorkingDir(builder: flatbuffers.Builder, workingDir: int):
-    builder.PrependUOffsetTRelativeSlot(
-        20, flatbuffers.number_types.UOffsetTFlags.py_type(workingDir), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(20, flatbuffers.number_types.UOffsetTFlags.py_type(workingDir), 0)
 
 def AddWorkingDir(builder: flatbuffers.Builder, workingDir: int):
     TaskSpecAddWorkingDir(builder, workingDir)
 
-
 def TaskSpecAddLoaderArgs(builder: flatbuffers.Builder, loaderArgs: int):
-    builder.PrependUOffsetTRelativeSlot(
-        21, flatbuffers.number_types.UOffsetTFlags.py_type(loaderArgs), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(21, flatbuffers.number_types.UOffsetTFlags.py_type(loaderArgs), 0)
 
 def AddLoaderArgs(builder: flatbuffers.Builder, loaderArgs: int):
     TaskSpecAddLoaderArgs(builder, loaderArgs)
 
-
 def TaskSpecStartLoaderArgsVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartLoaderArgsVector(builder, numElems: int) -> int:
     return TaskSpecStartLoaderArgsVector(builder, numElems)
 
-
 def TaskSpecAddSysPath(builder: flatbuffers.Builder, sysPath: int):
-    builder.PrependUOffsetTRelativeSlot(
-        22, flatbuffers.number_types.UOffsetTFlags.py_type(sysPath), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(22, flatbuffers.number_types.UOffsetTFlags.py_type(sysPath), 0)
 
 def AddSysPath(builder: flatbuffers.Builder, sysPath: int):
     TaskSpecAddSysPath(builder, sysPath)
 
-
 def TaskSpecStartSysPathVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartSysPathVector(builder, numElems: int) -> int:
     return TaskSpecStartSysPathVector(builder, numElems)
 
-
 def TaskSpecAddConcurrencyGroups(builder: flatbuffers.Builder, concurrencyGroups: int):
-    builder.PrependUOffsetTRelativeSlot(
-        23, flatbuffers.number_types.UOffsetTFlags.py_type(concurrencyGroups), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(23, flatbuffers.number_types.UOffsetTFlags.py_type(concurrencyGroups), 0)
 
 def AddConcurrencyGroups(builder: flatbuffers.Builder, concurrencyGroups: int):
     TaskSpecAddConcurrencyGroups(builder, concurrencyGroups)
 
-
 def TaskSpecStartConcurrencyGroupsVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartConcurrencyGroupsVector(builder, numElems: int) -> int:
     return TaskSpecStartConcurrencyGroupsVector(builder, numElems)
 
-
 def TaskSpecAddScheduling(builder: flatbuffers.Builder, scheduling: int):
-    builder.PrependUOffsetTRelativeSlot(
-        24, flatbuffers.number_types.UOffsetTFlags.py_type(scheduling), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(24, flatbuffers.number_types.UOffsetTFlags.py_type(scheduling), 0)
 
 def AddScheduling(builder: flatbuffers.Builder, scheduling: int):
     TaskSpecAddScheduling(builder, scheduling)
 
-
 def TaskSpecAddPriority(builder: flatbuffers.Builder, priority: int):
     builder.PrependInt32Slot(25, priority, 0)
-
 
 def AddPriority(builder: flatbuffers.Builder, priority: int):
     TaskSpecAddPriority(builder, priority)
 
-
 def TaskSpecAddTimeoutMs(builder: flatbuffers.Builder, timeoutMs: float):
     builder.PrependFloat64Slot(26, timeoutMs, 0.0)
-
 
 def AddTimeoutMs(builder: flatbuffers.Builder, timeoutMs: float):
     TaskSpecAddTimeoutMs(builder, timeoutMs)
 
-
 def TaskSpecAddStreamHighWaterMark(builder: flatbuffers.Builder, streamHighWaterMark: int):
     builder.PrependInt32Slot(27, streamHighWaterMark, 0)
-
 
 def AddStreamHighWaterMark(builder: flatbuffers.Builder, streamHighWaterMark: int):
     TaskSpecAddStreamHighWaterMark(builder, streamHighWaterMark)
 
-
 def TaskSpecAddMethods(builder: flatbuffers.Builder, methods: int):
-    builder.PrependUOffsetTRelativeSlot(
-        28, flatbuffers.number_types.UOffsetTFlags.py_type(methods), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(28, flatbuffers.number_types.UOffsetTFlags.py_type(methods), 0)
 
 def AddMethods(builder: flatbuffers.Builder, methods: int):
     TaskSpecAddMethods(builder, methods)
 
-
 def TaskSpecStartMethodsVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartMethodsVector(builder, numElems: int) -> int:
     return TaskSpecStartMethodsVector(builder, numElems)
 
-
 def TaskSpecAddLabels(builder: flatbuffers.Builder, labels: int):
-    builder.PrependUOffsetTRelativeSlot(
-        29, flatbuffers.number_types.UOffsetTFlags.py_type(labels), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(29, flatbuffers.number_types.UOffsetTFlags.py_type(labels), 0)
 
 def AddLabels(builder: flatbuffers.Builder, labels: int):
     TaskSpecAddLabels(builder, labels)
 
-
 def TaskSpecStartLabelsVector(builder, numElems: int) -> int:
     return builder.StartVector(4, numElems, 4)
-
 
 def StartLabelsVector(builder, numElems: int) -> int:
     return TaskSpecStartLabelsVector(builder, numElems)
 
-
 def TaskSpecAddNamespaceName(builder: flatbuffers.Builder, namespaceName: int):
-    builder.PrependUOffsetTRelativeSlot(
-        30, flatbuffers.number_types.UOffsetTFlags.py_type(namespaceName), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(30, flatbuffers.number_types.UOffsetTFlags.py_type(namespaceName), 0)
 
 def AddNamespaceName(builder: flatbuffers.Builder, namespaceName: int):
     TaskSpecAddNamespaceName(builder, namespaceName)
 
-
 def TaskSpecAddActorName(builder: flatbuffers.Builder, actorName: int):
-    builder.PrependUOffsetTRelativeSlot(
-        31, flatbuffers.number_types.UOffsetTFlags.py_type(actorName), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(31, flatbuffers.number_types.UOffsetTFlags.py_type(actorName), 0)
 
 def AddActorName(builder: flatbuffers.Builder, actorName: int):
     TaskSpecAddActorName(builder, actorName)
 
-
 def TaskSpecAddLifetime(builder: flatbuffers.Builder, lifetime: int):
-    builder.PrependUOffsetTRelativeSlot(
-        32, flatbuffers.number_types.UOffsetTFlags.py_type(lifetime), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(32, flatbuffers.number_types.UOffsetTFlags.py_type(lifetime), 0)
 
 def AddLifetime(builder: flatbuffers.Builder, lifetime: int):
     TaskSpecAddLifetime(builder, lifetime)
 
-
 def TaskSpecAddMaxPendingCalls(builder: flatbuffers.Builder, maxPendingCalls: int):
     builder.PrependInt32Slot(33, maxPendingCalls, -1)
-
 
 def AddMaxPendingCalls(builder: flatbuffers.Builder, maxPendingCalls: int):
     TaskSpecAddMaxPendingCalls(builder, maxPendingCalls)
 
-
 def TaskSpecAddRuntimeEnvHash(builder: flatbuffers.Builder, runtimeEnvHash: int):
-    builder.PrependUOffsetTRelativeSlot(
-        34, flatbuffers.number_types.UOffsetTFlags.py_type(runtimeEnvHash), 0
-    )
-
+    builder.PrependUOffsetTRelativeSlot(34, flatbuffers.number_types.UOffsetTFlags.py_type(runtimeEnvHash), 0)
 
 def AddRuntimeEnvHash(builder: flatbuffers.Builder, runtimeEnvHash: int):
     TaskSpecAddRuntimeEnvHash(builder, runtimeEnvHash)
 
-
 def TaskSpecEnd(builder: flatbuffers.Builder) -> int:
     return builder.EndObject()
-
 
 def End(builder: flatbuffers.Builder) -> int:
     return TaskSpecEnd(builder)
