@@ -34,6 +34,8 @@ void ActorQueue::pump() {
 void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation,
                            int32_t max_task_retries) {
   if (phase_ == ActorPhase::kDead) return;  // for good
+  // Pending comes before everything else: an answer that was written before the news that overtook it.
+  if (phase == ActorPhase::kPending && phase_ != ActorPhase::kUnknown) return;
   if (phase == ActorPhase::kAlive && phase_ == ActorPhase::kAlive && incarnation == incarnation_ &&
       peer == peer_) {
     max_task_retries_ = max_task_retries;

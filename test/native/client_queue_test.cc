@@ -390,6 +390,13 @@ TEST_F(ActorQueueTest, OldNewsThatTheGonePeerLivesIsIgnored) {
   EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{0}));
 }
 
+TEST_F(ActorQueueTest, AnAnswerOvertakenByTheNewsThatTheActorLivesIsIgnored) {
+  queue.set_state(ActorPhase::kAlive, 5, 0, 0);
+  queue.set_state(ActorPhase::kPending, 0, 0, 0);
+  queue.submit(0);
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0}));
+}
+
 TEST_F(ActorQueueTest, CallsThatALeavingActorRefusesWaitInOrderForTheNextOne) {
   queue.set_state(ActorPhase::kAlive, 5, 1, 0);
   for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
