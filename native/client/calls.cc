@@ -141,7 +141,7 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec,
                                           std::span<const ObjectId> returns) {
   std::span<const uint8_t> envelope = arguments.envelope;
   std::span<const ObjectId> refs = arguments.refs;
-  uint16_t flags = arguments.flags & kCallStreaming;
+  uint16_t flags = arguments.flags & kCallCallerBits;
   const uint64_t fixed = sizeof(CallRecord) + returns.size_bytes() +
                          padded_method(static_cast<uint32_t>(arguments.method.size()));
   ObjectId args;
@@ -320,7 +320,8 @@ void ClientCore::take_out(CallSlot slot) {
     actors_[call.number].queue->remove(slot);
 }
 
-bool ClientCore::cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) {
+bool ClientCore::cancel(const ObjectId& task, bool force, bool recursive,
+                        std::span<const uint8_t> error) {
   if (detached_) return false;
   CallSlot slot = kNoCall;
   PendingCall* call = pending_of(task, &slot);
@@ -348,8 +349,9 @@ bool ClientCore::cancel(const ObjectId& task, bool force, std::span<const uint8_
   call->cancelled = true;
   cancel_errors_[call->task.unique].assign(error.begin(), error.end());
   if (Peer* peer = find_peer(call->peer); peer != nullptr && peer->calls != nullptr) {
-    peer->calls->push({static_cast<uint32_t>(Rec::kCancel), force ? 1u : 0u, id_word(call->task),
-                       call->task.unique, 0});
+    const uint32_t how = (force ? kCancelForce : 0) | (recursive ? 0 : kCancelNotRecursive);
+    peer->calls->push(
+        {static_cast<uint32_t>(Rec::kCancel), how, id_word(call->task), call->task.unique, 0});
     mark_dirty(*peer, false);
   }
   // A worker busy with a task does not look at its rings: its control thread does.

@@ -81,7 +81,7 @@ struct CallArguments {
       refs;  // all ids inside; the first top_refs are top-level arguments to wait for
   uint32_t top_refs = 0;
   uint32_t return_count = 1;  // 1..1000
-  uint16_t flags = 0;         // kCallStreaming
+  uint16_t flags = 0;         // kCallStreaming, kCallRetryExceptions, kCallLanguageBits
   int32_t max_retries = -2;   // -2: the spec's
   uint64_t deadline_ms = 0;
 };
@@ -110,10 +110,10 @@ struct IncomingCall {
 };
 
 enum class EventKind : uint32_t {
-  kObjectReady = 1,    // id: subscribed or own return, now sealed (status = kSealed | kError)
-  kObjectGone = 2,     // id: freed or lost; a waiter must fail
-  kCall = 3,           // call: run it and reply()
-  kCancel = 4,         // id = task id, a = 1 force: the caller cancelled a call that runs here
+  kObjectReady = 1,  // id: subscribed or own return, now sealed (status = kSealed | kError)
+  kObjectGone = 2,   // id: freed or lost; a waiter must fail
+  kCall = 3,         // call: run it and reply()
+  kCancel = 4,  // id = task id, a = kCancelForce | ...: the caller cancelled a call that runs here
   kStreamItem = 5,     // id = task id, a = item number, id2 = item's object
   kStreamEnd = 6,      // id = task id: the stream's first return (completed) is sealed too
   kServiceAnswer = 7,  // a = request, payload
@@ -203,7 +203,9 @@ class Client {
       const ObjectId& actor) = 0;  // kUnknown: nobody called set_actor_state yet
   virtual size_t actor_pending_calls(const ObjectId& actor) = 0;
   // True when it was still queued (then it is settled with `error`); false: running, a kCancel went to the worker.
-  virtual bool cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) = 0;
+  // `recursive`: the process that runs it shall cancel what the call submitted, too (the event says so).
+  virtual bool cancel(const ObjectId& task, bool force, bool recursive,
+                      std::span<const uint8_t> error) = 0;
   // Where a call of this client is now: endpoint | serial << 32 of the process that has it, 0 when it is not sent (or over).
   virtual uint64_t call_peer(const ObjectId& task) = 0;
   // items = how many were taken so far in all; the producer gets kStreamCredit.

@@ -106,7 +106,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
                        int32_t max_task_retries, std::span<const uint8_t> error) override;
   ActorPhase actor_phase(const ObjectId& actor) override;
   size_t actor_pending_calls(const ObjectId& actor) override;
-  bool cancel(const ObjectId& task, bool force, std::span<const uint8_t> error) override;
+  bool cancel(const ObjectId& task, bool force, bool recursive,
+              std::span<const uint8_t> error) override;
   uint64_t call_peer(const ObjectId& task) override;
   void stream_consumed(const ObjectId& task, uint32_t items) override;
 

@@ -180,13 +180,15 @@ napi_value actor_pending_calls(napi_env env, napi_callback_info info) {
 }
 
 napi_value cancel(napi_env env, napi_callback_info info) {
-  Arguments<3> a(env, info);
+  Arguments<4> a(env, info);
   const uint32_t task = a.u32(0);
   const bool force = a.boolean(1);
-  const auto error = a.bytes(2);
+  const bool recursive = a.boolean(2);
+  const auto error = a.bytes(3);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(task);
-  return slot == nullptr ? nullptr : make_bool(env, client->cancel(slot->id, force, error));
+  return slot == nullptr ? nullptr
+                         : make_bool(env, client->cancel(slot->id, force, recursive, error));
 }
 
 napi_value call_peer(napi_env env, napi_callback_info info) {

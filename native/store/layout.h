@@ -232,6 +232,11 @@ enum class CallKind : uint16_t { kTask = 1, kActorCreate = 2, kActorCall = 3 };
 inline constexpr uint16_t kCallStreaming = 1;  // generator: items are reported one by one
 inline constexpr uint16_t kCallArgsInStore =
     2;  // payload is one ObjectId: the sealed args envelope
+inline constexpr uint16_t kCallRetryExceptions =
+    4;  // the callee answers kRetry for an exception while retries are left
+inline constexpr uint16_t kCallLanguageBits = 0xff00;  // passed through; the languages agree
+inline constexpr uint16_t kCallCallerBits =
+    kCallStreaming | kCallRetryExceptions | kCallLanguageBits;
 
 struct alignas(64) CallRecord {
   std::atomic<uint32_t> claim;  // Claim: worker QUEUED->RUNNING, caller or raylet QUEUED->RETRACTED

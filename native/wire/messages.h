@@ -16,7 +16,7 @@ enum class Rec : uint32_t {
       1,  // bell. b = offset of CallRecord. Answered by exactly one kReply, also when it was retracted
   kReply =
       2,  // bell (batched: one bell per drain). b = offset of CallRecord, a = ReplyStatus, c = seq, d = caller_serial
-  kCancel = 3,  // bell. b,c = task id, a = 1: force
+  kCancel = 3,  // bell. b,c = task id, a = kCancelForce | kCancelNotRecursive
   kStreamItem =
       4,  // bell. b = offset of CallRecord, a = item number, c = unique, d = node_tag | index << 32 of the item
   kRingSwitch =
@@ -70,6 +70,10 @@ enum class Rec : uint32_t {
   kActorGone = 75,    // (to the service) b,c = id of an actor lifetime object with no handle left
   kShutdown = 76,     // bell. the runtime ends
 };
+
+// How a call is cancelled (kCancel, and the event of the same name).
+inline constexpr uint32_t kCancelForce = 1;         // end its process
+inline constexpr uint32_t kCancelNotRecursive = 2;  // leave alone what the call submitted
 
 // What the node service tells the raylet.
 enum class RayletOp : uint32_t {

@@ -22,7 +22,8 @@ void do_chores(Endpoint& endpoint) {
       endpoint.session->with([](Client& client) { client.gc_done(); });
   }
   if (endpoint.on_cancel.is_none()) return;
-  for (const ObjectId& task : chores.cancelled) endpoint.on_cancel(id_bytes(task));
+  for (const auto& [task, how] : chores.cancelled)
+    endpoint.on_cancel(id_bytes(task), (how & kCancelNotRecursive) == 0);
 }
 
 namespace {

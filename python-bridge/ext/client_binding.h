@@ -15,7 +15,7 @@ namespace polyray::py {
 
 struct Endpoint {
   std::shared_ptr<Session> session;
-  nb::object on_cancel;  // called with a task id, or None
+  nb::object on_cancel;  // called with a task id and whether its children go too, or None
 
   Session& open() const {
     if (!session || !session->usable()) {

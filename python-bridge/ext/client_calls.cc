@@ -125,12 +125,12 @@ nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method
                 });
 }
 
-bool cancel(Endpoint& self, nb::handle ref, bool force, nb::handle error) {
+bool cancel(Endpoint& self, nb::handle ref, bool force, bool recursive, nb::handle error) {
   Session& session = self.open();
   const ObjectId id = nb::cast<Ref&>(ref).id;
   const ByteArgument bytes(error);
   const Locked lock(session);
-  const bool queued = session.client().cancel(id, force, bytes.bytes());
+  const bool queued = session.client().cancel(id, force, recursive, bytes.bytes());
   session.client().flush();
   return queued;
 }
@@ -166,7 +166,8 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
             return session.client().actor_pending_calls(id);
           },
           nb::arg("actor"))
-      .def("cancel", &cancel, nb::arg("ref"), nb::arg("force"), nb::arg("error"))
+      .def("cancel", &cancel, nb::arg("ref"), nb::arg("force"), nb::arg("recursive"),
+           nb::arg("error"))
       .def("next_item", &next_item, nb::arg("task"), nb::arg("timeout_ms"))
       .def(
           "stream_has_item",

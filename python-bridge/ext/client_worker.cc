@@ -235,7 +235,14 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
       .def(
           "is_cancelled",
           [](Endpoint& self, nb::handle task) {
-            return self.session->is_cancelled(id_of_bytes(task));
+            return self.session->cancelled(id_of_bytes(task)).has_value();
+          },
+          nb::arg("task"))
+      .def(
+          "cancels_children",
+          [](Endpoint& self, nb::handle task) {
+            const auto how = self.session->cancelled(id_of_bytes(task));
+            return how.has_value() && (*how & kCancelNotRecursive) == 0;
           },
           nb::arg("task"))
       .def(

@@ -91,9 +91,9 @@ void Session::on_event(Event& event) {
       settle(event.id);
       break;
     case EventKind::kCancel:
-      if (event.a == 1) _exit(137);  // force: the caller settles the call
-      cancelled_.insert(event.id.unique);
-      chores_.cancelled.push_back(event.id);
+      if (event.a & kCancelForce) _exit(137);  // the caller settles the call
+      cancelled_[event.id.unique] = event.a;
+      chores_.cancelled.push_back({event.id, event.a});
       if (interrupts_) pthread_kill(interrupt_thread_, SIGINT);
       break;
     case EventKind::kGcRequest:
@@ -341,9 +341,10 @@ Chores Session::take_chores() {
   return taken;
 }
 
-bool Session::is_cancelled(const ObjectId& task) {
+std::optional<uint32_t> Session::cancelled(const ObjectId& task) {
   std::lock_guard<std::mutex> lock(mutex_);
-  return cancelled_.contains(task.unique);
+  const auto found = cancelled_.find(task.unique);
+  return found == cancelled_.end() ? std::nullopt : std::optional(found->second);
 }
 
 void Session::forget_cancelled(const ObjectId& task) {

@@ -15,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -37,8 +38,12 @@ enum class WaitOutcome { kReady = 0, kTimeout = 1, kEvents = 2, kInterrupted = 3
 
 // Things that only Python can do; taken by whoever waits next.
 struct Chores {
-  bool collect = false;             // memory is short: collect garbage, then gc_done()
-  std::vector<ObjectId> cancelled;  // tasks that run here and shall stop
+  bool collect = false;  // memory is short: collect garbage, then gc_done()
+  struct Cancelled {
+    ObjectId task;
+    uint32_t how;  // kCancelForce | kCancelNotRecursive
+  };
+  std::vector<Cancelled> cancelled;  // tasks that run here and shall stop
 };
 
 class Session {
@@ -80,7 +85,8 @@ class Session {
   bool notify(const ObjectId& id,
               const std::shared_ptr<Notifier>& notifier);  // false: settled already
   Chores take_chores();
-  bool is_cancelled(const ObjectId& task);
+  // How a call that runs here was cancelled (Chores::Cancelled::how), or nothing.
+  std::optional<uint32_t> cancelled(const ObjectId& task);
   void forget_cancelled(const ObjectId& task);
   // Starts the pump unless it runs. `interrupt`: a cancelled call signals SIGINT to the calling thread.
   void start_pump(bool interrupt);  // held
@@ -132,7 +138,7 @@ class Session {
   std::unordered_set<uint64_t> watched_actors_;
   std::unordered_map<uint32_t, ObjectId> watch_requests_;
   Chores chores_;
-  std::unordered_set<uint64_t> cancelled_;
+  std::unordered_map<uint64_t, uint32_t> cancelled_;
 
   std::thread* pump_ = nullptr;  // leaked in a forked child
   std::condition_variable pump_wake_;

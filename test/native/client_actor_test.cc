@@ -23,13 +23,15 @@ struct Actors : ::testing::Test {
     at.set_actor_state(actor.id, ActorPhase::kAlive, actor.peer, actor.incarnation, retries, {});
   }
   static ObjectId call(Client& at, const ActorProcess& actor, std::string_view command,
-                       std::span<const ObjectId> refs = {}, uint32_t top = 0) {
+                       std::span<const ObjectId> refs = {}, uint32_t top = 0,
+                       int32_t retries = -2) {
     const auto envelope = value_of(command, refs);
     CallArguments arguments;
     arguments.method = command.substr(0, command.find(':'));
     arguments.envelope = envelope;
     arguments.refs = refs;
     arguments.top_refs = top;
+    arguments.max_retries = retries;
     ObjectId id;
     const Status status = at.submit_actor_call(actor.id, arguments, &id);
     EXPECT_TRUE(status.is_ok()) << status.message;
@@ -191,6 +193,15 @@ TEST_F(Actors, AnActorRefusesCallsOfAnotherIncarnation) {
   EXPECT_FALSE(wait_all(*client, {&id, 1}, {}, 200));
   EXPECT_EQ(client->status(id), ObjectStatus::kPending);
   EXPECT_EQ(client->actor_pending_calls(actor.id), 1u);
+}
+
+TEST_F(Actors, AMethodThatAsksForARetryIsSentAgainAsOftenAsTheCallerAllows) {
+  const ActorProcess actor = runtime.make_actor(*client);
+  alive(*client, actor, 1);
+  EXPECT_EQ(get(*client, call(*client, actor, "retry:5")), "attempt 1") << "the actor's own limit";
+  EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, 3)), "attempt 3");
+  EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, 0)), "attempt 0");
+  EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, -1)), "attempt 5") << "for ever";
 }
 
 TEST_F(Actors, ManyCallersEachKeepTheirOwnOrder) {

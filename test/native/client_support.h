@@ -161,7 +161,7 @@ class TestWorker {
  private:
   void handle(Event& event) {
     if (event.kind == EventKind::kShutdown) over_ = true;
-    if (event.kind == EventKind::kCancel) cancelled_.insert(event.id.unique);
+    if (event.kind == EventKind::kCancel) cancelled_[event.id.unique] = event.a;
     if (event.kind == EventKind::kStreamCredit) credit_ = event.a;
     if (event.kind == EventKind::kCall) execute(event.call);
     if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone)
@@ -241,8 +241,8 @@ class TestWorker {
       client_->worker_exit();
       return finish(call, "left");
     }
-    if (verb == "retry") {
-      if (call.attempt < static_cast<uint32_t>(std::stoul(rest)))
+    if (verb == "retry") {  // "retry:times", while the caller allows it
+      if (call.attempt < static_cast<uint32_t>(std::stoul(rest)) && call.retries_left != 0)
         return client_->reply(call.handle, ReplyStatus::kRetry);
       return finish(call, "attempt " + std::to_string(call.attempt));
     }
@@ -251,7 +251,8 @@ class TestWorker {
           *client_, [&] { return over_ || cancelled_.contains(call.task.unique); },
           [this](Event& event) { handle(event); });
       const auto envelope = error_envelope(
-          {.code = StatusCode::kTaskCancelled, .message = "cancelled by the worker"});
+          {.code = StatusCode::kTaskCancelled,
+           .message = "cancelled by the worker " + std::to_string(cancelled_[call.task.unique])});
       static_cast<void>(client_->return_small(call.handle, 0, envelope, {}, true));
       return client_->reply(call.handle, ReplyStatus::kCancelled);
     }
@@ -313,7 +314,8 @@ class TestWorker {
     std::vector<ObjectId> ids;
   };
   std::unique_ptr<Client> client_;
-  std::set<uint64_t> ready_, cancelled_;
+  std::set<uint64_t> ready_;
+  std::map<uint64_t, uint32_t> cancelled_;  // how, by task
   std::vector<Flood> floods_;
   std::string log_;
   uint32_t credit_ = 0;

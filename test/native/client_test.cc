@@ -339,19 +339,21 @@ TEST_F(Tasks, AQueuedTaskIsCancelledAtOnceAndARunningOneIsTold) {
   }
   os::sleep_ms(200);
   const ObjectId queued = submitter.task("echo:never");
-  EXPECT_TRUE(client->cancel(queued, false, {}));
+  EXPECT_TRUE(client->cancel(queued, false, true, {}));
   EXPECT_EQ(client->status(queued), ObjectStatus::kError);
-  EXPECT_FALSE(client->cancel(queued, false, {})) << "it is over";
-  for (const ObjectId& id : running) EXPECT_FALSE(client->cancel(id, false, {}));
-  for (const ObjectId& id : running)
-    EXPECT_NE(get(*client, id).find("cancelled by the worker"), std::string::npos);
+  EXPECT_FALSE(client->cancel(queued, false, true, {})) << "it is over";
+  EXPECT_FALSE(client->cancel(running[0], false, true, {}));
+  EXPECT_FALSE(client->cancel(running[1], false, false, {}));
+  EXPECT_NE(get(*client, running[0]).find("cancelled by the worker 0"), std::string::npos);
+  const std::string alone = "cancelled by the worker " + std::to_string(kCancelNotRecursive);
+  EXPECT_NE(get(*client, running[1]).find(alone), std::string::npos);
 }
 
 TEST_F(Tasks, CancelRacesAlwaysSettleTheTask) {
   std::vector<ObjectId> ids;
   for (int i = 0; i < 2000; ++i) {
     ids.push_back(submitter.task("echo:x"));
-    if (i % 3 == 0) client->cancel(ids[static_cast<size_t>(i) * 2 / 3], false, {});
+    if (i % 3 == 0) client->cancel(ids[static_cast<size_t>(i) * 2 / 3], false, true, {});
     if (i % 50 == 0) {
       std::vector<Event> events;
       client->poll(events, 64);

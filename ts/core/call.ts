@@ -116,7 +116,12 @@ function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSign
 }
 
 /** Cancels the call that makes `ref`: queued calls settle at once, a running one is told. */
-export function cancelCall(connection: Connection, ref: ObjectRef, force: boolean): void {
+export function cancelCall(
+  connection: Connection,
+  ref: ObjectRef,
+  force: boolean,
+  recursive = true,
+): void {
   if (!connection.isOpen) return;
   const error = makeError("TASK_CANCELLED", `the task of ${ref.id} was cancelled`, {
     taskId: ref.id,
@@ -124,6 +129,7 @@ export function cancelCall(connection: Connection, ref: ObjectRef, force: boolea
   connection.native.cancel(
     ObjectRef.handleOf(ref),
     force,
+    recursive,
     encodeError(error, plainContext).toBytes(),
   );
   connection.store.flushSoon();

@@ -35,7 +35,9 @@ export const ActorPhase = { unknown: 0, pending: 1, alive: 2, restarting: 3, dea
 /** Kinds of an incoming call. */
 export const CallKind = { task: 1, actorCreate: 2, actorCall: 3 } as const;
 /** Flags of calls (submit and incoming). */
-export const CallFlag = { streaming: 1, argsInStore: 2 } as const;
+export const CallFlag = { streaming: 1, argsInStore: 2, retryExceptions: 4 } as const;
+/** Bits of field a of a `cancel` event. */
+export const CancelFlag = { force: 1, notRecursive: 2 } as const;
 /** Flags of a lease (registerSpec). */
 export const LeaseFlag = { dedicated: 1 } as const;
 /** Flags of an object's entry, for the put functions. */
@@ -88,7 +90,7 @@ export const EventKind = {
  *   enough to be here; else `read(handle)`.
  * - objectGone: handle.
  * - call: a = the call's number (for `reply`), id = its task id, more words in CallRec.
- * - cancel: id = task id; a = 1 force. The call number, when it still runs here, is in `b0` (0:
+ * - cancel: id = task id; a = CancelFlag bits. The call number, when it still runs here, is in `b0` (0:
  *   unknown).
  * - streamItem: handle = task, a = item number, handle2 = the item (the consumer owns one count).
  *   streamEnd: handle = task.
@@ -425,8 +427,9 @@ export interface NativeBinding {
   actorPendingCalls(actor: number): number;
   /**
    * True: it was queued and is settled with `error` now; false: it runs, and the worker was told.
+   * `recursive`: the worker cancels what the call submitted, too.
    */
-  cancel(task: number, force: boolean, error: Uint8Array): boolean;
+  cancel(task: number, force: boolean, recursive: boolean, error: Uint8Array): boolean;
   /**
    * Where a call of this environment is now: the endpoint, with its serial in out[0]; 0 when it is
    * not sent or over.

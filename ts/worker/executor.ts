@@ -10,7 +10,15 @@ import { makeError, PolyrayError } from "../base/errors.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
-import { CallFlag, CallKind, CallRec, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
+import {
+  CallFlag,
+  CallKind,
+  CallRec,
+  CancelFlag,
+  EventKind,
+  Rec,
+  ReplyStatus,
+} from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { type CallArgs, decodeArgs, encodeError, encodeTaskError } from "../object/serialize.ts";
 import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
@@ -99,7 +107,7 @@ export class TaskExecutor implements Executor {
         this.#take(reader);
         break;
       case EventKind.cancel:
-        this.#cancel(reader.word(Rec.b0), reader.word(Rec.a) === 1);
+        this.#cancel(reader.word(Rec.b0), (reader.word(Rec.a) & CancelFlag.force) !== 0);
         break;
       case EventKind.streamCredit:
         this.#running.get(reader.word(Rec.b0))?.stream?.credit(reader.word(Rec.a));

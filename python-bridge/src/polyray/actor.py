@@ -402,7 +402,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     error = make_error(
         "TASK_CANCELLED", f"the task of {ref.hex()} was cancelled", task_id=ref.hex()
     )
-    runtime.current().client.cancel(ref, force, encode_error(error).to_bytes())
+    runtime.current().client.cancel(ref, force, recursive, encode_error(error).to_bytes())
 
 
 class ActorExit(SystemExit):

@@ -424,7 +424,7 @@ class Executor:
         self._tasks[call.task] = task
         task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
 
-    def _cancel_coroutine(self, task_id: bytes) -> None:
+    def _cancel_coroutine(self, task_id: bytes, recursive: bool) -> None:
         def cancel() -> None:
             task = self._tasks.get(task_id)
             if task is not None:
