@@ -23,7 +23,8 @@ import {
   type ServiceDefinition,
   status,
 } from "@grpc/grpc-js";
-import { RpcError } from "../base/errors.ts";
+import { RpcError, VersionMismatchError } from "../base/errors.ts";
+import { version } from "../base/version.ts";
 
 /** Protocol versions that this package speaks (docs/protocol/versioning.md). */
 export const protocol = { min: 1, max: 1 } as const;
@@ -68,11 +69,29 @@ export function unary<I extends DescMessage, O extends DescMessage>(
       });
       return;
     }
+    const refusal = refusalOf(call.request);
+    if (refusal !== null) {
+      callback({ code: status.FAILED_PRECONDITION, details: refusal });
+      return;
+    }
     Promise.resolve()
       .then(() => run(call.request))
       .then((answer) => callback(null, create(output, answer) as MessageShape<O>))
       .catch((error: Error) => callback({ code: status.INTERNAL, details: error.message }));
   };
+}
+
+// What to tell a caller that speaks no protocol version of ours; null when one is shared. A caller that says none passes.
+function refusalOf(request: object): string | null {
+  const { caller } = request as {
+    caller?: { version: string; protocolMin: number; protocolMax: number };
+  };
+  if (caller === undefined || caller.protocolMax === 0) return null;
+  if (caller.protocolMin <= protocol.max && caller.protocolMax >= protocol.min) return null;
+  return (
+    `the caller is polyray ${caller.version} and speaks protocol ${caller.protocolMin} to ${caller.protocolMax}; ` +
+    `this head is polyray ${version} and speaks ${protocol.min} to ${protocol.max}. Install the same version on both sides.`
+  );
 }
 
 // Constant time for equal lengths: the token is the only secret here.
@@ -83,7 +102,10 @@ function sameText(a: string, b: string): boolean {
   return difference === 0;
 }
 
-/** One call of a unary method. Rejects with RpcError naming address and method. */
+/**
+ * One call of a unary method. Rejects with RpcError naming address and method, or VersionMismatchError when the
+ * other side shares no protocol version.
+ */
 export function callUnary<I extends DescMessage, O extends DescMessage>(
   client: Client,
   address: string,
@@ -105,7 +127,9 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       metadata,
       { deadline: Date.now() + timeoutMs },
       (error, answer) => {
-        if (error !== null)
+        if (error?.code === status.FAILED_PRECONDITION)
+          reject(new VersionMismatchError(`[version mismatch] ${error.details}`, { cause: error }));
+        else if (error !== null)
           reject(
             new RpcError(
               `[rpc] ${method.name} at ${address} failed: ${error.details || error.message}`,
