@@ -44,12 +44,31 @@ export {
   type ValueOf,
   wait,
 } from "./api/objects.ts";
+export {
+  heartbeat,
+  listPublished,
+  lookup,
+  type PublishOptions,
+  publish,
+  unpublish,
+} from "./api/published.ts";
 export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";
 export { version } from "./base/version.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
 export { Queue, type QueueLimits } from "./core/queue.ts";
+export {
+  Event,
+  Lease,
+  Lock,
+  type LockOptions,
+  Semaphore,
+  type SemaphoreOptions,
+  Topic,
+  Variable,
+} from "./core/sync.ts";
+export type { NamedOptions, SyncWait } from "./core/sync-request.ts";
 export type {
   ActorHandle,
   ActorOptions,

@@ -7,6 +7,7 @@ import { coreOf, type HandleMeta, isActorHandle, makeActorHandle } from "../core
 import { connection } from "../core/context.ts";
 import { ActorExit, signalOf, taskContext } from "../core/task-context.ts";
 import type { ActorHandle } from "../core/types.ts";
+import { lastHeartbeat } from "./published.ts";
 
 /** The handle of a named actor. Rejects with ActorNotFoundError. */
 export async function getActor<T>(
@@ -77,6 +78,8 @@ export interface RuntimeContext {
   readonly attempt: number;
   /** True when the actor's process is not its first. */
   readonly actorRestarted: boolean;
+  /** What the attempt before said by `heartbeat(details)`; null at the first attempt. */
+  readonly lastHeartbeat: unknown;
 }
 
 /** Who and where this code is; holds after awaits. */
@@ -96,5 +99,8 @@ export function runtimeContext(): RuntimeContext {
     actorName: context?.actorName ?? null,
     attempt: context?.attempt ?? 0,
     actorRestarted: context?.actorRestarted ?? false,
+    get lastHeartbeat() {
+      return context === undefined || context.attempt === 0 ? null : lastHeartbeat(context.taskId);
+    },
   };
 }

@@ -9,9 +9,11 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
+import { idFromBytes } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
 import type { ActorRow, ActorSpec, Death } from "../gcs/state.ts";
+import { SyncService } from "../gcs/sync.ts";
 import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
 import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
 import { LogTailer } from "../node/logs.ts";
@@ -44,6 +46,7 @@ const killGraceMs = 2000n;
 export class NodeService implements GcsHost {
   readonly config: ServiceConfig;
   readonly gcs: GcsService;
+  readonly #sync: SyncService;
   readonly #native: NativeBinding;
   readonly #endpoint: ServiceEndpoint;
   readonly #logs: LogTailer;
@@ -61,6 +64,10 @@ export class NodeService implements GcsHost {
     this.#native = native;
     this.#onShutdown = onShutdown;
     this.gcs = new GcsService(this);
+    this.#sync = new SyncService({
+      holdObject: (id) => native.handleOfId(idFromBytes(id)),
+      dropObject: (handle) => this.#dropObject(handle),
+    });
     this.#logs = new LogTailer(join(config.sessionDir, "logs"), (source, stream, lines) =>
       this.#terminals.lines(source, stream, lines),
     );
@@ -106,8 +113,13 @@ export class NodeService implements GcsHost {
   }
 
   /** One request, from a ring or from gRPC. */
-  handle(method: string, fields: Record<string, unknown>, peer: Peer): Record<string, unknown> {
+  handle(
+    method: string,
+    fields: Record<string, unknown>,
+    peer: Peer,
+  ): Record<string, unknown> | Promise<Record<string, unknown>> {
     if (this.gcs.handles(method)) return this.gcs.request(method, fields, peer);
+    if (this.#sync.handles(method)) return this.#sync.request(method, fields, peer);
     switch (method) {
       case "job.info": {
         const job = Number(fields.job ?? 0);
@@ -190,6 +202,7 @@ export class NodeService implements GcsHost {
   #driverGone(event: Record<string, unknown>): void {
     const job = Number(event.job);
     this.gcs.forgetPeer(eventPeer(event));
+    this.#sync.forgetPeer(eventPeer(event));
     this.#logs.flush();
     this.#terminals.remove(job);
     const left = (this.#drivers.get(job) ?? 1) - 1;
@@ -205,6 +218,7 @@ export class NodeService implements GcsHost {
     const exit = await this.#exitOf(token);
     const peer = eventPeer(event);
     this.gcs.forgetPeer(peer);
+    this.#sync.forgetPeer(peer);
     const how =
       exit === null
         ? "ended"
@@ -369,6 +383,12 @@ export class NodeService implements GcsHost {
     const bytes = new Uint8Array(encoded.size);
     encoded.writeTo(bytes);
     return bytes;
+  }
+
+  #dropObject(handle: number): void {
+    if (!this.#native.isAttached()) return;
+    this.#native.releaseHandle(handle);
+    this.#endpoint.flushSoon();
   }
 
   nowMs(): number {

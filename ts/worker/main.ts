@@ -7,6 +7,7 @@ import { Connection } from "../core/connection.ts";
 import { setConnection } from "../core/context.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
+import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
 import { inheritedKeyBase } from "../core/worker-key.ts";
 import { EndpointKind } from "../native/binding.ts";
