@@ -121,8 +121,7 @@ int RayletCore::sleep_ms(uint64_t now_ms) {
   for (const auto& [endpoint, deadline] : ending_) until(deadline);
   if (lease_poll_at_ms_ != 0) until(lease_poll_at_ms_);
   if (stopping_) until(stop_at_ms_);
-  if (workers_.count(WorkerState::kIdle) > max_idle_workers_)
-    until(workers_.oldest_idle()->idle_since_ms + kIdleWorkerMs);
+  until(idle_end_ms());
   if (!next) return -1;
   return *next <= now_ms ? 0 : static_cast<int>(std::min<uint64_t>(*next - now_ms, 60'000));
 }
@@ -212,10 +211,16 @@ void RayletCore::step() {
   if (stopping_) step_stop();
 }
 
+std::optional<uint64_t> RayletCore::idle_end_ms() {
+  const size_t idle = workers_.count(WorkerState::kIdle);
+  if (idle <= max_idle_workers_) return std::nullopt;
+  const bool many = idle > max_idle_workers_ + kManyIdle;
+  return workers_.oldest_idle()->idle_since_ms + (many ? kManyIdleMs : kIdleWorkerMs);
+}
+
 void RayletCore::end_idle_workers() {
-  while (workers_.count(WorkerState::kIdle) > max_idle_workers_) {
+  for (std::optional<uint64_t> due = idle_end_ms(); due && *due <= now_ms_; due = idle_end_ms()) {
     Worker* worker = workers_.oldest_idle();
-    if (worker->idle_since_ms + kIdleWorkerMs > now_ms_) return;
     workers_.leave(*worker);
     processes_.end(uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32, worker->token,
                    kJobGraceMs, now_ms_);

@@ -22,10 +22,12 @@ namespace polyray::raylet {
 
 class RayletCore {
  public:
-  static constexpr uint64_t kExitWaitMs = 30;      // for the exit status, after the socket ended
-  static constexpr uint64_t kJobGraceMs = 1000;    // SIGTERM to SIGKILL at a job's end
-  static constexpr uint64_t kActorGraceMs = 5000;  // the same for a returned dedicated worker
-  static constexpr uint64_t kIdleWorkerMs = 1000;  // surplus idle workers end after this
+  static constexpr uint64_t kExitWaitMs = 30;       // for the exit status, after the socket ended
+  static constexpr uint64_t kJobGraceMs = 1000;     // SIGTERM to SIGKILL at a job's end
+  static constexpr uint64_t kActorGraceMs = 5000;   // the same for a returned dedicated worker
+  static constexpr uint64_t kIdleWorkerMs = 10000;  // surplus idle workers end after this
+  static constexpr uint64_t kManyIdleMs = 1000;     // the same when there are many of them
+  static constexpr size_t kManyIdle = 8;
   static constexpr uint64_t kLeasePollMs = 20;
   static constexpr size_t kDrainRecords = 65536;
 
@@ -60,6 +62,8 @@ class RayletCore {
   void worker_ended(const Peer& peer, Deaths::Exit exit);
   void job_ended(uint32_t job);
   void end_idle_workers();
+  // When the next surplus idle worker is to end, if there is one.
+  std::optional<uint64_t> idle_end_ms();
   void step_stop();
   void kick(uint64_t ring_offset);
   void mark_ready(uint32_t endpoint);

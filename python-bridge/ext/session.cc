@@ -54,6 +54,12 @@ void Session::drain() {
     for (Event& event : batch_) on_event(event);
     if (count < kBatch) break;
   }
+  // The runtime was killed: the poll after the detachment brings kShutdown, which tells those who wait.
+  if (!ended_ && client_->is_detached()) {
+    batch_.clear();
+    client_->poll(batch_, kBatch);
+    for (Event& event : batch_) on_event(event);
+  }
 }
 
 void Session::on_event(Event& event) {

@@ -4,7 +4,7 @@
 // build/cmake (build/cmake-address and -thread for the sanitizers). cmake-js downloads nothing
 // here: package.json names napi_versions, and all include folders are passed.
 
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { capture, run, which } from "./exec.mjs";
 import { note, SetupError, step } from "./log.mjs";
@@ -26,10 +26,24 @@ export function nativeLayout(sanitize = "") {
   };
 }
 
-function outputs(outDir) {
-  const files = [`${outDir}/polyray.node`];
-  if ((readSources().get("guardian") ?? []).length > 0) files.push(`${outDir}/polyray-guardian`);
-  return files;
+function outputNames() {
+  const names = ["polyray.node"];
+  if ((readSources().get("guardian") ?? []).length > 0) names.push("polyray-guardian");
+  return names;
+}
+
+const outputs = (outDir) => outputNames().map((name) => `${outDir}/${name}`);
+const linkedDir = (workDir) => `${workDir}/linked`;
+
+// A process may have the old file mapped: it keeps it, since the new one takes its name, not its bytes.
+function replaceOutputs(workDir, outDir) {
+  mkdirSync(outDir, { recursive: true });
+  for (const name of outputNames()) {
+    const made = `${linkedDir(workDir)}/${name}`;
+    if (!existsSync(made)) throw new SetupError(`the native build made no ${made}`);
+    copyFileSync(made, `${outDir}/.${name}.${process.pid}`);
+    renameSync(`${outDir}/.${name}.${process.pid}`, `${outDir}/${name}`);
+  }
 }
 
 /** Stops on a listed source that is missing; warns of one that no section lists. */
@@ -60,16 +74,14 @@ export async function buildNative({ sanitize = "", tests = false, force = false 
   step(
     `native${sanitize === "" ? "" : ` with the ${sanitize} sanitizer`}${tests ? " and its tests" : ""}`,
   );
-  const cmakeJs = await configureArgs(workDir, outDir, sanitize);
+  const cmakeJs = await configureArgs(workDir, sanitize);
   await quietly(["configure", ...cmakeJs]);
   const jobs = String(Math.max(1, Math.min(availableParallelism(), 4)));
   await quietly(["build", ...cmakeJs, "--parallel", jobs]);
   if (tests) {
     await quietly(["build", ...cmakeJs, "--parallel", jobs, "--target", "native_tests"]);
   }
-  for (const output of outputs(outDir)) {
-    if (!existsSync(output)) throw new SetupError(`the native build made no ${output}`);
-  }
+  replaceOutputs(workDir, outDir);
   writeStamp(name, hash);
 }
 
@@ -87,7 +99,7 @@ async function quietly(args) {
   throw new SetupError(`cmake-js ${args[0]} ended with code ${code}`);
 }
 
-async function configureArgs(workDir, outDir, sanitize) {
+async function configureArgs(workDir, sanitize) {
   needCompiler();
   const prefix = await nodePrefix();
   const napi = capture(process.execPath, ["-p", "require('node-addon-api').include_dir"], {
@@ -97,7 +109,7 @@ async function configureArgs(workDir, outDir, sanitize) {
   const cmake = await ensureCmake();
   const ninja = which("ninja") ?? `${venvBin}/ninja`;
   const defines = {
-    CMAKE_LIBRARY_OUTPUT_DIRECTORY: outDir,
+    CMAKE_LIBRARY_OUTPUT_DIRECTORY: linkedDir(workDir),
     CMAKE_EXPORT_COMPILE_COMMANDS: "ON",
     POLYRAY_NODE_INCLUDE: `${prefix}/include/node`,
     POLYRAY_NODE_ADDON_API: at(JSON.parse(`"${napi}"`)),

@@ -5,7 +5,7 @@
 // of .py files alone is copied over, which takes no time. Beside the installed package lies
 // _home.json, which tells it where this checkout is.
 
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { capture, childEnv, must } from "./exec.mjs";
 import { step } from "./log.mjs";
@@ -88,7 +88,9 @@ function copySources(folder) {
   const wanted = new Set(filesBelow(source, accept).map((path) => relative(source, path)));
   for (const path of wanted) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
-    copyFileSync(join(source, path), join(folder, path));
+    const fresh = `${join(folder, path)}.${process.pid}`;
+    copyFileSync(join(source, path), fresh);
+    renameSync(fresh, join(folder, path));
   }
   for (const path of filesBelow(folder, accept)) {
     if (!wanted.has(relative(folder, path))) rmSync(path);

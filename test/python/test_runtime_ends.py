@@ -61,7 +61,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("what", ["future", "await", "stream"])
-@pytest.mark.parametrize("how", ["shutdown"])
+@pytest.mark.parametrize("how", ["shutdown", "kill"])
 def test_those_who_wait_are_told(how: str, what: str) -> None:
     lines = run_program(_PROGRAM, how, what).stdout.split()
     assert "told" in lines, lines

@@ -22,8 +22,6 @@ def f():
 print("value", ray.get(f.remote()))
 """
 
-pytestmark = pytest.mark.skip(reason="open: hangs, see docs/coverage.md")
-
 
 @pytest.mark.parametrize(
     "noise",

@@ -3,9 +3,8 @@
 //
 // Order: POLYRAY_PYTHON, VIRTUAL_ENV, `.venv` of the project (up from the driver's folder, then of this package),
 // the first `python3` on the PATH. A Python without the polyray package, or with another version of it, is a typed
-// error that says which interpreter was asked and how to mend it. Runs no Python when nobody needs one.
+// error that says which interpreter was asked and how to mend it. Runs no Python: the start process (zygote.ts) reports.
 
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -51,80 +50,55 @@ function upwards(start: string): string[] {
   }
 }
 
-const checkProgram = `
-import sys, json
-out = {"python": "%d.%d.%d" % sys.version_info[:3], "polyray": None, "error": None}
-try:
-    import polyray
-    out["polyray"] = polyray.__version__
-except BaseException as e:
-    out["error"] = "%s: %s" % (type(e).__name__, e)
-print(json.dumps(out))
-`;
-
-const checked = new Map<string, Promise<void>>();
-
-/** Resolves when `python` can be a worker of this version; rejects with a typed error. Asked once per interpreter. */
-export function checkPython(
-  python: string,
-  version: string,
-  env: NodeJS.ProcessEnv,
-): Promise<void> {
-  const key = `${python}\0${env.PYTHONPATH ?? ""}`;
-  let answer = checked.get(key);
-  if (answer === undefined) {
-    answer = runCheck(python, version, env);
-    checked.set(key, answer);
-    answer.catch(() => checked.delete(key)); // a mended Python is asked again
-  }
-  return answer;
-}
-
-interface Checked {
+/** What the first line of a Python start process says. */
+export interface PythonFound {
   readonly python: string;
+  /** Version of the polyray package; null when it cannot be imported. */
   readonly polyray: string | null;
   readonly error: string | null;
 }
 
-// The last line: a sitecustomize of the user may print before it.
-function readCheck(stdout: string): Checked | null {
-  try {
-    return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Checked;
-  } catch {
-    return null;
+/** Program of a Python start process: reports itself on descriptor 3, then serves (polyray/zygote.py). */
+export const startProgram = `
+import sys
+sys.path[:] = [p for p in sys.path if p]
+import json, os
+def say(**found):
+    os.write(3, (json.dumps({"ready": found}) + "\\n").encode())
+version = "%d.%d.%d" % sys.version_info[:3]
+try:
+    import polyray
+    found = polyray.__version__
+    if found == os.environ.get("POLYRAY_VERSION", found):
+        from polyray.zygote import main
+except BaseException as e:
+    say(python=version, polyray=None, error="%s: %s" % (type(e).__name__, e))
+    sys.exit(0)
+if found != os.environ.get("POLYRAY_VERSION", found):
+    say(python=version, polyray=found, error=None)
+    sys.exit(0)
+main(lambda: say(python=version, polyray=found, error=None))
+`;
+
+/** Why this Python cannot run workers of `version`; null when it can. */
+export function judgePython(
+  python: string,
+  found: PythonFound,
+  version: string,
+): RuntimeEnvSetupError | VersionMismatchError | null {
+  if (found.polyray === null) {
+    return new RuntimeEnvSetupError(
+      `[runtime env] ${python} (Python ${found.python}) cannot import polyray: ${found.error}. ` +
+        `Install it there (\`${python} -m pip install polyray\`), or set POLYRAY_PYTHON to a Python that has it.`,
+    );
   }
+  if (found.polyray === version) return null;
+  return new VersionMismatchError(
+    `[version mismatch] ${python} has polyray ${found.polyray}, this runtime is ${version}. Install the same version on both sides.`,
+  );
 }
 
-function runCheck(python: string, version: string, env: NodeJS.ProcessEnv): Promise<void> {
-  return new Promise((resolve, reject) => {
-    execFile(python, ["-c", checkProgram], { env, timeout: 60_000 }, (error, stdout, stderr) => {
-      if (error !== null) {
-        reject(noPython(`${python} could not be run: ${(stderr || error.message).trim()}`));
-        return;
-      }
-      const found = readCheck(stdout);
-      if (found === null) {
-        reject(
-          noPython(
-            `${python} gave no answer to the check of its packages; it printed: ${stdout.trim().slice(-200)}`,
-          ),
-        );
-        return;
-      }
-      if (found.polyray === null) {
-        reject(
-          new RuntimeEnvSetupError(
-            `[runtime env] ${python} (Python ${found.python}) cannot import polyray: ${found.error}. ` +
-              `Install it there (\`${python} -m pip install polyray\`), or set POLYRAY_PYTHON to a Python that has it.`,
-          ),
-        );
-      } else if (found.polyray !== version) {
-        reject(
-          new VersionMismatchError(
-            `[version mismatch] ${python} has polyray ${found.polyray}, this runtime is ${version}. Install the same version on both sides.`,
-          ),
-        );
-      } else resolve();
-    });
-  });
+/** The error of a Python that did not get as far as its first line. */
+export function notRunnable(python: string, why: string): RuntimeEnvSetupError {
+  return noPython(`${python} could not be run: ${why.trim().slice(-1000) || "it ended at once"}`);
 }

@@ -14,7 +14,7 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { workerEnvironment } from "../object/function/index.ts";
 import type { LogSource, LogTailer } from "./logs.ts";
-import { checkPython, findPython } from "./python.ts";
+import { findPython } from "./python.ts";
 import { type ForkedExit, Zygote } from "./zygote.ts";
 
 /** What the raylet's `worker_needed` event says. */
@@ -190,10 +190,13 @@ export class Spawner {
     const python = key.python || findPython(key.cwd);
     let zygote = this.#zygotes.get(python);
     if (zygote === undefined || zygote.closed) {
-      const checked = checkPython(python, this.#options.version, process.env);
-      zygote = new Zygote(python, `polyray-${this.#options.sessionId}`, checked, (exit) =>
-        this.#forkedExit(exit),
-      );
+      zygote = new Zygote({
+        command: [python],
+        env: { POLYRAY_VERSION: this.#options.version },
+        sessionId: `polyray-${this.#options.sessionId}`,
+        version: this.#options.version,
+        onExit: (exit) => this.#forkedExit(exit),
+      });
       this.#zygotes.set(python, zygote);
     }
     return zygote;

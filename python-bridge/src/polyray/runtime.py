@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -33,8 +32,7 @@ _REQUEST_MS = 60_000
 _ERROR = 1
 
 
-@dataclass(frozen=True)
-class KeyBase:
+class KeyBase(NamedTuple):
     """What the workers of this process have in common (the worker key of 0001-core.md)."""
 
     job: int
@@ -42,7 +40,7 @@ class KeyBase:
     sys_path: Sequence[str]
     python: str
     namespace: str
-    env_vars: Mapping[str, str] = field(default_factory=dict)
+    env_vars: Mapping[str, str] = {}
     exec_argv: Sequence[str] = ()
 
     def text(
@@ -80,8 +78,7 @@ def key_base_of(text: str) -> KeyBase:
     )
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a runtime is."""
 
     address: str
@@ -270,7 +267,7 @@ def _attach_child() -> None:
     assert parent is not None
     place = parent.place
     client = _native.attach(place.socket_name, place.token, CLIENT, 0, parent.job, False)
-    set_current(Runtime(client, place, replace(parent.key_base, job=parent.job)))
+    set_current(Runtime(client, place, parent.key_base._replace(job=parent.job)))
 
 
 def _after_fork() -> None:

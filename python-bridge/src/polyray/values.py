@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from polyray.envelope import corrupt
@@ -70,10 +69,39 @@ def element_bytes(dtype: Any) -> int | None:
     return 8 if _TIME.fullmatch(dtype) else None
 
 
-@dataclass(frozen=True)
-class JsObject:
+class _Frozen:
+    """Compared by its fields. (dataclasses would load inspect at every import of polyray.)"""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __init__(self, *fields: Any) -> None:
+        for name, value in zip(self.__slots__, fields, strict=True):
+            object.__setattr__(self, name, value)
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"cannot assign to field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({shown})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self._fields())
+
+
+class JsObject(_Frozen):
     """A JavaScript object that Python cannot look into; it goes back to JavaScript as it came."""
 
+    __slots__ = ("data",)
     data: bytes
 
 
@@ -90,18 +118,18 @@ class JsFunction:
         return (JsFunction, (self.envelope,))
 
 
-@dataclass(frozen=True)
-class JsRegExp:
+class JsRegExp(_Frozen):
     """A regular expression of JavaScript; its syntax differs from Python's."""
 
+    __slots__ = ("flags", "source")
     source: str
     flags: str
 
 
-@dataclass(frozen=True)
-class CodecValue:
+class CodecValue(_Frozen):
     """A value of a codec whose tag this process does not know."""
 
+    __slots__ = ("payload", "tag")
     tag: str
     payload: Any
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that Python workers are forked from: `python -m polyray.zygote`.
+"""The process that Python workers are forked from; started by ts/node/zygote.ts.
 
 Imports the standard library's usual parts, cloudpickle, msgpack and polyray only; it has one
 thread, which is checked before each fork. Speaks JSON lines (ts/node/zygote.ts): in {"fork":
-{...}}; out {"ready"}, {"forked"}, {"failed"}, {"exited"}. Ends at the end of its standard input.
-Waits in select(): SIGCHLD comes through a wake-up descriptor. The lines go through a copy of fd 1,
-which itself points at stderr: whatever is printed here cannot get between them.
+{...}} on its standard input; out {"ready"}, {"forked"}, {"failed"}, {"exited"} on descriptor 3,
+so that whatever is printed here cannot get between them. Ends at the end of its standard input.
+Waits in select(): SIGCHLD comes through a wake-up descriptor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _PRELOAD = (
@@ -25,14 +26,7 @@ _PRELOAD = (
 )  # fmt: skip
 
 
-_lines = 1  # where the protocol goes
-
-
-def _take_lines() -> None:
-    global _lines
-    _lines = os.dup(1)
-    os.dup2(2, 1)
-    sys.stdout.flush()  # what sitecustomize printed
+_lines = 3  # where the protocol goes
 
 
 def _say(message: dict[str, Any]) -> None:
@@ -54,12 +48,12 @@ class Zygote:
         for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
 
-    def run(self) -> None:
-        """Serve until the end of standard input."""
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until the end of standard input; `ready` tells that it can fork."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        _say({"ready": True})
+        ready()
         pending = b""
         while True:
             readable, _, _ = select.select([0, self._wake_read], [], [])
@@ -171,15 +165,10 @@ def _run_worker() -> int:
     return code
 
 
-def main() -> None:
+def main(ready: Callable[[], None]) -> None:
     """Preload, then fork on demand."""
-    _take_lines()
     for name in _PRELOAD:
         __import__(name)
     gc.collect()
     gc.freeze()
-    Zygote().run()
-
-
-if __name__ == "__main__":
-    main()
+    Zygote().run(ready)
