@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from polyray import runtime
 from polyray.exceptions import UnserializableException
-from polyray.options import TASK_OPTIONS, amounts, checked, env_vars, fixed_amounts
+from polyray.options import (
+    REMOTE_FORM_ERROR,
+    amounts,
+    check_task,
+    env_vars,
+    fixed_amounts,
+)
 from polyray.runtime import KEEP, Runtime
+from polyray.signatures import Signature
 
 _STREAMING = 1
 _LANGUAGE = {"ts": 1, "py": 2}
@@ -134,9 +142,11 @@ def put_spec(rt: Runtime, target: Target, kind: str, **fields: Any) -> Any:
 class RemoteFunction:
     """A function whose calls run in workers. Made by `@remote`."""
 
-    def __init__(self, target: Target, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, target: Target, options: Mapping[str, Any], signature: Signature | None = None
+    ) -> None:
         self._target = target
-        self._options = dict(options)
+        self._default_options = self._options = dict(options)
         self._runtime: Runtime | None = None
         self._number = 0
         self._spec: Any = None
@@ -144,23 +154,39 @@ class RemoteFunction:
         flags = code_flags(function)
         if flags & _COROUTINE and not flags & 0x200:
             raise ValueError(
-                f"'async def' functions are not tasks, only methods of actors: {target.name}. "
-                "Use asyncio.run inside."
+                "'async def' should not be used for remote tasks. You can wrap the "
+                "async function with `asyncio.run(f())`. See more at:"
+                "https://docs.ray.io/en/latest/ray-core/actors/async_api.html "
             )
         self._generates = bool(flags & _GENERATOR)
         returns = options.get("num_returns")
-        self._streams = returns in ("streaming", "dynamic") or (returns is None and self._generates)
-        self._returns = 1 if self._streams or returns is None else int(returns)
-        if function is not None:
-            functools.update_wrapper(self, function, updated=())
+        self._streams = returns == "streaming" or (returns is None and self._generates)
+        self._returns = 1 if not isinstance(returns, int) else int(returns)
+        self._function = function
+        self._signature = signature
+        self._least, self._most = 0, 1 << 30
+        if function is None:
+            self._function_name = target.name
+            return
+        if signature is None:
+            self._signature = signature = Signature(function)
+        self._least, self._most = signature.least, signature.most
+        functools.update_wrapper(self, function, updated=())
+        self._function_name = f"{self.__module__}.{getattr(self, '__name__', target.name)}"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"a remote function cannot be called directly: use {self._target.name}.remote()"
+            "Remote functions cannot be called directly. Instead "
+            f"of running '{self._function_name}()', try '{self._function_name}.remote()'."
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit a call; gives a ref at once (a list of refs when num_returns > 1)."""
+        """Submit a call; gives a ref at once (a list of refs when num_returns > 1).
+
+        Raises TypeError when the arguments do not fit the function.
+        """
+        if (kwargs or not self._least <= len(args) <= self._most) and self._signature is not None:
+            self._signature.check(args, kwargs)
         rt = runtime._current
         if rt is None:
             rt = runtime.current()
@@ -178,10 +204,18 @@ class RemoteFunction:
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, 0, -2)
         return refs if self._returns else None
 
+    def _remote(
+        self, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> Any:
+        """Submit a call with options: the long form of Ray."""
+        called = self.options(**options) if options else self
+        return called.remote(*(args or ()), **(kwargs or {}))
+
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options."""
-        merged = {**self._options, **checked(options, TASK_OPTIONS, "a task")}
-        return RemoteFunction(self._target, merged)
+        generates = None if self._function is None else self._generates
+        merged = {**self._options, **check_task(options, in_options=True, generates=generates)}
+        return RemoteFunction(self._target, merged, self._signature)
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Not built yet."""
@@ -244,8 +278,7 @@ def remote(*args: Any, **options: Any) -> Any:
     """Make a function or class remote: `@remote`, `@remote(num_cpus=2)`, `remote(fn)`."""
     if len(args) == 1 and not options and callable(args[0]):
         return _make(args[0], {})
-    if args:
-        raise TypeError("use @remote, or @remote(option=value, ...) with keyword arguments only")
+    assert not args and options, REMOTE_FORM_ERROR
 
     def decorate(target: Callable[..., Any]) -> Any:
         return _make(target, options)
@@ -258,9 +291,15 @@ def _make(target: Any, options: Mapping[str, Any]) -> Any:
         target = target.__func__
     if isinstance(target, type):
         from polyray.actor import ActorClass
-        from polyray.options import ACTOR_OPTIONS
+        from polyray.options import check_actor
 
-        return ActorClass(Target(target), checked(options, ACTOR_OPTIONS, "an actor"))
-    if isinstance(target, RemoteFunction) or not callable(target):
-        raise TypeError(f"remote() takes a function or a class, not a {type(target).__name__}")
-    return RemoteFunction(Target(target), checked(options, TASK_OPTIONS, "a task"))
+        return ActorClass(Target(target), check_actor(options))
+    if not isinstance(target, FunctionType) and type(target).__name__ not in _CYTHON:
+        raise TypeError(
+            "The @ray.remote decorator must be applied to either a function or a class."
+        )
+    generates = bool(code_flags(target) & _GENERATOR)
+    return RemoteFunction(Target(target), check_task(options, generates=generates))
+
+
+_CYTHON = frozenset({"cython_function_or_method", "builtin_function_or_method_with_signature"})
