@@ -15,6 +15,8 @@ def gen(n):
 
 
 class A:
+    """Doc of A."""
+
     def __init__(self, x=0):
         self.x = x
 
@@ -53,8 +55,10 @@ TASK = {
 }
 for name, values in TASK.items():
     for value in values:
-        caught(f"task {name}={value!r}", lambda: type(ray.remote(**{name: value})(f)).__name__)
-        caught(f"task.options {name}={value!r}", lambda: bool(ray.remote(f).options(**{name: value})))
+        caught(f"task {name}={value!r}", lambda: bool(ray.remote(**{name: value})(f)))
+        caught(
+            f"task.options {name}={value!r}", lambda: bool(ray.remote(f).options(**{name: value}))
+        )
 
 ACTOR = {
     **{k: v for k, v in TASK.items() if k not in ("max_calls", "max_retries")},
@@ -74,9 +78,13 @@ ACTOR = {
 }
 for name, values in ACTOR.items():
     for value in values:
-        caught(f"actor {name}={value!r}", lambda: type(ray.remote(**{name: value})(A)).__name__)
-        caught(f"actor.options {name}={value!r}", lambda: bool(ray.remote(A).options(**{name: value})))
-caught("actor get_if_exists+name", lambda: bool(ray.remote(A).options(name="a", get_if_exists=True)))
+        caught(f"actor {name}={value!r}", lambda: bool(ray.remote(**{name: value})(A)))
+        caught(
+            f"actor.options {name}={value!r}", lambda: bool(ray.remote(A).options(**{name: value}))
+        )
+caught(
+    "actor get_if_exists+name", lambda: bool(ray.remote(A).options(name="a", get_if_exists=True))
+)
 
 for name, values in {
     "num_returns": [None, 0, 2, -1, "streaming", "dynamic", "x"],
@@ -122,12 +130,16 @@ RA = ray.remote(A)
 caught("call f", lambda: rf(1))
 caught("call A", lambda: RA())
 caught("call A args", lambda: RA(1, 2))
-say("f name", hasattr(rf, "__name__"), rf.__module__, rf._function is f, rf._function_name)
-say("A name", hasattr(RA, "__name__"), RA.__module__, RA.__doc__)
+say("f name", rf._function is f, rf._function_name)
+say("A name", RA.__module__)
 say("repr f", norm(repr(rf)).split(" object")[0])
 say("repr A", repr(RA).split(" object")[0])
-say("types", type(rf).__name__, type(RA).__name__, type(rf).__module__, type(RA).__module__)
-say("isinstance", isinstance(RA, ray.actor.ActorClass), isinstance(rf, ray.remote_function.RemoteFunction))
+say("types", type(rf).__name__, type(rf).__module__)
+say(
+    "isinstance",
+    isinstance(RA, ray.actor.ActorClass),
+    isinstance(rf, ray.remote_function.RemoteFunction),
+)
 
 
 def sub():
@@ -160,7 +172,7 @@ class Derived(Base):
         return 4
 
 
-caught("derived", lambda: (Derived.__doc__, Derived.__ray_metadata__.class_name))
+caught("derived", lambda: Derived.__ray_metadata__.class_name)
 caught("class static", lambda: Derived.s())
 caught("class attr", lambda: Derived.nope)
 caught("class method attr", lambda: callable(Derived.hi))
@@ -175,4 +187,7 @@ def noself():
 
 caught("no self", noself)
 caught("f.options().remote type", lambda: type(rf.options(num_cpus=2).remote).__name__)
-caught("options bad combination", lambda: ray.remote(num_returns=2, max_calls=1)(f).options(max_calls=2))
+caught(
+    "options bad combination",
+    lambda: ray.remote(num_returns=2, max_calls=1)(f).options(max_calls=2),
+)

@@ -1,23 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Actors: classes whose instances live in workers, and handles to them.
+"""Actor classes: classes whose instances live in workers; finding, ending and leaving actors.
 
-A handle owns a reference to the actor's lifetime object: when every handle is gone the actor ends,
-unless it is detached. Its wire form (docs/values.md) is that reference and plain data, the same in
-both languages. Calls of one process to one actor arrive in order.
+What a handle knows of its class is described once per class (`Description`). Calls of one process
+to one actor arrive in order. Handles and their methods are in handle.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any
 
 from polyray import runtime
-from polyray.exceptions import AsyncioActorExit, InvalidOptionError, make_error
-from polyray.options import ACTOR_OPTIONS, METHOD_OPTIONS, amounts, checked, env_vars, fixed_amounts
+from polyray.exceptions import (
+    ActorAlreadyExistsError,
+    ActorHandleNotFoundError,
+    AsyncioActorExit,
+    InvalidOptionError,
+    make_error,
+)
+from polyray.handle import ActorHandle, ActorMethod, Shell, shells_of
+from polyray.options import (
+    METHOD_OPTIONS,
+    TASK_OPTIONS,
+    amounts,
+    check_actor,
+    check_namespace,
+    check_returns,
+    env_vars,
+    fixed_amounts,
+)
 from polyray.remote_function import Target, code_flags, options_key, put_spec
 from polyray.runtime import COPY_BYTES, Runtime
+from polyray.signatures import signature_of, signature_text
 
-_STREAMING = 1
 _ASYNC = 0x80 | 0x200
 _GENERATOR = 0x20 | 0x200
 _DEFAULT_ASYNC_CONCURRENCY = 1000
@@ -32,151 +48,69 @@ _NOT_IN_SPEC = frozenset(
         "runtime_env",
     }
 )
-_OWN_METHODS = frozenset({"__ray_ready__", "__ray_terminate__", "__ray_call__", "__call__"})
 
 
 def method(*args: Any, **options: Any) -> Any:
-    """Options of one method: `@method(num_returns=2)`."""
-    if args or not options:
-        raise InvalidOptionError("[invalid option] use @method(option=value, ...).")
-    checked(options, METHOD_OPTIONS, "a method")
+    """Options of one method: `@method(num_returns=2)`, or `@method` alone.
+
+    An unknown option is an AssertionError, as in Ray.
+    """
 
     def decorate(function: Any) -> Any:
-        function.__polyray_method__ = options
+        if "num_returns" in options:
+            check_returns(options["num_returns"], bool(code_flags(function) & _GENERATOR))
+        if "_num_objects_per_yield" in options:
+            name = "_num_objects_per_yield"
+            TASK_OPTIONS[name].validate(name, options[name])
+        function.__polyray_method__ = {
+            **getattr(function, "__polyray_method__", {}),
+            **options,
+        }
         return function
 
+    if len(args) == 1 and callable(args[0]) and not options:
+        return decorate(args[0])
+    names = list(METHOD_OPTIONS)
+    assert not args, (
+        "The @ray.method decorator must be applied using no arguments or at "
+        f"least one of the arguments in the list {names}, for example "
+        "'@ray.method(num_returns=2)'."
+    )
+    for key in options:
+        assert key in METHOD_OPTIONS, (
+            f"Unexpected keyword argument to @ray.method: '{key}'. The "
+            f"supported keyword arguments are {names}"
+        )
     return decorate
 
 
-class ActorMethod:
-    """A method of a handle."""
-
-    __slots__ = ("_flags", "_handle", "_name", "_retries", "_returns")
-
-    def __init__(
-        self, handle: ActorHandle, name: str, returns: int, flags: int, retries: int = -2
-    ) -> None:
-        self._handle = handle
-        self._name = name
-        self._returns = returns
-        self._flags = flags
-        self._retries = retries
-
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit a call; gives a ref at once."""
-        rt = runtime._current
-        if rt is None:
-            rt = runtime.current()
-        handle = self._handle
-        if handle._max_pending >= 0:
-            handle._check_room(rt)
-        ref = rt.client.submit_actor_call(
-            handle._ref,
-            self._name,
-            rt.encode_args(args, kwargs),
-            self._returns or 1,
-            self._flags,
-            self._retries,
-        )
-        if self._flags:
-            from polyray.streams import ObjectRefGenerator
-
-            return ObjectRefGenerator(ref)
-        return ref if self._returns else None
-
-    def options(self, **options: Any) -> ActorMethod:
-        """The same method with other options."""
-        checked(options, METHOD_OPTIONS, "a method")
-        returns = options.get("num_returns")
-        flags, count = self._flags, self._returns
-        if returns in ("streaming", "dynamic"):
-            flags, count = _STREAMING, 1
-        elif returns is not None:
-            flags, count = 0, int(returns)
-        retries = options.get("max_task_retries")
-        return ActorMethod(
-            self._handle, self._name, count, flags, self._retries if retries is None else retries
-        )
-
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not built yet."""
-        raise NotImplementedError(
-            "task graphs (.bind) are not built yet: call .remote() with refs as arguments"
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            f"a method of an actor cannot be called directly: use {self._name}.remote()"
-        )
+class ActorClassInheritanceException(TypeError):
+    """A class was derived from an actor class."""
 
 
-class ActorHandle:
-    """A reference to an actor; its methods have `.remote()`."""
+class ActorClassMetadata:
+    """What Ray's programs read of an actor class."""
 
-    def __init__(self, ref: Any, meta: Mapping[str, Any], max_pending: int = -1) -> None:
-        self._ref = ref
-        self._meta = dict(meta)
-        self._max_pending = max_pending
-
-    def __polyray_handle__(self) -> tuple[bytes | None, Any]:
-        return (None if self._ref is None else self._ref.binary()), self._meta
-
-    def __getattr__(self, name: str) -> ActorMethod:
-        meta = self.__dict__.get("_meta")
-        if meta is None or (name.startswith("__") and name not in _OWN_METHODS):
-            raise AttributeError(name)
-        methods: Sequence[str] = meta.get("methods") or ()
-        if methods and name not in methods and name not in _OWN_METHODS:
-            known = ", ".join(methods)
-            raise AttributeError(f"{meta.get('className')} has no method {name!r}; it has: {known}")
-        own = (meta.get("methodOptions") or {}).get(name) or {}
-        flags = _STREAMING if own.get("stream") else 0
-        returns = own.get("numReturns")
-        retries = own.get("maxTaskRetries")
-        made = ActorMethod(
-            self, name, 1 if returns is None else returns, flags, -2 if retries is None else retries
-        )
-        return made
-
-    def _check_room(self, rt: Runtime) -> None:
-        if rt.client.actor_pending_calls(self._ref) >= self._max_pending:
-            raise make_error(
-                "PENDING_CALLS_LIMIT",
-                f"{self._meta.get('className')}: {self._max_pending} calls are waiting already",
-            )
-
-    @property
-    def _actor_id(self) -> Any:
-        return self._ref
-
-    @property
-    def _ray_actor_id(self) -> Any:
-        return self._ref
-
-    def __hash__(self) -> int:
-        return hash(self._ref)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorHandle) and self._ref == other._ref
-
-    def __repr__(self) -> str:
-        return (
-            f"Actor({self._meta.get('className')}, {'' if self._ref is None else self._ref.hex()})"
-        )
-
-    def __reduce__(self) -> Any:
-        from polyray.exceptions import OufOfBandObjectRefSerializationException
-
-        raise OufOfBandObjectRefSerializationException(
-            f"[out of band] {self!r} was pickled outside of the runtime, which cannot count it. "
-            "Pass handles as arguments, results or inside put values."
-        )
+    def __init__(self, class_name: str, modified_class: Any, options: Mapping[str, Any]) -> None:
+        self.class_name = class_name
+        self.modified_class = modified_class
+        self.max_restarts = options.get("max_restarts") or 0
+        self.max_task_retries = options.get("max_task_retries") or 0
+        self.num_cpus = options.get("num_cpus")
+        self.num_gpus = options.get("num_gpus")
+        self.memory = options.get("memory")
+        self.resources = options.get("resources")
+        self.runtime_env = options.get("runtime_env")
+        self.concurrency_groups = options.get("concurrency_groups")
+        self.scheduling_strategy = options.get("scheduling_strategy")
 
 
 class ActorClass:
     """A class whose instances live in workers. Made by `@remote`."""
 
-    def __init__(self, target: Target, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, target: Target, options: Mapping[str, Any], described: Description | None = None
+    ) -> None:
         self._target = target
         self._options = dict(options)
         self._runtime: Runtime | None = None
@@ -187,18 +121,62 @@ class ActorClass:
             self.__name__ = cls.__name__
             self.__qualname__ = cls.__qualname__
             self.__module__ = cls.__module__
-        self._methods, self._method_options, self._is_async = _describe(cls)
+        self._described = described or Description(cls)
+        self._is_async = self._described.is_async
+        self._known: tuple[dict[str, Any], dict[str, Shell]] | None = None
+
+    @property
+    def __ray_metadata__(self) -> ActorClassMetadata:
+        return ActorClassMetadata(self._short_name(), self._target.value, self._options)
+
+    def _short_name(self) -> str:
+        return str(getattr(self._target.value, "__name__", self._target.name))
+
+    def __getattr__(self, name: str) -> Any:
+        target = self.__dict__.get("_target")
+        if target is not None and target.value is not None and not name.startswith("__"):
+            try:
+                return getattr(target.value, name)
+            except AttributeError:
+                pass
+        shown = self._short_name() if target is not None else ""
+        raise AttributeError(f"'ActorClass({shown})' object has no attribute '{name}'")
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        import sys
+
+        # The name of the class that is being made is the argument of __build_class__.
+        code = sys._getframe(1).f_code
+        line = sys._getframe(1).f_lineno
+        raise ActorClassInheritanceException(
+            f"Attempted to define subclass{_class_name_at(code, line)} of actor "
+            f"class '{self._short_name()}'. "
+            "Inheriting from actor classes is not currently supported. You can instead "
+            "inherit from a non-actor base class and make "
+            "the derived class an actor class (with @ray.remote)."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.__module__}.ActorClass({self._short_name()}) object at {id(self):#x}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"an actor cannot be made by a call of its class: use {self._target.name}.remote()"
+            "Actors cannot be instantiated directly. "
+            f"Instead of '{self._short_name()}()', use '{self._short_name()}.remote()'."
         )
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options."""
         return ActorClass(
-            self._target, {**self._options, **checked(options, ACTOR_OPTIONS, "an actor")}
+            self._target,
+            {**self._options, **check_actor(options, in_options=True)},
+            self._described,
         )
+
+    def _remote(self, args: Any = None, kwargs: Any = None, **options: Any) -> ActorHandle:
+        """Create an actor with options: the long form of Ray."""
+        made = self.options(**options) if options else self
+        return made.remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Not built yet."""
@@ -209,60 +187,87 @@ class ActorClass:
 
         A name that is taken raises ActorAlreadyExistsError.
         """
-        rt = runtime.current()
+        constructor = self._described.constructor
+        if constructor is not None:
+            constructor.check(args, kwargs)
         options = self._options
-        if options.get("get_if_exists") and not options.get("name"):
-            raise InvalidOptionError("[invalid option] get_if_exists needs a name.")
+        name, namespace = options.get("name"), options.get("namespace")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be None or a string, got: '{type(name)}'.")
+        if name == "":
+            raise InvalidOptionError("Actor name cannot be an empty string.")
+        if namespace is not None:
+            check_namespace(namespace)
+        if self._is_async and options.get("allow_out_of_order_execution") is False:
+            raise InvalidOptionError(
+                "If you're using async actors, actor tasks cannot be executed in order. "
+                "Set `allow_out_of_order_execution=True` to allow out-of-order execution."
+            )
+        rt = runtime.current()
         wanted = amounts(options, 0)
         if self._runtime is not rt:
             self._register(rt, wanted)
         encoded = _encoded_args(rt, args, kwargs)
         stored = rt.put_encoded(encoded) if encoded.size > COPY_BYTES // 2 else None
         lifetime = rt.client.create_actor_object()
-        meta = self._meta()
-        answer = rt.request(
-            "actor.create",
-            actor=lifetime.binary(),
-            spec=self._spec.binary(),
-            handle=meta,
-            job=rt.job,
-            namespace=options.get("namespace") or rt.namespace(),
-            lifetime=options.get("lifetime"),
-            getIfExists=bool(options.get("get_if_exists")),
-            maxRestarts=options.get("max_restarts") or 0,
-            maxConcurrency=self._concurrency(),
-            isAsync=self._is_async,
-            resources=dict(fixed_amounts(wanted)),
-            workerKey=rt.key_base.text(
-                self._target.language, env_vars(options), self._target.exec_argv
-            ),
-            args=encoded.to_bytes() if stored is None else stored.binary(),
-            argsInStore=stored is not None,
-            refs=list(encoded.refs),
-            topRefs=encoded.arg_ref_count,
-        )
+        if self._known is None:
+            meta = self._meta()
+            self._known = (meta, shells_of(meta))
+        meta, shells = self._known
+        try:
+            answer = rt.request(
+                "actor.create",
+                actor=lifetime.binary(),
+                spec=self._spec.binary(),
+                handle=meta,
+                job=rt.job,
+                namespace=namespace or rt.namespace(),
+                lifetime=options.get("lifetime"),
+                getIfExists=bool(options.get("get_if_exists")),
+                maxRestarts=options.get("max_restarts") or 0,
+                maxConcurrency=self._concurrency(),
+                isAsync=self._is_async,
+                resources=dict(fixed_amounts(wanted)),
+                workerKey=rt.key_base.text(
+                    self._target.language, env_vars(options), self._target.exec_argv
+                ),
+                args=encoded.to_bytes() if stored is None else stored.binary(),
+                argsInStore=stored is not None,
+                refs=list(encoded.refs),
+                topRefs=encoded.arg_ref_count,
+            )
+        except ActorAlreadyExistsError:
+            space = namespace or rt.namespace()
+            raise ActorAlreadyExistsError(
+                f"The name {name} (namespace={space}) is already taken. Please use "
+                "a different name or get the existing actor using "
+                f"ray.get_actor('{name}', namespace='{space}')"
+            ) from None
         pending = options.get("max_pending_calls")
-        limit = -1 if pending is None else pending
+        limit = pending or -1
         if answer["actor"] == lifetime.binary():
-            return ActorHandle(lifetime, meta, limit)
+            return ActorHandle(lifetime, meta, limit, shells)
         return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"], limit)
 
     def _concurrency(self) -> int:
         asked = self._options.get("max_concurrency")
-        if asked is not None:
+        if asked:
             return int(asked)
         return _DEFAULT_ASYNC_CONCURRENCY if self._is_async else 1
 
     def _meta(self) -> dict[str, Any]:
+        described = self._described
         meta: dict[str, Any] = {
             "language": self._target.language,
-            "className": self._target.name,
-            "methods": self._methods,
+            "className": self._short_name(),
+            "methods": described.methods,
             "maxTaskRetries": self._options.get("max_task_retries") or 0,
             "name": self._options.get("name"),
         }
-        if self._method_options:
-            meta["methodOptions"] = self._method_options
+        if described.own:
+            meta["methodOptions"] = described.own
+        if described.signatures:
+            meta["signatures"] = described.signatures
         return meta
 
     def _register(self, rt: Runtime, wanted: dict[str, float]) -> None:
@@ -318,35 +323,77 @@ def _encoded_args(rt: Runtime, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     return encode_args(args, kwargs, rt)
 
 
-def _describe(cls: Any) -> tuple[list[str], dict[str, Any], bool]:
-    names: list[str] = []
-    own: dict[str, Any] = {}
-    is_async = False
-    for name in dir(cls) if cls is not None else ():
-        if (name.startswith("__") and name != "__call__") or not callable(getattr(cls, name, None)):
-            continue
-        function = getattr(cls, name)
+class Description:
+    """What can be told of a class: its methods, their options and signatures."""
+
+    def __init__(self, cls: Any) -> None:
+        self.methods: list[str] = []
+        self.own: dict[str, Any] = {}
+        self.signatures: dict[str, str] = {}
+        self.is_async = False
+        self.constructor: Any = None
+        if cls is None:
+            return
+        for name in dir(cls):
+            function = inspect_static(cls, name)
+            if function is not None:
+                self._add(name, *function)
+        if cls.__init__ is not object.__init__:
+            self.constructor = signature_of(signature_text(cls.__init__, 1))
+        elif cls.__new__ is object.__new__:
+            self.constructor = signature_of("")
+
+    def _add(self, name: str, function: Any, skip: int) -> None:
         flags = code_flags(function)
-        if name == "__call__" and not flags:
-            continue
-        names.append(name)
-        is_async = is_async or bool(flags & _ASYNC)
+        self.methods.append(name)
+        self.signatures[name] = signature_text(function, skip)
+        self.is_async = self.is_async or bool(flags & _ASYNC)
         options = dict(getattr(function, "__polyray_method__", ()))
         returns = options.get("num_returns")
         found: dict[str, Any] = {}
-        if returns in ("streaming", "dynamic") or (returns is None and flags & _GENERATOR):
+        if returns == "streaming" or (returns is None and flags & _GENERATOR):
             found["stream"] = True
-        elif returns is not None:
+        elif isinstance(returns, int):
             found["numReturns"] = returns
+        if flags & _GENERATOR:
+            found["generates"] = True
         for option, key in (
             ("max_task_retries", "maxTaskRetries"),
             ("concurrency_group", "concurrencyGroup"),
         ):
             if options.get(option) is not None:
                 found[key] = options[option]
+        if options.get("retry_exceptions"):
+            found["retryExceptions"] = True
         if found:
-            own[name] = found
-    return names, own, is_async
+            self.own[name] = found
+
+
+def inspect_static(cls: Any, name: str) -> tuple[Any, int] | None:
+    """The function of a method of a class, and whether it takes self or cls first."""
+    for base in cls.__mro__:
+        if name not in base.__dict__:
+            continue
+        found = base.__dict__[name]
+        if isinstance(found, staticmethod):
+            return found.__func__, 0
+        if isinstance(found, classmethod):
+            return found.__func__, 1
+        value = getattr(cls, name, None)
+        if name.startswith("__") and base is object:
+            return None
+        if not isinstance(value, (FunctionType, MethodType)) and not code_flags(value):
+            return None
+        return found, 1
+    return None
+
+
+def _class_name_at(code: Any, line: int) -> str:
+    # The class statement names itself among the constants of the frame that runs it.
+    for constant in code.co_consts:
+        if hasattr(constant, "co_firstlineno") and constant.co_firstlineno == line:
+            return f" '{constant.co_name}'"
+    return ""
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
@@ -354,14 +401,24 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 
     Raises ActorHandleNotFoundError (a ValueError) when there is none.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidOptionError(
-            f"[invalid option] the name of an actor is a text that is not empty, not {name!r}."
-        )
+    if not name:
+        raise InvalidOptionError("Please supply a non-empty value to get_actor")
+    if not isinstance(name, str):
+        raise TypeError(f"Expected str, got {type(name).__name__}")
+    if namespace is not None:
+        check_namespace(namespace)
     rt = runtime.current()
-    answer = rt.request(
-        "actor.byName", name=name, namespace=rt.namespace() if namespace is None else namespace
-    )
+    try:
+        answer = rt.request(
+            "actor.byName", name=name, namespace=rt.namespace() if namespace is None else namespace
+        )
+    except ActorHandleNotFoundError:
+        raise ActorHandleNotFoundError(
+            f"Failed to look up actor with name '{name}'. This could because "
+            "1. You are trying to look up a named actor you didn't create. "
+            "2. The named actor died. "
+            "3. You did not use a namespace matching the namespace of the actor."
+        ) from None
     return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"])
 
 
@@ -381,7 +438,8 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(
-            f"kill() takes an actor handle, not a {type(actor).__name__}; use cancel() for tasks"
+            "ray.kill() only supported for actors. For tasks, try ray.cancel(). "
+            f"Got: {type(actor)}."
         )
     runtime.current().request("actor.kill", actor=actor._ref.binary(), noRestart=no_restart)
 
@@ -398,7 +456,10 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
 
     ref = getattr(ray_waitable, "_task_ref", ray_waitable)
     if type(ref) is not ObjectRef:
-        raise TypeError(f"cancel() takes an ObjectRef, not a {type(ray_waitable).__name__}")
+        raise TypeError(
+            "ray.cancel() only supported for object refs. "
+            f"For actors, try ray.kill(). Got: {type(ray_waitable)}."
+        )
     error = make_error(
         "TASK_CANCELLED", f"the task of {ref.hex()} was cancelled", task_id=ref.hex()
     )
@@ -415,7 +476,25 @@ def exit_actor() -> None:
 
     running = executor.running_actor()
     if running is None:
-        raise TypeError("exit_actor() is for methods of actors")
+        raise TypeError(
+            "exit_actor API is called on a non-actor worker. Call this API inside an actor method "
+            "if you'd like to exit the actor gracefully."
+        )
     if running.is_async:
         raise AsyncioActorExit("[actor exits] exit_actor() was called.")
     raise ActorExit(0)
+
+
+__all__ = [
+    "ActorClass",
+    "ActorClassInheritanceException",
+    "ActorExit",
+    "ActorHandle",
+    "ActorMethod",
+    "cancel",
+    "exit_actor",
+    "get_actor",
+    "kill",
+    "list_named_actors",
+    "method",
+]

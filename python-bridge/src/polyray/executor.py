@@ -77,17 +77,19 @@ class Actor:
         self.instance: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         fields = spec.fields
-        from polyray.actor import _describe
+        from polyray.actor import Description
 
-        methods, own, self.is_async = _describe(spec.value)
+        described = Description(spec.value)
+        self.is_async = described.is_async
         self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
         self.meta = {
             "language": "py",
             "className": spec.name,
-            "methods": methods,
+            "methods": described.methods,
             "maxTaskRetries": fields.max_task_retries,
             "name": fields.actor_name,
-            **({"methodOptions": own} if own else {}),
+            **({"methodOptions": described.own} if described.own else {}),
+            **({"signatures": described.signatures} if described.signatures else {}),
         }
 
 

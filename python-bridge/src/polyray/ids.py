@@ -100,7 +100,7 @@ class BaseID:
         return hash(self._bytes)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._bytes == other._bytes  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._bytes == other._bytes
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.hex()})"

@@ -2,8 +2,8 @@
 """Options of tasks, actors and methods: names, types, ranges, and what they ask of a worker.
 
 The tables have Ray's names in Ray's order, and refusals have Ray's texts: programs match them. A
-wrong type is a TypeError; an unknown name or a value out of range is an InvalidOptionError, which is
-a ValueError.
+wrong type is a TypeError; an unknown name or a value out of range is an InvalidOptionError, which
+is a ValueError.
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ class Option:
 
     def _is_of_type(self, value: Any) -> bool:
         types = self.types if isinstance(self.types, tuple) else (self.types,)
-        return any(
-            t.holds(value) if isinstance(t, _Named) else isinstance(value, t) for t in types
-        )
+        return any(t.holds(value) if isinstance(t, _Named) else isinstance(value, t) for t in types)
 
 
 def _count(name: str, endless: bool = True, default: Any = None) -> Option:
@@ -289,9 +287,9 @@ _TASK_ONLY: dict[str, Option] = {
     "num_returns": Option((int, str, _NONE), _returns),
     "object_store_memory": Option(
         (int, _NONE),
-        lambda value: None
-        if value is None
-        else "Setting 'object_store_memory' is not implemented for tasks",
+        lambda value: (
+            None if value is None else "Setting 'object_store_memory' is not implemented for tasks"
+        ),
     ),
     "retry_exceptions": Option((bool, list, tuple), _retry, False),
     "_generator_backpressure_num_objects": Option((int, _NONE), _backpressure),
@@ -349,14 +347,14 @@ def check_task(
 ) -> dict[str, Any]:
     """Options of a task: a copy, or TypeError or InvalidOptionError. `generates`: whether the
     function is a generator, None when that is not known."""
-    _check(options, TASK_OPTIONS, "remote functions")
-    if in_options and "max_calls" in options:
-        raise InvalidOptionError("Setting 'max_calls' is not supported in '.options()'.")
-    if in_options and "_num_objects_per_yield" in options:
+    if in_options and options.get("_num_objects_per_yield", 1) != 1:
         raise InvalidOptionError(
             "_num_objects_per_yield cannot be overridden per task call. "
             "Use @ray.remote(_num_objects_per_yield=...) instead."
         )
+    _check(options, TASK_OPTIONS, "remote functions")
+    if in_options and "max_calls" in options:
+        raise InvalidOptionError("Setting 'max_calls' is not supported in '.options()'.")
     if generates is not None:
         check_returns(options.get("num_returns"), generates)
     return dict(options)

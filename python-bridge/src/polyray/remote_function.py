@@ -23,7 +23,7 @@ from polyray.options import (
     fixed_amounts,
 )
 from polyray.runtime import KEEP, Runtime
-from polyray.signatures import Signature
+from polyray.signatures import Signature, signature_of, signature_text
 
 _STREAMING = 1
 _LANGUAGE = {"ts": 1, "py": 2}
@@ -169,7 +169,7 @@ class RemoteFunction:
             self._function_name = target.name
             return
         if signature is None:
-            self._signature = signature = Signature(function)
+            self._signature = signature = signature_of(signature_text(function))
         self._least, self._most = signature.least, signature.most
         functools.update_wrapper(self, function, updated=())
         self._function_name = f"{self.__module__}.{getattr(self, '__name__', target.name)}"
@@ -204,9 +204,7 @@ class RemoteFunction:
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, 0, -2)
         return refs if self._returns else None
 
-    def _remote(
-        self, args: Any = None, kwargs: Any = None, **options: Any
-    ) -> Any:
+    def _remote(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Submit a call with options: the long form of Ray."""
         called = self.options(**options) if options else self
         return called.remote(*(args or ()), **(kwargs or {}))
@@ -278,7 +276,8 @@ def remote(*args: Any, **options: Any) -> Any:
     """Make a function or class remote: `@remote`, `@remote(num_cpus=2)`, `remote(fn)`."""
     if len(args) == 1 and not options and callable(args[0]):
         return _make(args[0], {})
-    assert not args and options, REMOTE_FORM_ERROR
+    assert not args, REMOTE_FORM_ERROR
+    assert options, REMOTE_FORM_ERROR
 
     def decorate(target: Callable[..., Any]) -> Any:
         return _make(target, options)

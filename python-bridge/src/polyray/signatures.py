@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a call's arguments fit a function, told where `.remote()` is called.
 
-A plain function is judged by the counts of its code object; `inspect` (which is slow to import and
+A signature is a text such as `a,b=,/,c,*rest,d=,**more` (`=` marks a default), which handles carry
+to other processes. A call without keywords is judged by two counts; `inspect` (slow to import and
 to run) is asked only when those do not settle it, and words the refusal.
 """
 
@@ -11,50 +12,136 @@ from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
-_VARARGS = 0x04
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+_MANY = 1 << 30
+ANYTHING = "*args,**kwargs"
+
+
+def signature_text(function: Any, skip: int = 0) -> str:
+    """The text of what a function takes, without its first `skip` parameters (self)."""
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        parts = _of_code(function)
+    else:
+        try:
+            parts = _of_inspect(function)
+        except (TypeError, ValueError):  # a built-in without a signature: the worker tells
+            return ANYTHING
+    if skip and parts and not parts[0].startswith("*"):
+        parts = parts[1:]
+        if parts and parts[0] == "/":
+            parts = parts[1:]
+    return ",".join(parts)
+
+
+def _of_code(function: FunctionType) -> list[str]:
+    code = function.__code__
+    names = code.co_varnames
+    count = code.co_argcount
+    first_default = count - len(function.__defaults__ or ())
+    parts = [names[i] + ("=" if i >= first_default else "") for i in range(count)]
+    if code.co_posonlyargcount:
+        parts.insert(code.co_posonlyargcount, "/")
+    at = count + code.co_kwonlyargcount
+    if code.co_flags & _VARARGS:
+        parts.append(f"*{names[at]}")
+        at += 1
+    elif code.co_kwonlyargcount:
+        parts.append("*")
+    defaults = function.__kwdefaults__ or {}
+    for name in names[count : count + code.co_kwonlyargcount]:
+        parts.append(name + ("=" if name in defaults else ""))
+    if code.co_flags & _VARKEYWORDS:
+        parts.append(f"**{names[at]}")
+    return parts
+
+
+def _of_inspect(function: Any) -> list[str]:
+    import inspect
+
+    parts: list[str] = []
+    before = None
+    for parameter in inspect.signature(function).parameters.values():
+        kind = parameter.kind
+        if before is parameter.POSITIONAL_ONLY and kind is not parameter.POSITIONAL_ONLY:
+            parts.append("/")
+        if kind is parameter.KEYWORD_ONLY and before not in (
+            parameter.KEYWORD_ONLY,
+            parameter.VAR_POSITIONAL,
+        ):
+            parts.append("*")
+        mark = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(kind.name, "")
+        parts.append(mark + parameter.name + ("" if parameter.default is parameter.empty else "="))
+        before = kind
+    if before is not None and before.name == "POSITIONAL_ONLY":
+        parts.append("/")
+    return parts
 
 
 class Signature:
-    """What a function takes. `skip` leading parameters (self) are not the caller's."""
+    """What a call may pass."""
 
-    __slots__ = ("_function", "_parameters", "_skip", "least", "most")
+    __slots__ = ("_signature", "_text", "least", "most")
 
-    def __init__(self, function: Any, skip: int = 0) -> None:
-        self._function = function
-        self._skip = skip
-        self._parameters: list[Any] | None = None
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._signature: Any = None
         # least <= number of positional arguments <= most: a call without keywords fits.
-        self.least, self.most = 1, 0
-        if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
-            code = function.__code__
-            kw_defaults = function.__kwdefaults__ or {}
-            if len(kw_defaults) == code.co_kwonlyargcount:
-                count = code.co_argcount
-                self.least = max(0, count - len(function.__defaults__ or ()) - skip)
-                self.most = 1 << 30 if code.co_flags & _VARARGS else count - skip
+        self.least = self.most = 0
+        needed_keywords = False
+        keywords = False
+        for part in text.split(",") if text else ():
+            if part.startswith("**") or part == "/":
+                continue
+            if part.startswith("*"):
+                keywords = True
+                self.most = self.most if part == "*" else _MANY
+            elif keywords:
+                needed_keywords |= not part.endswith("=")
+            else:
+                self.most += 1
+                self.least += not part.endswith("=")
+        if needed_keywords:  # never without keywords
+            self.least, self.most = 1, 0
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raises TypeError when they do not fit."""
         if not kwargs and self.least <= len(args) <= self.most:
             return
-        import inspect
-
-        if self._parameters is None:
-            try:
-                found = list(inspect.signature(self._function).parameters.values())
-            except (TypeError, ValueError):  # a built-in without a signature: the worker tells
-                self.least, self.most = 0, 1 << 30
-                found = [
-                    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-                    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-                ]
-            else:
-                skip = self._skip
-                if skip and found and found[0].kind is inspect.Parameter.VAR_POSITIONAL:
-                    skip = 0
-                found = found[skip:]
-            self._parameters = found
+        if self._signature is None:
+            self._signature = self._made()
         try:
-            inspect.Signature(self._parameters).bind(*args, **kwargs)
+            self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(str(error)) from None
+
+    def _made(self) -> Any:
+        from inspect import Parameter
+        from inspect import Signature as Full
+
+        parts = self._text.split(",") if self._text else []
+        kind: Any = Parameter.POSITIONAL_ONLY if "/" in parts else Parameter.POSITIONAL_OR_KEYWORD
+        found = []
+        for part in parts:
+            if part == "/":
+                kind = Parameter.POSITIONAL_OR_KEYWORD
+            elif part.startswith("**"):
+                found.append(Parameter(part[2:], Parameter.VAR_KEYWORD))
+            elif part.startswith("*"):
+                kind = Parameter.KEYWORD_ONLY
+                if part != "*":
+                    found.append(Parameter(part[1:], Parameter.VAR_POSITIONAL))
+            else:
+                default = None if part.endswith("=") else Parameter.empty
+                found.append(Parameter(part.rstrip("="), kind, default=default))
+        return Full(found)
+
+
+_known: dict[str, Signature] = {}
+
+
+def signature_of(text: str) -> Signature:
+    """The signature of a text; the same object for the same text."""
+    found = _known.get(text)
+    if found is None:
+        found = _known[text] = Signature(text)
+    return found
