@@ -3,9 +3,10 @@
 // wait gives the task's resources back meanwhile.
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
-import { cancelCall } from "../core/call.ts";
+import { type CancelOptions, cancelCall } from "../core/call.ts";
 import type { Connection } from "../core/connection.ts";
 import { connection } from "../core/context.ts";
+import { checkOptions, checks } from "../core/options.ts";
 import { RefStream } from "../core/streams.ts";
 import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
 import { ObjectStatus } from "../native/binding.ts";
@@ -191,15 +192,21 @@ export function free(refs: AnyRef | readonly AnyRef[]): void {
   }
 }
 
-/** Cancels the task that makes a value: queued ones at once; a running one's currentSignal() fires. `force` ends its process. */
+/**
+ * Cancels the call that makes a value, and the calls that it submitted (`recursive`, default true): queued ones at once; a
+ * running one's currentSignal() fires with `reason`. `force` ends the task's process.
+ */
 export async function cancel(
   ref: AnyRef | ObjectRefStream<unknown>,
-  options: { readonly force?: boolean } = {},
+  options: CancelOptions = {},
 ): Promise<void> {
+  checkOptions(options, cancelChecks, "cancel");
   const task = ref instanceof RefStream ? ref.completed() : ref;
   checkRef(task, "cancel");
-  cancelCall(connection(), task, options.force ?? false);
+  cancelCall(connection(), task, options);
 }
+
+const cancelChecks = { force: checks.bool, recursive: checks.bool, reason: () => null };
 
 /** What is known of an object. */
 export interface ObjectInfo {

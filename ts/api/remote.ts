@@ -5,6 +5,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import { connectionOrNull } from "../core/context.ts";
 import { noteMethod } from "../core/methods.ts";
+import { checkMethodOptions } from "../core/options.ts";
 import { RemoteClassCore } from "../core/remote-class.ts";
 import { RemoteFunctionCore } from "../core/remote-function.ts";
 import { RemoteSource } from "../core/remote-source.ts";
@@ -92,13 +93,7 @@ export function pyActor<T = any, A extends unknown[] = unknown[]>(
 export function method(
   options: MethodOptions,
 ): (value: unknown, context: unknown, descriptor?: PropertyDescriptor) => void {
-  for (const name of Object.keys(options)) {
-    if (name !== "numReturns" && name !== "maxTaskRetries") {
-      throw new InvalidOptionError(
-        `[invalid option] @method has no option "${name}". Valid options: numReturns, maxTaskRetries.`,
-      );
-    }
-  }
+  checkMethodOptions(options, "@method");
   return (value, _context, descriptor) =>
     noteMethod(descriptor === undefined ? value : descriptor.value, options);
 }

@@ -5,15 +5,16 @@
 // are first used. A handle is never thenable. Unknown names are a clear error when the methods are known; a handle whose
 // methods are not known (a Python class created from TypeScript) takes any name.
 
-import { makeError } from "../base/errors.ts";
+import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { ActorPhase, CallFlag } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import type { HandleForm } from "../object/values.ts";
-import { type CallSettings, defaultCall, submitActorCall } from "./call.ts";
+import { type CallExtras, type CallSettings, defaultCall, submitActorCall } from "./call.ts";
 import type { Connection } from "./connection.ts";
-import { checkCallOptions } from "./options.ts";
+import { asksStream, checkCallOptions, highWaterMarkOf, returnCount } from "./options.ts";
+import { retryRules } from "./retry.ts";
 import { openStream } from "./streams.ts";
-import type { TaskOptions } from "./types.ts";
+import type { TaskOptions, WaitOptions } from "./types.ts";
 
 /** What a handle carries besides the lifetime object. */
 export interface HandleMeta {
@@ -22,6 +23,8 @@ export interface HandleMeta {
   readonly methods: readonly string[];
   readonly maxTaskRetries: number;
   readonly name: string | null;
+  /** Calls that may wait; -1 or absent: no limit. */
+  readonly maxPendingCalls?: number;
   /** Own options of methods (decorators). */
   readonly methodOptions?: Readonly<Record<string, MethodDefaults>>;
 }
@@ -31,6 +34,8 @@ export interface MethodDefaults {
   readonly numReturns?: number;
   readonly maxTaskRetries?: number;
   readonly stream?: boolean;
+  readonly timeoutMs?: number;
+  readonly concurrencyGroup?: string;
 }
 
 /** The part of a handle that polyray uses. */
@@ -38,21 +43,28 @@ export class ActorCore {
   readonly connection: Connection;
   readonly ref: ObjectRef;
   readonly meta: HandleMeta;
-  maxPendingCalls = -1;
-  /** Rejects calls when creating the actor failed before the control service knew it. */
-  failed: Error | null = null;
+  readonly maxPendingCalls: number;
 
   constructor(connection: Connection, ref: ObjectRef, meta: HandleMeta) {
     this.connection = connection;
     this.ref = ref;
     this.meta = meta;
+    this.maxPendingCalls = meta.maxPendingCalls ?? -1;
+  }
+
+  /** True when a call would be refused. */
+  get isFull(): boolean {
+    if (this.maxPendingCalls < 0) return false;
+    return (
+      this.connection.native.actorPendingCalls(ObjectRef.handleOf(this.ref)) >= this.maxPendingCalls
+    );
   }
 
   call(method: string, args: readonly unknown[], settings: CallSettings): ObjectRef | ObjectRef[] {
     const { native } = this.connection;
     const handle = ObjectRef.handleOf(this.ref);
     if (native.actorPhase(handle) === ActorPhase.unknown) this.connection.watch(this.ref);
-    if (this.maxPendingCalls >= 0 && native.actorPendingCalls(handle) >= this.maxPendingCalls) {
+    if (this.isFull) {
       throw makeError(
         "PENDING_CALLS_LIMIT",
         `${this.meta.className}: ${this.maxPendingCalls} calls are waiting already`,
@@ -77,20 +89,75 @@ export class ActorMethod {
 
   remote(...args: unknown[]): unknown {
     const refs = this.#core.call(this.#name, args, this.#settings);
-    return this.#settings.flags === 0 ? refs : openStream(this.#core.connection, refs as ObjectRef);
+    return (this.#settings.flags & CallFlag.streaming) === 0 ? refs : openStream(this.#core.connection, refs as ObjectRef);
+  }
+
+  /** A call per item. */
+  map(items: Iterable<unknown>): unknown[] {
+    return Array.from(items, (item) => this.remote(item));
   }
 
   options(options: TaskOptions): ActorMethod {
     const base = this.#settings;
-    checkCallOptions(options, `method ${this.#core.meta.className}.${this.#name}`);
+    const { meta } = this.#core;
+    const where = `method ${meta.className}.${this.#name}`;
+    checkCallOptions(options, where);
+    const errors = options.retryExceptions ?? options.retryErrors ?? options.retry !== undefined;
+    const flags =
+      (asksStream(options) ? CallFlag.streaming : 0) |
+      (errors === true ? CallFlag.retryExceptions : 0);
     return new ActorMethod(this.#core, this.#name, {
-      numReturns: options.numReturns ?? base.numReturns,
-      flags: base.flags,
-      maxRetries: options.maxTaskRetries ?? base.maxRetries,
+      numReturns: options.numReturns === undefined ? base.numReturns : returnCount(options),
+      flags: base.flags | flags,
+      maxRetries: options.maxTaskRetries ?? options.retry?.max ?? base.maxRetries,
       timeoutMs: options.timeoutMs ?? base.timeoutMs,
       signal: options.signal ?? base.signal,
+      extras: joinExtras(base.extras, callExtras(options, meta.language, where)),
     });
   }
+
+  /** Resolves when there is room for a call. */
+  async ready(options: WaitOptions = {}): Promise<void> {
+    const core = this.#core;
+    const { signal, timeoutMs = Number.POSITIVE_INFINITY } = options;
+    const end = Date.now() + timeoutMs;
+    for (let pauseMs = 1; core.isFull; pauseMs = Math.min(pauseMs * 2, 20)) {
+      signal?.throwIfAborted();
+      if (Date.now() >= end)
+        throw makeError(
+          "GET_TIMEOUT",
+          `${core.meta.className} had no room for a call within ${timeoutMs} ms`,
+        );
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+  }
+}
+
+function callExtras(options: TaskOptions, language: "ts" | "py", where: string): CallExtras {
+  const { concurrencyGroup, name, retry } = options;
+  const highWaterMark = highWaterMarkOf(options);
+  const errors = options.retryExceptions ?? options.retryErrors;
+  if (typeof errors === "function")
+    throw new InvalidOptionError(
+      `[invalid option] ${where}: a function of retryErrors belongs to @method({...}); a call takes true, false or classes.`,
+    );
+  const list = retryRules({ retryErrors: errors ?? false }, language, where).names;
+  return {
+    ...(concurrencyGroup === undefined ? {} : { group: concurrencyGroup }),
+    ...(highWaterMark === null ? {} : { highWaterMark }),
+    ...(name === undefined ? {} : { name }),
+    ...(errors === undefined ? {} : { retry: list === null ? errors !== false : namesOf(list) }),
+    ...(retry === undefined ? {} : { plan: retry }),
+  };
+}
+
+function namesOf(list: Uint8Array): readonly string[] {
+  return JSON.parse(Buffer.from(list).toString("utf8")) as string[];
+}
+
+function joinExtras(base: string, more: CallExtras): string {
+  if (Object.keys(more).length === 0) return base;
+  return JSON.stringify({ ...(base === "" ? {} : (JSON.parse(base) as CallExtras)), ...more });
 }
 
 const cores = new WeakMap<object, ActorCore>();
@@ -112,6 +179,7 @@ function settingsOf(meta: HandleMeta, name: string): CallSettings {
   return {
     ...defaultCall,
     numReturns: own.numReturns ?? 1,
+    timeoutMs: own.timeoutMs ?? 0,
     maxRetries: own.maxTaskRetries ?? defaultCall.maxRetries,
     flags: own.stream === true ? CallFlag.streaming : 0,
   };
@@ -121,10 +189,12 @@ function settingsOf(meta: HandleMeta, name: string): CallSettings {
 export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: HandleMeta): object {
   const core = new ActorCore(connection, ref, meta);
   const known = new Set(meta.methods);
+  const readyOf = (options?: WaitOptions): Promise<void> => actorReady(core, options);
   const unknownNames = new Proxy(Object.prototype, {
     get(_target, name, handle) {
       if (name === Symbol.toStringTag) return `ActorHandle(${meta.className})`;
       if (typeof name === "symbol" || languageNames.has(name)) return undefined;
+      if (name === "ready" && !known.has(name)) return readyOf;
       if (known.size > 0 && !known.has(name)) {
         throw makeError(
           "INVALID_ARGUMENT",
@@ -146,8 +216,23 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     value: () => `ActorHandle(${meta.className}, ${ref.id})`,
     enumerable: false,
   });
+  Object.defineProperty(handle, readySymbol, { value: readyOf, enumerable: false });
   cores.set(handle, core);
   return handle;
+}
+
+/** Method that every actor of both languages answers once it is constructed. */
+export const readyMethod = "__ray_ready__";
+/** Name of `ready` on handles whose class has a method of that name. */
+const readySymbol = Symbol.for("polyray.ready");
+
+async function actorReady(core: ActorCore, options: WaitOptions = {}): Promise<void> {
+  const ref = core.call(readyMethod, [], defaultCall) as ObjectRef;
+  try {
+    await core.connection.store.get(ref, options);
+  } finally {
+    ref[Symbol.dispose]();
+  }
 }
 
 /** The core of a handle. Throws for anything else. */

@@ -4,9 +4,10 @@
 import { makeError } from "../base/errors.ts";
 import { envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { type Encoded, encodeArgs, encodeError, plainContext } from "../object/serialize.ts";
+import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
 import type { Connection } from "./connection.ts";
 import { splitKwargs } from "./kwargs.ts";
+import type { RetryPlan } from "./types.ts";
 
 /** What a call may ask beyond its function. */
 export interface CallSettings {
@@ -17,7 +18,22 @@ export interface CallSettings {
   readonly maxRetries: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | null;
+  /** Method calls: what the actor's worker has to know of this call only ("" or the JSON of CallExtras). */
+  readonly extras: string;
 }
+
+/** Options of one call of a method that the worker reads (behind the method's name). */
+export interface CallExtras {
+  readonly group?: string;
+  readonly highWaterMark?: number;
+  readonly name?: string;
+  /** false: no retry after errors; true: after all; names: after those. */
+  readonly retry?: boolean | readonly string[];
+  readonly plan?: RetryPlan;
+}
+
+/** What separates a method's name from the extras of its call. */
+export const extrasMark = "\0";
 
 export const defaultCall: CallSettings = {
   numReturns: 1,
@@ -25,6 +41,7 @@ export const defaultCall: CallSettings = {
   maxRetries: -2,
   timeoutMs: 0,
   signal: null,
+  extras: "",
 };
 
 /** Encodes the arguments of a call, with the values of trailing kwargs. */
@@ -75,7 +92,7 @@ export function submitActorCall(
   const encoded = encodeCallArgs(connection, args);
   const handles = connection.native.submitActorCall(
     actor,
-    method,
+    settings.extras === "" ? method : method + extrasMark + settings.extras,
     store.stage(encoded),
     encoded.size,
     envelopeRefs,
@@ -98,6 +115,7 @@ function finish(
     typeof handles === "number"
       ? connection.store.refOf(handles)
       : handles.map((handle) => connection.store.refOf(handle));
+  connection.executor?.submitted(typeof handles === "number" ? handles : (handles[0] as number));
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;
     if (first !== undefined) cancelOnAbort(connection, first, settings.signal);
@@ -106,7 +124,7 @@ function finish(
 }
 
 function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSignal): void {
-  const onAbort = (): void => cancelCall(connection, ref, false);
+  const onAbort = (): void => cancelCall(connection, ref, { reason: signal.reason });
   signal.addEventListener("abort", onAbort, { once: true });
   // The listener lives as long as the call: it goes when the result is there.
   connection.store.wait([ref], 1).then(
@@ -115,22 +133,37 @@ function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSign
   );
 }
 
+/** How to cancel. */
+export interface CancelOptions {
+  /** Ends the process that runs the task. Default false. */
+  readonly force?: boolean;
+  /** Cancels the calls that it submitted too. Default true. */
+  readonly recursive?: boolean;
+  /** Why: `cause` of the TaskCancelledError. */
+  readonly reason?: unknown;
+}
+
 /** Cancels the call that makes `ref`: queued calls settle at once, a running one is told. */
 export function cancelCall(
   connection: Connection,
   ref: ObjectRef,
-  force: boolean,
-  recursive = true,
+  options: CancelOptions = {},
 ): void {
-  if (!connection.isOpen) return;
-  const error = makeError("TASK_CANCELLED", `the task of ${ref.id} was cancelled`, {
-    taskId: ref.id,
+  if (connection.isOpen) cancelHandle(connection, ObjectRef.handleOf(ref), options);
+}
+
+/** As cancelCall, by the handle of the call's first return. */
+export function cancelHandle(
+  connection: Connection,
+  handle: number,
+  { force = false, recursive = true, reason }: CancelOptions,
+): void {
+  const { native, store } = connection;
+  const id = native.idOf(handle);
+  const error = makeError("TASK_CANCELLED", `the task of ${id} was cancelled`, {
+    taskId: id,
+    ...(reason === undefined ? {} : { cause: reason }),
   });
-  connection.native.cancel(
-    ObjectRef.handleOf(ref),
-    force,
-    recursive,
-    encodeError(error, plainContext).toBytes(),
-  );
-  connection.store.flushSoon();
+  native.cancel(handle, force, recursive, encodeError(error, store.context).toBytes());
+  store.flushSoon();
 }

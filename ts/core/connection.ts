@@ -35,6 +35,8 @@ export interface Executor {
   onEvent(reader: EventReader): void;
   /** The running task waits for objects (1) or goes on (-1). */
   blocked(change: 1 | -1): void;
+  /** The running call submitted another one, whose first return has this handle. */
+  submitted(handle: number): void;
 }
 
 /** A stream that wants its records (api). */
@@ -75,6 +77,8 @@ export class Connection {
   readonly native: NativeBinding;
   readonly specs: Specs;
   readonly streams = new Map<number, StreamSink>();
+  /** Results of calls that were given an idempotencyKey, by function and key. */
+  readonly once = new Map<string, ObjectRef | ObjectRef[]>();
   /** What workers that this process asks for have in common. */
   keyBase: WorkerKeyBase;
   place: Place;

@@ -3,6 +3,7 @@
 
 import { InvalidOptionError } from "../base/errors.ts";
 import type { MethodDefaults } from "./actor-handle.ts";
+import { asksStream, checkMethodOptions } from "./options.ts";
 import type { MethodOptions } from "./types.ts";
 
 type AnyFunction = (...args: never[]) => unknown;
@@ -13,6 +14,7 @@ const ownOptions = new WeakMap<object, MethodOptions>();
 export function noteMethod(fn: unknown, options: MethodOptions): void {
   if (typeof fn !== "function")
     throw new InvalidOptionError("[invalid option] @method() belongs before a method.");
+  checkMethodOptions(options, `@method of ${fn.name}`);
   ownOptions.set(fn, options);
 }
 
@@ -21,13 +23,28 @@ export function isGeneratorFunction(fn: AnyFunction): boolean {
   return /^(Async)?GeneratorFunction$/.test(Object.getPrototypeOf(fn)?.constructor?.name ?? "");
 }
 
-/** Public methods of a class with those it inherits, and their own options. */
+/** What handles have to know of a method's own options. */
+function defaultsOf(options: MethodOptions, stream: boolean): MethodDefaults {
+  const { timeoutMs, concurrencyGroup } = options;
+  const maxTaskRetries = options.maxTaskRetries ?? options.retry?.max;
+  return {
+    ...(typeof options.numReturns === "number" ? { numReturns: options.numReturns } : {}),
+    ...(maxTaskRetries === undefined ? {} : { maxTaskRetries }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(concurrencyGroup === undefined ? {} : { concurrencyGroup }),
+    ...(stream ? { stream } : {}),
+  };
+}
+
+/** Public methods of a class with those it inherits; what handles know of them; what `@method` said of them. */
 export function methodsOf(Class: AnyFunction): {
   names: string[];
   own: Record<string, MethodDefaults>;
+  asked: Record<string, MethodOptions>;
 } {
   const names: string[] = [];
   const own: Record<string, MethodDefaults> = {};
+  const asked: Record<string, MethodOptions> = {};
   for (
     let proto: unknown = Class.prototype;
     typeof proto === "object" && proto !== null && proto !== Object.prototype;
@@ -38,10 +55,12 @@ export function methodsOf(Class: AnyFunction): {
         continue;
       names.push(name);
       const options = ownOptions.get(property.value) ?? {};
-      const stream = isGeneratorFunction(property.value as AnyFunction);
-      if (stream || ownOptions.has(property.value))
-        own[name] = { ...options, ...(stream ? { stream } : {}) };
+      const stream = isGeneratorFunction(property.value as AnyFunction) || asksStream(options);
+      if (stream || ownOptions.has(property.value)) {
+        own[name] = defaultsOf(options, stream);
+        if (ownOptions.has(property.value)) asked[name] = options;
+      }
     }
   }
-  return { names, own };
+  return { names, own, asked };
 }

@@ -4,7 +4,7 @@
 
 import { InvalidOptionError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { ActorOptions, SharedOptions, TaskOptions } from "./types.ts";
+import type { ActorOptions, MethodOptions, SharedOptions, TaskOptions } from "./types.ts";
 
 type Check = (value: unknown) => string | null;
 
@@ -20,10 +20,52 @@ const amounts: Check = (v) =>
   isRecord(v) && Object.values(v).every((n) => finite(n) === null)
     ? null
     : "an object of numbers >= 0, such as { alice: 1 }";
-const retry: Check = (v) =>
-  typeof v === "boolean" || (Array.isArray(v) && v.every((c) => typeof c === "function"))
+const gpus: Check = (v) =>
+  finite(v) !== null
+    ? finite(v)
+    : (v as number) <= 1 || Number.isInteger(v)
+      ? null
+      : "a share of one GPU (up to 1) or a whole number";
+const retryOf: Check = (v) =>
+  typeof v === "boolean" ||
+  typeof v === "function" ||
+  (Array.isArray(v) && v.every((c) => typeof c === "function"))
     ? null
-    : "true, false or a list of error classes";
+    : "true, false, a list of error classes or a function (error) => boolean";
+const backoffs = ["fixed", "linear", "exponential"];
+const retryPlan: Check = (v) => {
+  const wanted =
+    'an object such as { max: 3, backoff: "exponential", initialMs: 100, maxMs: 5000, jitter: 0.1 }';
+  if (!isRecord(v)) return wanted;
+  for (const [key, value] of Object.entries(v)) {
+    if (value === undefined) continue;
+    const good =
+      key === "max"
+        ? whole(-1)(value) === null
+        : key === "backoff"
+          ? backoffs.includes(value as string)
+          : key === "jitter"
+            ? typeof value === "boolean" || (finite(value) === null && (value as number) <= 1)
+            : (key === "initialMs" || key === "maxMs") && finite(value) === null;
+    if (!good) return `${wanted} (${key} is ${show(value)})`;
+  }
+  return null;
+};
+const groups: Check = (v) =>
+  isRecord(v) && Object.values(v).every((n) => whole(1)(n) === null)
+    ? null
+    : "an object of whole numbers >= 1, such as { io: 2, compute: 4 }";
+const returns: Check = (v) =>
+  v === "streaming" || whole(1)(v) === null ? null : 'a whole number >= 1 or "streaming"';
+const streaming: Check = (v) =>
+  typeof v === "boolean" ||
+  (isRecord(v) &&
+    Object.keys(v).every((key) => key === "highWaterMark") &&
+    (v.highWaterMark === undefined || whole(0)(v.highWaterMark) === null))
+    ? null
+    : "true or an object such as { highWaterMark: 16 }";
+const isolation: Check = (v) =>
+  v === "process" ? null : '"process" (other kinds of isolation are not built yet)';
 const signal: Check = (v) => (v instanceof AbortSignal ? null : "an AbortSignal");
 const lifetime: Check = (v) =>
   v === "detached" || v === "non_detached" ? null : `"detached" or "non_detached"`;
@@ -48,37 +90,56 @@ const bytes: Check = (v) => {
 
 const shared: Readonly<Record<string, Check>> = {
   numCpus: finite,
-  numGpus: finite,
+  numGpus: gpus,
   memory: bytes,
   resources: amounts,
   name: text,
   runtimeEnv,
+  priority: whole(-(2 ** 31)),
+  isolation,
+  taskEvents: bool,
 };
 
 const taskChecks: Readonly<Record<string, Check>> = {
   ...shared,
-  numReturns: whole(1),
+  numReturns: returns,
   maxRetries: whole(-1),
-  maxTaskRetries: whole(-1),
-  retryExceptions: retry,
-  retryErrors: retry,
+  retryExceptions: retryOf,
+  retryErrors: retryOf,
+  retry: retryPlan,
+  maxCalls: whole(0),
   signal,
   timeoutMs: finite,
-  stream: (v) =>
-    isRecord(v) && (v.highWaterMark === undefined || whole(0)(v.highWaterMark) === null)
-      ? null
-      : "an object such as { highWaterMark: 16 }",
+  stream: streaming,
+  idempotencyKey: text,
 };
 
 /** Options of one call of an actor's method. */
 const callChecks: Readonly<Record<string, Check>> = {
   name: text,
-  numReturns: whole(1),
+  numReturns: returns,
   maxTaskRetries: whole(-1),
-  retryExceptions: retry,
-  retryErrors: retry,
+  retryExceptions: retryOf,
+  retryErrors: retryOf,
+  retry: retryPlan,
+  concurrencyGroup: text,
+  stream: streaming,
   signal,
   timeoutMs: finite,
+  taskEvents: bool,
+};
+
+/** What `@method({...})` takes. */
+const methodChecks: Readonly<Record<string, Check>> = {
+  numReturns: returns,
+  maxTaskRetries: whole(-1),
+  retryExceptions: retryOf,
+  retryErrors: retryOf,
+  retry: retryPlan,
+  concurrencyGroup: text,
+  stream: streaming,
+  timeoutMs: finite,
+  taskEvents: bool,
 };
 
 const actorChecks: Readonly<Record<string, Check>> = {
@@ -89,7 +150,10 @@ const actorChecks: Readonly<Record<string, Check>> = {
   maxRestarts: whole(-1),
   maxTaskRetries: whole(-1),
   maxConcurrency: whole(1),
+  concurrencyGroups: groups,
   maxPendingCalls: whole(-1),
+  objectStoreMemory: bytes,
+  ordered: bool,
 };
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -142,6 +206,32 @@ export function checkActorOptions(options: ActorOptions, where: string): void {
   checkOptions(options, actorChecks, where);
 }
 
+export function checkMethodOptions(options: MethodOptions, where: string): void {
+  checkOptions(options, methodChecks, where);
+}
+
+/** Whether options ask for a stream of the items that the function yields. */
+export function asksStream(options: {
+  readonly stream?: unknown;
+  readonly numReturns?: unknown;
+}): boolean {
+  if (options.numReturns === "streaming") return true;
+  return options.stream !== undefined && options.stream !== false;
+}
+
+/** `numReturns` as a number. */
+export function returnCount(options: { readonly numReturns?: number | "streaming" }): number {
+  return typeof options.numReturns === "number" ? options.numReturns : 1;
+}
+
+/** Items of a stream that may wait; null when the options do not say. */
+export function highWaterMarkOf(options: {
+  readonly stream?: boolean | { readonly highWaterMark?: number };
+}): number | null {
+  const { stream } = options;
+  return typeof stream === "object" ? (stream.highWaterMark ?? null) : null;
+}
+
 /** Bytes of a number or of text such as "512MB", "4GiB", "1G". Throws InvalidOptionError. */
 export function parseBytes(value: unknown): number {
   if (typeof value === "number" && Number.isFinite(value) && value >= 0) return Math.floor(value);
@@ -184,4 +274,12 @@ export function resourceAmounts(
 }
 
 /** Checks that other option tables use. */
-export const checks = { finite, text, bool, amounts, runtimeEnv, bytes } as const;
+export const checks = {
+  finite,
+  text,
+  bool,
+  amounts,
+  runtimeEnv,
+  bytes,
+  atLeastOne: whole(1),
+} as const;

@@ -5,7 +5,7 @@
 // A named actor is created in one blocking exchange with the control service (a fraction of a millisecond): that its name
 // is taken is an error of `remote()` itself, and getIfExists gives a handle of the one that exists.
 
-import { makeError, type PolyrayError } from "../base/errors.ts";
+import { InvalidOptionError, makeError, type PolyrayError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { ActorPhase } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
@@ -16,10 +16,11 @@ import { encodeCallArgs } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { methodsOf } from "./methods.ts";
-import { checkActorOptions, resourceAmounts } from "./options.ts";
-import { wholeUnits } from "./remote-function.ts";
+import { checkActorOptions, highWaterMarkOf, resourceAmounts } from "./options.ts";
+import { defaultHighWaterMark, wholeUnits } from "./remote-function.ts";
 import type { RemoteSource } from "./remote-source.ts";
-import { languageOf, type StoredSpec } from "./specs.ts";
+import { type RetryExtras, retryRules } from "./retry.ts";
+import { languageOf, type SpecContent, type StoredSpec } from "./specs.ts";
 import type { ActorOptions } from "./types.ts";
 import { workerKey } from "./worker-key.ts";
 
@@ -47,18 +48,21 @@ export class RemoteClassCore {
 
   /** @internal The spec of these options. */
   spec(current: Connection): StoredSpec {
-    const init = this.init();
-    return this.source.specOf(current, JSON.stringify(init), "", init, (ref, id) => ({
-      ref,
-      id,
-      number: 0,
-    }));
+    const { init, extras, identity } = this.init();
+    return this.source.specOf(
+      current,
+      JSON.stringify([init, identity]),
+      "",
+      { init, extras },
+      (ref, id) => ({ ref, id, number: 0 }),
+    );
   }
 
   /** @internal */
-  init(): TaskSpecInit {
+  init(): SpecContent & { readonly init: TaskSpecInit; readonly identity: unknown } {
     const { source, actorOptions: options } = this;
-    return {
+    const { methods, extras, identity } = this.#methods();
+    const init: TaskSpecInit = {
       kind: "actor_class",
       language: languageOf(source.target),
       name: source.name,
@@ -72,16 +76,50 @@ export class RemoteClassCore {
       namespace: options.namespace ?? null,
       lifetime: options.lifetime ?? null,
       maxPendingCalls: options.maxPendingCalls ?? -1,
-      methods: this.#methods(),
+      streamHighWaterMark: defaultHighWaterMark,
+      concurrencyGroups: options.concurrencyGroups ?? {},
+      methods,
     };
+    return { init, extras, identity };
   }
 
-  #methods(): MethodFields[] {
-    const { methods, methodOptions = {} } = this.meta();
-    return methods.map((name) => {
-      const { numReturns = 1, stream = false, maxTaskRetries = 0 } = methodOptions[name] ?? {};
-      return { ...methodDefaults, name, numReturns, isGenerator: stream, maxTaskRetries };
+  #methods(): { methods: MethodFields[]; extras: unknown; identity: unknown } {
+    const { methods, methodOptions = {}, language } = this.meta();
+    const { target } = this.source;
+    const asked = target.kind === "value" ? methodsOf(target.fn).asked : {};
+    const extras: Record<string, RetryExtras & { highWaterMark?: number }> = {};
+    const identity: unknown[] = [];
+    const fields = methods.map((name) => {
+      const own = methodOptions[name] ?? {};
+      const { numReturns = 1, stream = false, maxTaskRetries = 0, timeoutMs = 0 } = own;
+      const mine = asked[name] ?? {};
+      this.#checkGroup(own.concurrencyGroup, name);
+      const rules = retryRules(mine, language, `method ${this.source.name}.${name}`);
+      const highWaterMark = highWaterMarkOf(mine);
+      if (rules.extras !== null || highWaterMark !== null)
+        extras[name] = { ...rules.extras, ...(highWaterMark === null ? {} : { highWaterMark }) };
+      identity.push(rules.identity, highWaterMark);
+      return {
+        ...methodDefaults,
+        name,
+        numReturns,
+        isGenerator: stream,
+        maxTaskRetries,
+        timeoutMs,
+        concurrencyGroup: own.concurrencyGroup ?? null,
+        retryExceptions: rules.enabled,
+        retryExceptionList: rules.names,
+      };
     });
+    return { methods: fields, extras: Object.keys(extras).length > 0 ? extras : null, identity };
+  }
+
+  #checkGroup(group: string | undefined, method: string): void {
+    const groups = this.actorOptions.concurrencyGroups ?? {};
+    if (group === undefined || group in groups) return;
+    throw new InvalidOptionError(
+      `[invalid option] ${this.source.name}.${method} asks for the concurrency group "${group}", which the class does not have (it has: ${Object.keys(groups).join(", ") || "none"}). Give concurrencyGroups: { ${group}: 1 }.`,
+    );
   }
 
   /** @internal What handles of its actors carry. */
@@ -92,6 +130,7 @@ export class RemoteClassCore {
       language: languageOf(target),
       className: source.name,
       maxTaskRetries: options.maxTaskRetries ?? 0,
+      maxPendingCalls: options.maxPendingCalls ?? -1,
       name: options.name ?? null,
     };
     if (target.kind === "module") return { ...base, methods: [] };
@@ -139,8 +178,8 @@ function createActor(
   };
   const bytes = encoded.toBytes();
   const ref = current.store.refOf(current.native.createActorObject());
-  if (meta.name !== null) return createNamed(current, ref, meta, fields, bytes, options);
-  const handle = makeHandle(current, ref, meta, options);
+  if (meta.name !== null) return createNamed(current, ref, meta, fields, bytes);
+  const handle = makeActorHandle(current, ref, meta);
   // `args` and `spec` stay alive until the control service holds what is in them.
   current.createActor(ref, fields, bytes).then(
     () => void [args, spec],
@@ -155,24 +194,12 @@ function createNamed(
   meta: HandleMeta,
   fields: Record<string, unknown>,
   bytes: Uint8Array,
-  options: ActorOptions,
 ): object {
   const answer = current.createActorNow(ref, fields, bytes);
   const id = idFromBytes(answer.actor as Uint8Array);
-  if (id === ref.id) return makeHandle(current, ref, meta, options);
+  if (id === ref.id) return makeActorHandle(current, ref, meta);
   ref[Symbol.dispose]();
-  return makeHandle(current, current.store.refOfId(id), answer.handle as HandleMeta, options);
-}
-
-function makeHandle(
-  current: Connection,
-  ref: ObjectRef,
-  meta: HandleMeta,
-  options: ActorOptions,
-): object {
-  const handle = makeActorHandle(current, ref, meta);
-  coreOf(handle).maxPendingCalls = options.maxPendingCalls ?? -1;
-  return handle;
+  return makeActorHandle(current, current.store.refOfId(id), answer.handle as HandleMeta);
 }
 
 /** Calls of an actor that was never made fail with the reason. */

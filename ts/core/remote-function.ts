@@ -5,20 +5,31 @@
 // Variants made by options() share one table of specs, so that `f.options({...})` in a loop puts nothing twice.
 // Invariants: (1) `remote()` submits or throws, it never waits; (2) specs belong to one connection.
 
+import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { CallFlag } from "../native/binding.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import type { TaskSpecInit } from "../wire/task-spec.ts";
 import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
-import { checkTaskOptions, resourceAmounts } from "./options.ts";
+import {
+  asksStream,
+  checkOptions,
+  checks,
+  checkTaskOptions,
+  highWaterMarkOf,
+  resourceAmounts,
+  returnCount,
+} from "./options.ts";
+import { type RetryRules, retryRules } from "./retry.ts";
 import type { RemoteSource } from "./remote-source.ts";
-import type { StoredSpec, Target } from "./specs.ts";
+import { languageOf, type StoredSpec, type Target } from "./specs.ts";
 import { isGenerator, openStream } from "./streams.ts";
-import type { TaskOptions } from "./types.ts";
+import type { MapBatchOptions, TaskOptions } from "./types.ts";
 import { workerKey } from "./worker-key.ts";
 
-const defaultHighWaterMark = 16;
+/** Items of a stream that may wait before `yield` waits. */
+export const defaultHighWaterMark = 16;
 
 export class RemoteFunctionCore {
   /** @internal */
@@ -39,8 +50,24 @@ export class RemoteFunctionCore {
   remote(...args: unknown[]): unknown {
     const current = connection();
     if (this.#connection !== current) this.#prepare(current);
+    const once = this.taskOptions.idempotencyKey;
+    if (once !== undefined) return this.#once(current, once, args);
     const refs = submitTask(current, this.#number, args, this.#settings);
     return this.#settings.flags === 0 ? refs : openStream(current, refs as ObjectRef);
+  }
+
+  /** Submits a call per item. */
+  map(items: Iterable<unknown>, options: MapBatchOptions = {}): unknown[] {
+    const { batch } = options;
+    checkOptions(options, { batch: checks.atLeastOne }, `${this.source.name}.map`);
+    if (typeof (items as Iterable<unknown> | null)?.[Symbol.iterator] !== "function")
+      throw makeError("INVALID_ARGUMENT", `${this.source.name}.map takes an iterable of items`);
+    const refs: unknown[] = [];
+    for (const item of items) {
+      refs.push(this.remote(item));
+      if (batch !== undefined && refs.length % batch === 0) this.#connection?.native.flush();
+    }
+    return refs;
   }
 
   /** The same function with other options on top of these. */
@@ -48,13 +75,27 @@ export class RemoteFunctionCore {
     return new RemoteFunctionCore(this.source, { ...this.taskOptions, ...options });
   }
 
+  // Refs of its own for each caller: disposing one leaves the result to the others.
+  #once(current: Connection, key: string, args: readonly unknown[]): unknown {
+    if (this.#settings.flags !== 0)
+      throw new InvalidOptionError("[invalid option] a stream has no idempotencyKey.");
+    const name = `${this.source.key} ${key}`;
+    let known = current.once.get(name);
+    if (known === undefined) {
+      known = submitTask(current, this.#number, args, this.#settings);
+      current.once.set(name, known);
+    }
+    const again = (ref: ObjectRef): ObjectRef => current.store.refOfId(ref.id);
+    return Array.isArray(known) ? known.map(again) : again(known);
+  }
+
   #prepare(current: Connection): void {
     const options = this.taskOptions;
-    const streaming = options.stream !== undefined || isGenerator(this.source.target);
+    const streaming = asksStream(options) || isGenerator(this.source.target);
     this.#settings = {
-      numReturns: options.numReturns ?? 1,
+      ...defaultCall,
+      numReturns: returnCount(options),
       flags: streaming ? CallFlag.streaming : 0,
-      maxRetries: options.maxRetries ?? -2,
       timeoutMs: options.timeoutMs ?? 0,
       signal: options.signal ?? null,
     };
@@ -65,10 +106,12 @@ export class RemoteFunctionCore {
   /** @internal The registered spec of these options. */
   spec(current: Connection): StoredSpec {
     const { source, taskOptions: options } = this;
-    const init = taskInit(source.target, source.name, options);
+    const retry = retryRules(options, languageOf(source.target), `remote function ${source.name}`);
+    const init = taskInit(source.target, source.name, options, retry);
     const amounts = resourceAmounts(options, 1);
     const key = workerKey(current.keyBase, init.language, options.runtimeEnv?.envVars);
-    return source.specOf(current, JSON.stringify(init), key, init, (ref, id) =>
+    const id = JSON.stringify([init, retry.identity]);
+    return source.specOf(current, id, key, { init, extras: retry.extras }, (ref, id) =>
       current.specs.register(ref, id, init, amounts, key),
     );
   }
@@ -78,27 +121,28 @@ export class RemoteFunctionCore {
   }
 }
 
-function taskInit(target: Target, name: string, options: TaskOptions): TaskSpecInit {
-  const retry = options.retryExceptions ?? options.retryErrors ?? false;
+function taskInit(
+  target: Target,
+  name: string,
+  options: TaskOptions,
+  retry: RetryRules,
+): TaskSpecInit {
   return {
     kind: "task",
-    language: target.kind === "module" ? target.language : "ts",
+    language: languageOf(target),
     name: options.name ?? name,
-    numReturns: options.numReturns ?? 1,
-    maxRetries: options.maxRetries ?? 3,
-    retryExceptions: retry !== false,
-    retryExceptionList: Array.isArray(retry) ? errorNames(retry) : null,
+    numReturns: returnCount(options),
+    maxRetries: retry.maxRetries ?? options.maxRetries ?? 3,
+    retryExceptions: retry.enabled,
+    retryExceptionList: retry.names,
+    maxCalls: options.maxCalls ?? 0,
+    priority: options.priority ?? 0,
     isGenerator: isGenerator(target),
     resources: wholeUnits(resourceAmounts(options, 1)),
     envVars: options.runtimeEnv?.envVars ?? {},
     timeoutMs: options.timeoutMs ?? 0,
-    streamHighWaterMark: options.stream?.highWaterMark ?? defaultHighWaterMark,
+    streamHighWaterMark: highWaterMarkOf(options) ?? defaultHighWaterMark,
   };
-}
-
-/** Classes to retry, by name: the worker compares the names along the error's prototype chain. */
-export function errorNames(classes: readonly (new (...args: never[]) => Error)[]): Uint8Array {
-  return Buffer.from(JSON.stringify(classes.map((one) => one.name)));
 }
 
 /** Fixed-point amounts as numbers of whole units. */

@@ -8,9 +8,8 @@
 import { randomBytes } from "node:crypto";
 import { makeError } from "../base/errors.ts";
 import type { ObjectRef } from "../object/ref.ts";
-import type { TaskSpecInit } from "../wire/task-spec.ts";
 import type { Connection } from "./connection.ts";
-import type { StoredSpec, Target } from "./specs.ts";
+import type { SpecContent, StoredSpec, Target } from "./specs.ts";
 
 /** The specs of one connection. */
 interface SpecTable {
@@ -66,7 +65,7 @@ export class RemoteSource {
     connection: Connection,
     id: string,
     place: string,
-    init: TaskSpecInit,
+    content: SpecContent,
     register: (ref: ObjectRef, id: string) => StoredSpec,
   ): StoredSpec {
     if (this.#table?.connection !== connection) this.#table = { connection, stored: new Map() };
@@ -75,7 +74,7 @@ export class RemoteSource {
     let spec = stored.get(registered);
     if (spec === undefined) {
       const same = stored.get(id);
-      const ref = same === undefined ? connection.specs.put(this, init, id) : same.ref;
+      const ref = same === undefined ? connection.specs.put(this, content, id) : same.ref;
       spec = register(ref, id);
       stored.set(id, spec);
       stored.set(registered, spec);

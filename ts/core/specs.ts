@@ -3,7 +3,8 @@
 // only ids and arguments. The spec object is [TaskSpec bytes, payload]; it is kept until its job ends.
 //
 // payload: null (an export of a module), {json, values, key, id} (a function by value), or {base: ref} (the code of another
-// spec under other options: how a worker changes the options of a function that it was sent).
+// spec under other options: how a worker changes the options of a function that it was sent). A third element, when there
+// is one, holds values that options carry (retry predicates and plans).
 
 import { EntryFlag, Language } from "../native/binding.ts";
 import { type FunctionDescriptor, toWire } from "../object/function/index.ts";
@@ -21,6 +22,13 @@ export interface StoredSpec {
   readonly id: string;
   /** Number for submitTask; 0 when it was not registered (actor classes). */
   readonly number: number;
+}
+
+/** What is put for a spec. */
+export interface SpecContent {
+  readonly init: TaskSpecInit;
+  /** Values that go along (retry rules with functions); null: none. */
+  readonly extras: unknown;
 }
 
 /** What runs: a function or class of this process, an export of a module of either language, or the code of a stored spec. */
@@ -75,7 +83,7 @@ export class Specs {
   }
 
   /** Puts a spec. Throws UnserializableError, naming the variable, for a function that cannot travel. */
-  put(source: RemoteSource, init: TaskSpecInit, id: string): ObjectRef {
+  put(source: RemoteSource, { init, extras }: SpecContent, id: string): ObjectRef {
     const { target } = source;
     if (target.kind === "spec" && target.id === id) return target.ref;
     putting.push({ source, inlined: new Set() });
@@ -83,7 +91,8 @@ export class Specs {
       const { fields, payload, names } = describe(target, source.key, id);
       const bytes = encodeTaskSpec({ ...init, ...fields });
       const store = this.#connection.store;
-      const encoded = nameValues(init.name, names, () => store.encode([bytes, payload], "spec"));
+      const content = extras === null ? [bytes, payload] : [bytes, payload, extras];
+      const encoded = nameValues(init.name, names, () => store.encode(content, "spec"));
       return store.refOf(store.putEncoded(encoded, undefined, EntryFlag.keep));
     } finally {
       putting.pop();

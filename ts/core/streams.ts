@@ -85,7 +85,7 @@ export class RefStream<T = unknown> implements StreamSink {
   }
 
   #close(): void {
-    if (!this.#ended) cancelCall(this.#connection, this.#task, false);
+    if (!this.#ended) cancelCall(this.#connection, this.#task);
     for (const item of this.#items.splice(0)) item[Symbol.dispose]();
     this.#connection.streams.delete(this.#handle);
   }

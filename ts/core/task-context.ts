@@ -12,8 +12,18 @@ export interface TaskContext {
   readonly actorName: string | null;
   readonly attempt: number;
   readonly actorRestarted: boolean;
-  /** Fires when the call is cancelled; made at first use. */
-  readonly abort: { controller: AbortController | null };
+  /** Fires when the call is cancelled; made at first use. `asked`: the body can notice. */
+  readonly abort: { controller: AbortController | null; asked?: boolean };
+  /** The calls that it submitted. */
+  readonly children: ChildCalls;
+}
+
+/** Calls that a running call submitted (ts/worker/children.ts keeps them). */
+export interface ChildCalls {
+  /** The call is over: later submissions are nobody's children. */
+  ended: boolean;
+  /** Handles of pending children whose refs were dropped. */
+  readonly forgotten: number[];
 }
 
 export const taskContext = new AsyncLocalStorage<TaskContext>();
@@ -27,5 +37,6 @@ export class ActorExit extends Error {
 export function signalOf(context: TaskContext | undefined): AbortSignal {
   if (context === undefined) return new AbortController().signal;
   context.abort.controller ??= new AbortController();
+  context.abort.asked = true;
   return context.abort.controller.signal;
 }

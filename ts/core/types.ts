@@ -38,16 +38,41 @@ type RefsOf<V> = V extends readonly unknown[]
 export interface RemoteFunction<A extends unknown[], R> {
   /** Submits a call; returns at once. */
   remote(...args: Args<A>): Result<R>;
+  /** Submits a call per item (its first argument); the refs are in the order of the items. */
+  map(items: Iterable<Arg<A[0]>>, options?: MapBatchOptions): Result<R>[];
   /** The same function with other options. `numReturns` above 1 splits a returned tuple. */
   options<O extends TaskOptions>(options: O): WithOptions<A, R, O>;
 }
 
 /** What a remote function becomes under options: `numReturns` above 1 splits the returned tuple. */
-export type WithOptions<A extends unknown[], R, O> = O extends { readonly numReturns: 1 }
-  ? RemoteFunction<A, R>
-  : O extends { readonly numReturns: number }
-    ? RemoteTupleFunction<A, R>
-    : RemoteFunction<A, R>;
+export type WithOptions<A extends unknown[], R, O> = O extends
+  | { readonly numReturns: "streaming" }
+  | { readonly stream: true | StreamOptions }
+  ? RemoteStreamFunction<A, R>
+  : O extends { readonly numReturns: 1 }
+    ? RemoteFunction<A, R>
+    : O extends { readonly numReturns: number }
+      ? RemoteTupleFunction<A, R>
+      : RemoteFunction<A, R>;
+
+/** A function that was asked to stream: a generator function stays what it is; others give a stream of their items. */
+export type RemoteStreamFunction<A extends unknown[], R> =
+  Result<R> extends ObjectRefStream<unknown>
+    ? RemoteFunction<A, R>
+    : RemoteFunction<A, AsyncGenerator<ItemOf<Awaited<R>>, unknown, unknown>>;
+type ItemOf<V> = V extends string
+  ? string
+  : V extends Iterable<infer Y>
+    ? Y
+    : V extends AsyncIterable<infer Y>
+      ? Y
+      : unknown;
+
+/** Options of `map` of a remote function. */
+export interface MapBatchOptions {
+  /** Calls that are handed over together. Default: all of one turn. */
+  readonly batch?: number;
+}
 
 /** A remote function whose tuple result comes as one ref per element. */
 export interface RemoteTupleFunction<A extends unknown[], R> {
@@ -55,14 +80,25 @@ export interface RemoteTupleFunction<A extends unknown[], R> {
   options<O extends TaskOptions>(options: O): RemoteTupleFunction<A, R>;
 }
 
+/** A method of a handle. */
+export interface RemoteMethod<A extends unknown[], R> extends RemoteFunction<A, R> {
+  /** Resolves when `maxPendingCalls` leaves room for a call; at once when there is no limit. */
+  ready(options?: WaitOptions): Promise<void>;
+}
+
 /** A handle to an actor: its methods, remote. Fields and getters do not appear. Never thenable. */
 export type ActorHandle<T> = AsyncDisposable & { readonly then?: never } & {
-  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: T[K] extends (
-    ...args: infer A
-  ) => infer R
-    ? RemoteFunction<A, R>
-    : never;
-};
+  readonly [K in keyof T as K extends typeof Symbol.asyncDispose | typeof Symbol.dispose
+    ? never
+    : T[K] extends (...args: never[]) => unknown
+      ? K
+      : never]: T[K] extends (...args: infer A) => infer R ? RemoteMethod<A, R> : never;
+} & ("ready" extends keyof T
+    ? unknown
+    : {
+        /** Resolves when the actor is constructed; rejects with ActorDiedError. */
+        ready(options?: WaitOptions): Promise<void>;
+      });
 
 /** A class whose instances live in workers. */
 // biome-ignore lint/suspicious/noExplicitAny: the constraint must accept every constructor
@@ -93,25 +129,64 @@ export interface SharedOptions {
   /** Task: name in logs and errors. Actor: name to find it by. */
   readonly name?: string;
   readonly runtimeEnv?: RuntimeEnvOptions;
+  /** Higher goes first among calls that wait; equal ones in order. Default 0. */
+  readonly priority?: number;
+  /** Where it runs: a process of its own kind. Other kinds are not built yet. */
+  readonly isolation?: "process";
+  /** Accepted for Ray's programs: whether the state API shows it. */
+  readonly taskEvents?: boolean;
+}
+
+/** Which errors of a function are retried: all (true), none, those of some classes, or as a function says. */
+export type RetryErrors =
+  | boolean
+  | readonly (abstract new (...args: never[]) => Error)[]
+  | ((error: unknown) => boolean | PromiseLike<boolean>);
+
+/** How often and how soon a call that failed runs again. With it all errors are retried, unless retryErrors says which. */
+export interface RetryPlan {
+  /** Runs after the first one; -1 for ever. Default: maxRetries. */
+  readonly max?: number;
+  /** How the pause grows: not, by `initialMs` each time, or doubling. Default "exponential". */
+  readonly backoff?: "fixed" | "linear" | "exponential";
+  /** The first pause in milliseconds. Default 100. */
+  readonly initialMs?: number;
+  /** The longest pause in milliseconds. Default 30,000. */
+  readonly maxMs?: number;
+  /** Share of the pause (0 to 1) that is random; true is 1. Default 0. */
+  readonly jitter?: number | boolean;
+}
+
+/** Streams: how many items may wait before `yield` waits. Default 16; 0 is no limit. */
+export interface StreamOptions {
+  readonly highWaterMark?: number;
 }
 
 export interface TaskOptions extends SharedOptions {
-  /** How many refs a call gives; the function returns a tuple of that length. Default 1. */
-  readonly numReturns?: number;
+  /** How many refs a call gives; the function returns a tuple of that length. "streaming": as `stream: true`. Default 1. */
+  readonly numReturns?: number | "streaming";
   /** Runs again after a worker died; -1 for ever. Default 3. */
   readonly maxRetries?: number;
-  /** Run again after an error of the function too: all, or of these classes. Default false. */
-  readonly retryExceptions?: boolean | readonly (new (...args: never[]) => Error)[];
+  /** Run again after an error of the function too: all, those of these classes, or as the function says. Default false. */
+  readonly retryExceptions?: RetryErrors;
   /** The same as retryExceptions. */
-  readonly retryErrors?: boolean | readonly (new (...args: never[]) => Error)[];
+  readonly retryErrors?: RetryErrors;
+  /** How often and how soon it runs again. */
+  readonly retry?: RetryPlan;
+  /** A worker that ran the function so often is replaced by a fresh one. Default 0: never. */
+  readonly maxCalls?: number;
   /** Cancels the call. */
   readonly signal?: AbortSignal;
   /** Time limit of the run, in milliseconds: TaskTimeoutError. */
   readonly timeoutMs?: number;
-  /** Generators: how many items may wait before `yield` waits. Default 16; 0 is no limit. */
-  readonly stream?: { readonly highWaterMark?: number };
+  /** The call gives a stream. Known by itself for TypeScript generator functions; to be stated for Python ones. */
+  readonly stream?: boolean | StreamOptions;
+  /** Calls of this function with an equal key run once; later ones get the result of the first. Within one process. */
+  readonly idempotencyKey?: string;
   /** Method calls only: how often a call is sent again over restarts of the actor. */
   readonly maxTaskRetries?: number;
+  /** Method calls only: the pool of the actor that runs the call. */
+  readonly concurrencyGroup?: string;
 }
 
 export interface ActorOptions extends SharedOptions {
@@ -126,16 +201,35 @@ export interface ActorOptions extends SharedOptions {
   readonly maxTaskRetries?: number;
   /** Async methods that may interleave. Default 1: one method at a time, in order. */
   readonly maxConcurrency?: number;
-  /** Calls that may wait; more throw PendingCallsLimitError. Default -1: no limit. */
+  /** Pools of calls by name and how many of each may interleave; methods name theirs by `concurrencyGroup`. */
+  readonly concurrencyGroups?: Readonly<Record<string, number>>;
+  /** Calls that may wait; more throw PendingCallsLimitExceeded. Default -1: no limit. */
   readonly maxPendingCalls?: number;
+  /** Accepted for Ray's programs; the store is shared, so that it has no effect. */
+  readonly objectStoreMemory?: Bytes;
+  /** False: a call may overtake an earlier one that waits for its arguments. Accepted; calls stay in order for now. */
+  readonly ordered?: boolean;
 }
 
 /** What a method may ask for itself (`@method({...})`). */
 export interface MethodOptions {
   /** How many refs a call gives; the method returns a tuple of that length. */
-  readonly numReturns?: number;
+  readonly numReturns?: number | "streaming";
   /** How often a call is sent again over restarts of the actor. */
   readonly maxTaskRetries?: number;
+  /** Run again after an error of the method, at most maxTaskRetries times. */
+  readonly retryExceptions?: RetryErrors;
+  /** The same as retryExceptions. */
+  readonly retryErrors?: RetryErrors;
+  /** How often and how soon it runs again. */
+  readonly retry?: RetryPlan;
+  /** The pool of the actor that runs it. */
+  readonly concurrencyGroup?: string;
+  /** It gives a stream. Known by itself for generator methods. */
+  readonly stream?: boolean | StreamOptions;
+  /** Time limit of a run, in milliseconds. */
+  readonly timeoutMs?: number;
+  readonly taskEvents?: boolean;
 }
 
 /** Options of get and wait. */

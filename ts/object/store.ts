@@ -126,6 +126,9 @@ export class ObjectStore implements RefHome {
   /** Why the store is closed; null while it is open. */
   closeReason: PolyrayError | null = null;
 
+  /** Asked before a ref's handle is given back (workers): true keeps it. */
+  keepsHandle: ((handle: number) => boolean) | null = null;
+
   // --- refs
 
   /** A ref that takes over one count of the handle. */
@@ -152,7 +155,7 @@ export class ObjectStore implements RefHome {
     if (this.#closed) return;
     // The number may name another object later.
     if (this.#buffers.size > 0) this.#buffers.delete(handle);
-    this.native.releaseHandle(handle);
+    if (this.keepsHandle === null || !this.keepsHandle(handle)) this.native.releaseHandle(handle);
     if (this.pending.size > 0) this.pending.settle(handle, ObjectStatus.gone, null);
   }
 

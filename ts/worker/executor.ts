@@ -7,8 +7,11 @@
 // before it have started.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
+import { readyMethod } from "../core/actor-handle.ts";
+import { type CallExtras, cancelHandle, extrasMark } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
+import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
 import {
   CallFlag,
@@ -21,8 +24,11 @@ import {
 } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { type CallArgs, decodeArgs, encodeError, encodeTaskError } from "../object/serialize.ts";
+import { Children } from "./children.ts";
 import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
 import { showName } from "./output.ts";
+import { type Pool, Pools } from "./pools.ts";
+import { retryDecision, retryPlan } from "./retries.ts";
 import { runStream, type StreamState } from "./stream.ts";
 
 /** One call, taken out of its event record. */
@@ -38,6 +44,8 @@ export interface Call {
   readonly retriesLeft: number;
   readonly returnCount: number;
   readonly method: string;
+  /** Options of this call of a method. */
+  readonly extras: CallExtras | null;
   readonly payload: Uint8Array;
 }
 
@@ -51,6 +59,7 @@ interface Actor {
 
 interface Running {
   readonly call: Call;
+  readonly pool: Pool;
   readonly context: TaskContext;
   stream: StreamState | null;
   timer: NodeJS.Timeout | null;
@@ -58,20 +67,29 @@ interface Running {
 
 /** How long a body may go on after its time limit before its process is ended. */
 const timeoutGraceMs = 1000;
+/** How long a cancelled body that never asked for its signal may go on; longer when it waits for calls of its own. */
+const cancelGraceMs = 50;
+const blockedGraceMs = 1000;
+/** Built-in method that ends an actor, as in Ray. */
+const terminateMethod = "__ray_terminate__";
 
 export class TaskExecutor implements Executor {
   readonly #connection: Connection;
-  readonly #queue: Call[] = [];
+  readonly #pools = new Pools();
   readonly #running = new Map<number, Running>();
-  #limit = 1;
+  readonly #children: Children;
+  readonly #callsDone = new Map<LoadedSpec, number>();
   #actor: Actor | null = null;
   #actorSpec: LoadedSpec | null = null;
   #blocked = 0;
   #recycle = false;
   #exiting = false;
+  #disposed = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
+    this.#children = new Children(connection.native);
+    connection.store.keepsHandle = (handle) => this.#children.keeps(handle);
   }
 
   get isActor(): boolean {
@@ -87,7 +105,7 @@ export class TaskExecutor implements Executor {
   /** After the current task this worker takes no more. */
   recycleSoon(): void {
     this.#recycle = true;
-    this.#next();
+    this.#next(this.#pools.main);
   }
 
   /** A get inside a task waits (+1) or goes on (-1): the task's resources go back meanwhile. */
@@ -101,13 +119,19 @@ export class TaskExecutor implements Executor {
     }
   }
 
+  /** A call was submitted: when a call of ours did it, it is its child. */
+  submitted(handle: number): void {
+    const parent = taskContext.getStore()?.children;
+    if (parent !== undefined) this.#children.note(handle, parent);
+  }
+
   onEvent(reader: EventReader): void {
     switch (reader.kind) {
       case EventKind.call:
         this.#take(reader);
         break;
       case EventKind.cancel:
-        this.#cancel(reader.word(Rec.b0), (reader.word(Rec.a) & CancelFlag.force) !== 0);
+        this.#cancel(reader.word(Rec.b0), reader.word(Rec.a));
         break;
       case EventKind.streamCredit:
         this.#running.get(reader.word(Rec.b0))?.stream?.credit(reader.word(Rec.a));
@@ -118,6 +142,8 @@ export class TaskExecutor implements Executor {
   }
 
   #take(reader: EventReader): void {
+    const text = reader.method();
+    const mark = text.indexOf(extrasMark);
     const call: Call = {
       number: reader.word(Rec.a),
       kind: reader.word(CallRec.kind),
@@ -129,32 +155,46 @@ export class TaskExecutor implements Executor {
       attempt: reader.word(CallRec.attempt),
       retriesLeft: reader.word(CallRec.retriesLeft) | 0,
       returnCount: reader.word(CallRec.returnCount),
-      method: reader.method(),
+      method: mark < 0 ? text : text.slice(0, mark),
+      extras: mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras),
       payload: reader.payload(),
     };
-    this.#queue.push(call);
-    this.#next();
+    const pool = this.#pools.of(call);
+    if (pool === undefined) return this.#refuse(call);
+    pool.queue.push(call);
+    this.#next(pool);
   }
 
-  #next(): void {
-    while (this.#queue.length > 0 && this.#running.size < this.#limit && !this.#exiting) {
-      this.#start(this.#queue.shift() as Call);
-    }
+  #refuse(call: Call): void {
+    const name = `${this.#actor?.className ?? "actor"}.${call.method}`;
+    const has = this.#pools.names().join(", ") || "none";
+    const error = makeError(
+      "INVALID_OPTION",
+      `${name} was called in the concurrency group "${call.extras?.group ?? ""}", which the actor does not have (it has: ${has})`,
+      this.#where(call, name),
+    );
+    this.#settleError(call, error, error, name);
+  }
+
+  #next(pool: Pool): void {
+    while (pool.queue.length > 0 && pool.running < pool.limit && !this.#exiting)
+      this.#start(pool.queue.shift() as Call, pool);
     if (this.#recycle && this.#actor === null && this.#running.size === 0 && !this.#exiting)
       this.#leave();
   }
 
-  #start(call: Call): void {
+  #start(call: Call, pool: Pool): void {
+    pool.running++;
     // Calls of actor methods carry no spec: they use that of the class.
     const spec = call.kind === CallKind.actorCall ? this.#actorSpec : knownSpec(call.spec);
     if (spec !== null && spec !== undefined) {
-      this.#run(call, spec);
+      this.#run(call, spec, pool);
       return;
     }
     const context = this.#contextOf(call, null);
-    this.#running.set(call.number, { call, context, stream: null, timer: null });
+    this.#running.set(call.number, { call, pool, context, stream: null, timer: null });
     loadSpec(this.#connection.store, call.spec).then(
-      (found) => this.#run(call, found),
+      (found) => this.#run(call, found, pool),
       // Not the function's own error: it never ran.
       (error: unknown) =>
         this.#settleError(
@@ -173,7 +213,8 @@ export class TaskExecutor implements Executor {
   ): TaskContext {
     const actor = this.#actor;
     const taskName =
-      actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task");
+      call.extras?.name ??
+      (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
     return {
       taskId: call.taskId,
       taskName,
@@ -184,18 +225,17 @@ export class TaskExecutor implements Executor {
       attempt: call.attempt,
       actorRestarted: call.incarnation > 0,
       abort,
+      children: { ended: false, forgotten: [] },
     };
   }
 
-  #run(call: Call, spec: LoadedSpec): void {
+  #run(call: Call, spec: LoadedSpec, pool: Pool): void {
     // A cancel that came while the function was loaded holds.
     const abort = this.#running.get(call.number)?.context.abort ?? { controller: null };
     const context = this.#contextOf(call, spec, abort);
-    const timer =
-      spec.fields.timeoutMs > 0
-        ? setTimeout(() => this.#timeUp(call, context), spec.fields.timeoutMs)
-        : null;
-    this.#running.set(call.number, { call, context, stream: null, timer });
+    const limitMs = call.kind === CallKind.task ? spec.fields.timeoutMs : 0;
+    const timer = limitMs > 0 ? setTimeout(() => this.#timeUp(call, context), limitMs) : null;
+    this.#running.set(call.number, { call, pool, context, stream: null, timer });
     showName(
       call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name),
     );
@@ -257,6 +297,8 @@ export class TaskExecutor implements Executor {
     const actor = this.#actor;
     if (actor === null)
       throw makeError("BROKEN_INVARIANT", "an actor call came to a worker without an actor");
+    if (call.method === readyMethod) return null;
+    if (call.method === terminateMethod) throw new ActorExit("the actor was told to end");
     const method = actor.instance[call.method];
     if (typeof method !== "function" || call.method === "constructor") {
       throw makeError("INVALID_ARGUMENT", `${actor.className} has no method "${call.method}"`, {
@@ -278,7 +320,8 @@ export class TaskExecutor implements Executor {
       incarnation: call.incarnation,
     };
     this.#actorSpec = spec;
-    this.#limit = Math.max(1, spec.fields.maxConcurrency);
+    const { maxConcurrency, concurrencyGroups, methods } = spec.fields;
+    this.#pools.setUp(Math.max(1, maxConcurrency), concurrencyGroups, methods);
     const handle = native.handleOfId(call.actorId);
     if (handle !== 0) {
       native.setActorIdentity(handle, call.incarnation);
@@ -292,7 +335,7 @@ export class TaskExecutor implements Executor {
       this.#connection,
       call,
       result,
-      spec.fields.streamHighWaterMark,
+      this.#highWaterMark(call, spec),
       context,
     );
     const running = this.#running.get(call.number);
@@ -300,6 +343,14 @@ export class TaskExecutor implements Executor {
     promise.then(
       () => this.#succeed(call, spec, context, null),
       (error: unknown) => this.#fail(call, error, context.taskName, spec),
+    );
+  }
+
+  #highWaterMark(call: Call, spec: LoadedSpec): number {
+    return (
+      call.extras?.highWaterMark ??
+      spec.extras?.methods[call.method]?.highWaterMark ??
+      spec.fields.streamHighWaterMark
     );
   }
 
@@ -339,13 +390,43 @@ export class TaskExecutor implements Executor {
       return;
     }
     const context = running?.context ?? null;
-    const late = context === null ? null : timedOut(context);
     const aborted = context?.abort.controller?.signal.aborted === true;
-    if (!aborted && spec !== undefined && mayRetry(spec, call, thrown)) {
+    if (!aborted && spec !== undefined && call.retriesLeft !== 0) {
+      const again = retryDecision(spec, call, thrown);
+      if (again instanceof Promise) {
+        void again.then((yes) =>
+          yes ? this.#retry(call, spec) : this.#failNow(call, thrown, name, context),
+        );
+        return;
+      }
+      if (again) return this.#retry(call, spec);
+    }
+    this.#failNow(call, thrown, name, context);
+  }
+
+  /** Gives the call back, to run again, after the pause that its plan asks for. */
+  #retry(call: Call, spec: LoadedSpec): void {
+    const plan = retryPlan(spec, call);
+    const answer = (): void => {
+      if (this.#running.get(call.number)?.call !== call) return; // cancelled meanwhile
       this.#connection.native.reply(call.number, ReplyStatus.retry);
       this.#done(call);
-      return;
-    }
+    };
+    if (plan === null) return answer();
+    this.blocked(1);
+    setTimeout(
+      () => {
+        this.blocked(-1);
+        answer();
+      },
+      pauseMs(plan, call.attempt, Math.random),
+    );
+  }
+
+  #failNow(call: Call, thrown: unknown, name: string, context: TaskContext | null): void {
+    if (this.#running.get(call.number)?.call !== call && context !== null) return;
+    const late = context === null ? null : timedOut(context);
+    const aborted = context?.abort.controller?.signal.aborted === true;
     const cancelled =
       aborted && late === null && (thrown as Error | undefined)?.name === "AbortError";
     const own = cancelled
@@ -402,46 +483,103 @@ export class TaskExecutor implements Executor {
   }
 
   #done(call: Call): void {
-    const timer = this.#running.get(call.number)?.timer;
-    if (timer != null) clearTimeout(timer);
-    this.#running.delete(call.number);
+    const running = this.#running.get(call.number);
     this.#connection.store.flushSoon();
-    if (this.#queue.length > 0 || this.#recycle) this.#next();
+    if (running === undefined || running.call !== call) return;
+    if (running.timer !== null) clearTimeout(running.timer);
+    this.#running.delete(call.number);
+    running.pool.running--;
+    this.#children.end(running.context.children);
+    if (call.kind === CallKind.task) this.#count(call);
+    if (running.pool.queue.length > 0 || this.#recycle) this.#next(running.pool);
   }
 
-  #cancel(number: number, force: boolean): void {
-    const running = this.#running.get(number);
-    const queued = this.#queue.findIndex((call) => call.number === number);
-    if (queued >= 0) {
-      const [call] = this.#queue.splice(queued, 1);
+  /** maxCalls: this worker leaves after so many runs of the function. */
+  #count(call: Call): void {
+    const spec = knownSpec(call.spec);
+    if (spec === undefined || spec.fields.maxCalls <= 0) return;
+    const done = (this.#callsDone.get(spec) ?? 0) + 1;
+    this.#callsDone.set(spec, done);
+    if (done >= spec.fields.maxCalls) this.#recycle = true;
+  }
+
+  #cancel(number: number, flags: number): void {
+    const force = (flags & CancelFlag.force) !== 0;
+    const recursive = (flags & CancelFlag.notRecursive) === 0;
+    const queued = this.#pools.takeQueued(number);
+    if (queued !== null) {
       const error = makeError("TASK_CANCELLED", "cancelled before it ran", {
-        taskId: call?.taskId ?? null,
+        taskId: queued.taskId,
       });
-      if (call !== undefined) this.#settleError(call, error, error, call.method);
+      this.#settleError(queued, error, error, queued.method);
       return;
     }
+    const running = this.#running.get(number);
     if (running === undefined) return;
-    if (force && this.#actor === null) process.exit(1);
-    running.context.abort.controller ??= new AbortController();
-    const { controller } = running.context.abort;
-    const reason = makeError("TASK_CANCELLED", `${running.context.taskName} was cancelled`, {
-      taskId: running.call.taskId,
+    const { context, call } = running;
+    if (recursive)
+      this.#children.each(context, (child) =>
+        cancelHandle(this.#connection, child, { force, recursive }),
+      );
+    if (force && this.#actor === null) {
+      this.#connection.native.flush();
+      process.exit(1);
+    }
+    context.abort.controller ??= new AbortController();
+    const { controller } = context.abort;
+    const reason = makeError("TASK_CANCELLED", `${context.taskName} was cancelled`, {
+      taskId: call.taskId,
     });
     // Listeners see the context of the call that they belong to.
-    taskContext.run(running.context, () => controller.abort(reason));
+    taskContext.run(context, () => controller.abort(reason));
     running.stream?.stop();
+    if (context.abort.asked !== true) this.#abandon(running, reason);
+  }
+
+  /**
+   * A body that never asked for its signal cannot notice that it was cancelled: soon the call is answered without it. A
+   * task's worker is then replaced; an actor goes on.
+   */
+  #abandon({ call, context }: Running, reason: PolyrayError): void {
+    const graceMs = this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
+    setTimeout(() => {
+      if (this.#running.get(call.number)?.call !== call) return;
+      if (this.#actor === null) this.#recycle = true;
+      this.#settleError(call, reason, reason, context.taskName);
+    }, graceMs).unref();
   }
 
   async #exitActor(call: Call): Promise<void> {
-    const { store } = this.#connection;
     this.#exiting = true;
-    store.replyWith(call.number, store.encode(null), ReplyStatus.ok);
-    this.#running.delete(call.number);
+    const running = this.#running.get(call.number);
     if (this.#actor !== null) {
       const id = Buffer.from(this.#actor.id, "hex");
       await this.#connection.request("actor.exit", { actor: id }).catch(() => undefined);
     }
+    const name = running?.context.taskName ?? call.method;
+    const where = this.#where(call, name);
+    const error = makeError("ACTOR_DIED", `${name}: the actor left by exitActor()`, where);
+    this.#settleError(call, error, error, name);
+    await this.dispose();
     this.#leave();
+  }
+
+  /** Lets the actor's instance clean up: its [Symbol.asyncDispose] or [Symbol.dispose] runs, once. */
+  async dispose(): Promise<void> {
+    const instance = this.#actor?.instance as
+      | { [Symbol.asyncDispose]?: () => unknown; [Symbol.dispose]?: () => unknown }
+      | undefined;
+    this.#exiting = true;
+    if (instance === undefined || this.#disposed) return;
+    this.#disposed = true;
+    const end = instance[Symbol.asyncDispose] ?? instance[Symbol.dispose];
+    if (typeof end !== "function") return;
+    try {
+      await end.call(instance);
+    } catch (error) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      process.stderr.write(`error while ${this.#actor?.className ?? "actor"} ended: ${text}\n`);
+    }
   }
 
   #leave(): void {
@@ -476,21 +614,4 @@ function tupleOf(value: unknown, count: number, name: string): unknown[] {
     "INVALID_ARGUMENT",
     `${name} has numReturns ${count}, so it must return an array of ${count} values, not ${got}`,
   );
-}
-
-function mayRetry(spec: LoadedSpec, call: Call, thrown: unknown): boolean {
-  const { retryExceptions, retryExceptionList } = spec.fields;
-  if (!retryExceptions || call.retriesLeft === 0 || thrown instanceof ActorExit) return false;
-  if (thrown instanceof PolyrayError && thrown.code === "TASK_CANCELLED") return false;
-  if (retryExceptionList === null) return true;
-  const names = JSON.parse(Buffer.from(retryExceptionList).toString("utf8")) as string[];
-  for (
-    let proto: unknown = thrown;
-    proto !== null && typeof proto === "object";
-    proto = Object.getPrototypeOf(proto)
-  ) {
-    if (names.includes((proto as { constructor?: { name?: string } }).constructor?.name ?? ""))
-      return true;
-  }
-  return false;
 }

@@ -9,11 +9,13 @@ import { createRequire } from "node:module";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeError, PolyrayError } from "../base/errors.ts";
+import type { MethodDefaults } from "../core/actor-handle.ts";
 import { reviveValue } from "../core/function-values.ts";
 import { rememberSpec } from "../core/remote-codec.ts";
+import type { RetryExtras } from "../core/retry.ts";
 import { ObjectRef } from "../object/ref.ts";
 import type { ObjectStore } from "../object/store.ts";
-import { decodeTaskSpec, type TaskSpecFields } from "../wire/task-spec.ts";
+import { decodeTaskSpec, type MethodFields, type TaskSpecFields } from "../wire/task-spec.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: user code of any signature
 export type UserFunction = (...args: any[]) => unknown;
@@ -21,6 +23,14 @@ export type UserFunction = (...args: any[]) => unknown;
 export interface LoadedSpec {
   readonly fields: TaskSpecFields;
   readonly fn: UserFunction;
+  /** Values that its options carry; null: none. */
+  readonly extras: SpecExtras | null;
+}
+
+/** What travels beside a spec. */
+interface SpecExtras {
+  readonly task: RetryExtras;
+  readonly methods: Readonly<Record<string, RetryExtras & { readonly highWaterMark?: number }>>;
 }
 
 const loaded = new Map<number, LoadedSpec>();
@@ -48,13 +58,13 @@ export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec
 async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
   store.native.retainHandle(handle);
   const ref = store.refOf(handle);
-  const { fields, payload } = readSpec(store, ref);
+  const { fields, payload, extras } = readSpec(store, ref);
   if (fields.language !== "ts")
     throw makeError(
       "BROKEN_INVARIANT",
       `a ${fields.language} function came to a TypeScript worker`,
     );
-  let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, ref };
+  let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, extras, ref };
   for (let base = baseOf(payload); base !== null; base = baseOf(code.payload))
     code = { ...readSpec(store, base), ref: base };
   remember(code);
@@ -62,7 +72,7 @@ async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {
     code.fields.form === "value"
       ? await revive(fields, code.payload)
       : await importExport(code.fields);
-  return { fields, fn };
+  return { fields, fn, extras };
 }
 
 /** The spec whose code this one runs under other options. */
@@ -74,14 +84,21 @@ function baseOf(payload: unknown): ObjectRef | null {
 interface ReadSpec {
   readonly fields: TaskSpecFields;
   readonly payload: unknown;
+  readonly extras: SpecExtras | null;
 }
 
 function readSpec(store: ObjectStore, ref: ObjectRef): ReadSpec {
   const found = store.peek(ref);
   if (found === undefined)
     throw makeError("OBJECT_LOST", "the function's code is no longer in the store: its job ended");
-  const [spec, payload] = found.value as [Uint8Array, unknown];
-  return { fields: decodeTaskSpec(spec), payload };
+  const [spec, payload, more] = found.value as [Uint8Array, unknown, unknown];
+  const fields = decodeTaskSpec(spec);
+  return { fields, payload, extras: more === undefined ? null : extrasOf(fields, more) };
+}
+
+function extrasOf(fields: TaskSpecFields, more: unknown): SpecExtras {
+  if (fields.kind === "task") return { task: more as RetryExtras, methods: {} };
+  return { task: {}, methods: more as SpecExtras["methods"] };
 }
 
 /** A function that calls itself remotely finds its own spec. */
@@ -96,12 +113,21 @@ function remember({ ref, fields, payload }: ReadSpec & { readonly ref: ObjectRef
     isGenerator: fields.isGenerator,
     methods: fields.methods.map((one) => one.name),
     methodOptions: Object.fromEntries(
-      fields.methods.map(({ name, numReturns, isGenerator }) => [
-        name,
-        { numReturns, stream: isGenerator },
-      ]),
+      fields.methods.map((method) => [method.name, methodDefaultsOf(method)]),
     ),
   });
+}
+
+/** What handles have to know of a method, from its spec. */
+export function methodDefaultsOf(method: MethodFields): MethodDefaults {
+  const { numReturns, isGenerator, timeoutMs, maxTaskRetries, concurrencyGroup } = method;
+  return {
+    numReturns,
+    stream: isGenerator,
+    ...(timeoutMs > 0 ? { timeoutMs } : {}),
+    ...(maxTaskRetries === 0 ? {} : { maxTaskRetries }),
+    ...(concurrencyGroup === null ? {} : { concurrencyGroup }),
+  };
 }
 
 async function revive(fields: TaskSpecFields, payload: unknown): Promise<UserFunction> {

@@ -57,7 +57,7 @@ for (const name of [
 
 const executor = new TaskExecutor(connection);
 connection.executor = executor;
-connection.onShutdown = () => process.exit(0);
+connection.onShutdown = () => void executor.dispose().finally(() => process.exit(0));
 setConnection(connection);
 markOutput();
 native.startControlThread();
