@@ -9,7 +9,7 @@ import { ActorExit, signalOf, taskContext } from "../core/task-context.ts";
 import type { ActorHandle } from "../core/types.ts";
 import { lastHeartbeat } from "./published.ts";
 
-/** The handle of a named actor. Rejects with ActorNotFoundError. */
+/** The handle of a named actor. Rejects with ActorHandleNotFoundError. */
 export async function getActor<T>(
   name: string,
   options: { readonly namespace?: string } = {},

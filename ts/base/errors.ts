@@ -266,22 +266,50 @@ export class LimitError extends PolyrayError {
   }
 }
 
-/** No node can ever run the work. */
+/** No node can ever run the work: base of the two errors for tasks and actors. */
 export class UnschedulableError extends PolyrayError {
-  constructor(message: string, details: ErrorDetails = {}) {
-    super(message, details, "TASK_UNSCHEDULABLE");
+  constructor(
+    message: string,
+    details: ErrorDetails = {},
+    defaultCode: ErrorCode = "TASK_UNSCHEDULABLE",
+  ) {
+    super(message, details, defaultCode);
   }
 }
 
-/** The placement group of the work was removed. */
-export class PlacementGroupRemovedError extends PolyrayError {
+/** No node can ever run the task. */
+export class TaskUnschedulableError extends UnschedulableError {}
+
+/** No node can ever hold the actor. */
+export class ActorUnschedulableError extends UnschedulableError {
   constructor(message: string, details: ErrorDetails = {}) {
-    super(message, details, "TASK_PLACEMENT_GROUP_REMOVED");
+    super(message, details, "ACTOR_UNSCHEDULABLE");
+  }
+}
+
+/** The placement group of the work was removed: base of the two errors for tasks and actors. */
+export class PlacementGroupRemovedError extends PolyrayError {
+  constructor(
+    message: string,
+    details: ErrorDetails = {},
+    defaultCode: ErrorCode = "TASK_PLACEMENT_GROUP_REMOVED",
+  ) {
+    super(message, details, defaultCode);
+  }
+}
+
+/** The placement group of the task was removed. */
+export class TaskPlacementGroupRemoved extends PlacementGroupRemovedError {}
+
+/** The placement group of the actor was removed. */
+export class ActorPlacementGroupRemoved extends PlacementGroupRemovedError {
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details, "ACTOR_PLACEMENT_GROUP_REMOVED");
   }
 }
 
 /** The actor has more calls waiting than `maxPendingCalls`. */
-export class PendingCallsLimitError extends PolyrayError {
+export class PendingCallsLimitExceeded extends PolyrayError {
   constructor(message: string, details: ErrorDetails = {}) {
     super(message, details, "PENDING_CALLS_LIMIT");
   }
@@ -350,7 +378,7 @@ export class ActorAlreadyExistsError extends PolyrayError {
 }
 
 /** No actor of that name or id is known. */
-export class ActorNotFoundError extends PolyrayError {
+export class ActorHandleNotFoundError extends PolyrayError {
   constructor(message: string, details: ErrorDetails = {}) {
     super(message, details, "ACTOR_NOT_FOUND");
   }
@@ -397,8 +425,12 @@ export const errorClasses: ReadonlyMap<string, PolyrayErrorClass> = new Map<
     CorruptValueError,
     LimitError,
     UnschedulableError,
+    TaskUnschedulableError,
+    ActorUnschedulableError,
     PlacementGroupRemovedError,
-    PendingCallsLimitError,
+    TaskPlacementGroupRemoved,
+    ActorPlacementGroupRemoved,
+    PendingCallsLimitExceeded,
     SystemError,
     RpcError,
     ChannelError,
@@ -408,7 +440,7 @@ export const errorClasses: ReadonlyMap<string, PolyrayErrorClass> = new Map<
     InvalidOptionError,
     UnserializableError,
     ActorAlreadyExistsError,
-    ActorNotFoundError,
+    ActorHandleNotFoundError,
     ClosedError,
   }),
 );

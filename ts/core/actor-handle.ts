@@ -89,7 +89,9 @@ export class ActorMethod {
 
   remote(...args: unknown[]): unknown {
     const refs = this.#core.call(this.#name, args, this.#settings);
-    return (this.#settings.flags & CallFlag.streaming) === 0 ? refs : openStream(this.#core.connection, refs as ObjectRef);
+    return (this.#settings.flags & CallFlag.streaming) === 0
+      ? refs
+      : openStream(this.#core.connection, refs as ObjectRef);
   }
 
   /** A call per item. */
@@ -194,7 +196,7 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     get(_target, name, handle) {
       if (name === Symbol.toStringTag) return `ActorHandle(${meta.className})`;
       if (typeof name === "symbol" || languageNames.has(name)) return undefined;
-      if (name === "ready" && !known.has(name)) return readyOf;
+      if (name === "ready") return withMethod(readyOf, core, known);
       if (known.size > 0 && !known.has(name)) {
         throw makeError(
           "INVALID_ARGUMENT",
@@ -216,15 +218,23 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     value: () => `ActorHandle(${meta.className}, ${ref.id})`,
     enumerable: false,
   });
-  Object.defineProperty(handle, readySymbol, { value: readyOf, enumerable: false });
   cores.set(handle, core);
   return handle;
 }
 
 /** Method that every actor of both languages answers once it is constructed. */
 export const readyMethod = "__ray_ready__";
-/** Name of `ready` on handles whose class has a method of that name. */
-const readySymbol = Symbol.for("polyray.ready");
+
+/** `ready()` of a handle, with the members of a method when the class has (or may have) one of that name. */
+function withMethod(ready: object, core: ActorCore, known: ReadonlySet<string>): object {
+  if (known.size > 0 && !known.has("ready")) return ready;
+  const method = new ActorMethod(core, "ready", settingsOf(core.meta, "ready"));
+  return Object.assign(ready, {
+    remote: (...args: unknown[]) => method.remote(...args),
+    map: (items: Iterable<unknown>) => method.map(items),
+    options: (options: TaskOptions) => method.options(options),
+  });
+}
 
 async function actorReady(core: ActorCore, options: WaitOptions = {}): Promise<void> {
   const ref = core.call(readyMethod, [], defaultCall) as ObjectRef;

@@ -43,6 +43,7 @@ export class RemoteClassCore {
 
   /** The same class with other options on top of these. */
   options(options: ActorOptions): RemoteClassCore {
+    checkActorOptions(options, `remote class ${this.source.name}`);
     return new RemoteClassCore(this.source, { ...this.actorOptions, ...options });
   }
 

@@ -21,8 +21,8 @@ import {
   resourceAmounts,
   returnCount,
 } from "./options.ts";
-import { type RetryRules, retryRules } from "./retry.ts";
 import type { RemoteSource } from "./remote-source.ts";
+import { type RetryRules, retryRules } from "./retry.ts";
 import { languageOf, type StoredSpec, type Target } from "./specs.ts";
 import { isGenerator, openStream } from "./streams.ts";
 import type { MapBatchOptions, TaskOptions } from "./types.ts";
@@ -72,6 +72,7 @@ export class RemoteFunctionCore {
 
   /** The same function with other options on top of these. */
   options(options: TaskOptions): RemoteFunctionCore {
+    checkTaskOptions(options, `remote function ${this.source.name}`);
     return new RemoteFunctionCore(this.source, { ...this.taskOptions, ...options });
   }
 

@@ -93,12 +93,10 @@ export type ActorHandle<T> = AsyncDisposable & { readonly then?: never } & {
     : T[K] extends (...args: never[]) => unknown
       ? K
       : never]: T[K] extends (...args: infer A) => infer R ? RemoteMethod<A, R> : never;
-} & ("ready" extends keyof T
-    ? unknown
-    : {
-        /** Resolves when the actor is constructed; rejects with ActorDiedError. */
-        ready(options?: WaitOptions): Promise<void>;
-      });
+} & {
+  /** Resolves when the actor is constructed; rejects with ActorDiedError. A method of that name stays: `ready.remote()`. */
+  ready(options?: WaitOptions): Promise<void>;
+};
 
 /** A class whose instances live in workers. */
 // biome-ignore lint/suspicious/noExplicitAny: the constraint must accept every constructor
@@ -140,7 +138,9 @@ export interface SharedOptions {
 /** Which errors of a function are retried: all (true), none, those of some classes, or as a function says. */
 export type RetryErrors =
   | boolean
-  | readonly (abstract new (...args: never[]) => Error)[]
+  | readonly (abstract new (
+      ...args: never[]
+    ) => Error)[]
   | ((error: unknown) => boolean | PromiseLike<boolean>);
 
 /** How often and how soon a call that failed runs again. With it all errors are retried, unless retryErrors says which. */

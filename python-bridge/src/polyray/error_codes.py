@@ -268,7 +268,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "operating",
         False,
         "TaskUnschedulableError",
-        "UnschedulableError",
+        "TaskUnschedulableError",
         "unschedulable",
     ),
     ErrorRow(
@@ -277,7 +277,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "operating",
         False,
         "ActorUnschedulableError",
-        "UnschedulableError",
+        "ActorUnschedulableError",
         "unschedulable",
     ),
     ErrorRow(
@@ -286,7 +286,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "operating",
         False,
         "TaskPlacementGroupRemoved",
-        "PlacementGroupRemovedError",
+        "TaskPlacementGroupRemoved",
         "group removed",
     ),
     ErrorRow(
@@ -295,7 +295,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "operating",
         False,
         "ActorPlacementGroupRemoved",
-        "PlacementGroupRemovedError",
+        "ActorPlacementGroupRemoved",
         "group removed",
     ),
     ErrorRow(
@@ -304,7 +304,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "usage",
         True,
         "PendingCallsLimitExceeded",
-        "PendingCallsLimitError",
+        "PendingCallsLimitExceeded",
         "too many calls",
     ),
     ErrorRow(
@@ -421,7 +421,7 @@ ROWS: tuple[ErrorRow, ...] = (
         "usage",
         False,
         "ActorHandleNotFoundError",
-        "ActorNotFoundError",
+        "ActorHandleNotFoundError",
         "actor not found",
     ),
     ErrorRow(

@@ -133,7 +133,7 @@ t.test("names: one holder, found by others, getIfExists", async (t) => {
   t.equal(await get(found.add.remote()), 4);
   t.same(await listNamedActors(), [{ name: "counter", namespace: "tests" }]);
   t.same(await get(found.who.remote()), ["counter", "Counter.who", "some"]);
-  t.equal((await rejection(getActor("nobody"))).name, "ActorNotFoundError");
+  t.equal((await rejection(getActor("nobody"))).name, "ActorHandleNotFoundError");
   const other = RemoteCounter.options({ name: "counter", namespace: "elsewhere" }).remote(100);
   t.equal(await get(other.add.remote()), 101);
   const inTask = remote(async () => get((await getActor<Counter>("counter")).add.remote()));
@@ -149,7 +149,9 @@ t.test("kill, exitActor and a dying process end an actor", async (t) => {
   await kill(a);
   t.equal((await rejection(get(waiting))).name, "ActorDiedError");
   const b = RemoteCounter.remote();
-  await get(b.leave.remote());
+  const left = await rejection(get(b.leave.remote()));
+  t.equal(left.name, "ActorDiedError", "as in Ray: the call that leaves has no result");
+  t.match(left.message, /Counter.leave: the actor left by exitActor/);
   t.equal((await rejection(get(b.add.remote()))).name, "ActorDiedError");
   const c = RemoteCounter.remote();
   const crashed = await rejection(get(c.crash.remote()));
@@ -199,5 +201,5 @@ t.test("maxPendingCalls limits what waits", async (t) => {
   const c = RemoteCounter.options({ maxPendingCalls: 2 }).remote();
   c.slow.remote(200);
   c.slow.remote(1);
-  t.equal(thrown(() => c.slow.remote(1)).name, "PendingCallsLimitError");
+  t.equal(thrown(() => c.slow.remote(1)).name, "PendingCallsLimitExceeded");
 });
