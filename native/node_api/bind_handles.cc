@@ -23,9 +23,9 @@ napi_value release_handle(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   const uint32_t handle = a.u32(0);
   if (!a.ok()) return nullptr;
-  if (HandleSlot* slot = a.self().handle_or_throw(handle); slot != nullptr)
-    a.self().release(handle, *slot);
-  return nullptr;
+  HandleSlot* slot = a.self().handle_or_throw(handle);
+  if (slot == nullptr) return nullptr;
+  return make_bool(env, a.self().release(handle, *slot));
 }
 
 napi_value retain_handle(napi_env env, napi_callback_info info) {

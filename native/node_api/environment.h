@@ -132,7 +132,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uint32_t adopt(const ObjectId& id);
   // A count on the object's handle, made when needed. 0: the object is gone.
   uint32_t acquire(const ObjectId& id);
-  void release(uint32_t handle, HandleSlot& slot);
+  // True when that was the last count: the number names nothing any more.
+  bool release(uint32_t handle, HandleSlot& slot);
   uint32_t intern(const ObjectId& id);
   // Reads a RefList argument. False after throwing.
   bool read_refs(napi_value value, std::span<const uint8_t> envelope, std::vector<ObjectId>& refs,

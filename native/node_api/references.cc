@@ -57,11 +57,12 @@ uint32_t Environment::acquire(const ObjectId& id) {
   return adopt(id);
 }
 
-void Environment::release(uint32_t handle, HandleSlot& slot) {
-  if (--slot.count > 0) return;
+bool Environment::release(uint32_t handle, HandleSlot& slot) {
+  if (--slot.count > 0) return false;
   const ObjectId id = slot.id;
   handles.remove(handle);
   if (client_ != nullptr) client_->release_ref(id);
+  return true;
 }
 
 uint32_t Environment::intern(const ObjectId& id) {

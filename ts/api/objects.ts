@@ -165,9 +165,9 @@ export async function wait<R extends AnyRef>(
     );
   }
   if (refs.length === 0) return { ready: [], notReady: [] };
-  if (new Set(refs.map((ref) => ref.id)).size < refs.length)
-    throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
   const current = connection();
+  if (current.store.hasRepeats(refs))
+    throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
   const promise = current.store.wait(refs, numReturns, limits);
   return current.executor === null ? promise : blocking(current, promise);
 }

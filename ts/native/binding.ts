@@ -315,8 +315,8 @@ export interface NativeBinding {
   counters(): NativeCounters;
 
   // --- handles
-  /** Takes one count back. Unknown handles throw OBJECT_FREED. */
-  releaseHandle(handle: number): void;
+  /** Takes one count back; true when it was the last one. Unknown handles throw OBJECT_FREED. */
+  releaseHandle(handle: number): boolean;
   /** One more count for the caller. */
   retainHandle(handle: number): void;
   /** 32 hex digits. */

@@ -9,7 +9,7 @@
 import { makeError } from "../base/errors.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import type { Waiter } from "./pending.ts";
-import { ObjectRef } from "./ref.ts";
+import { ObjectRef, type RefState, type Watcher } from "./ref.ts";
 import type { ObjectStore } from "./store.ts";
 
 /** How long to wait. */
@@ -190,15 +190,17 @@ export class ManyGet implements Waiter {
   }
 }
 
-/** Waits for `needed` of the refs, without reading values. */
-export class WaitSome<R extends ObjectRef<unknown>> implements Waiter {
+/**
+ * Waits for `needed` of the refs, without reading values. What a ref is known to be is kept in its state, so a wait costs
+ * one look at each ref, and one at each settling: a list that is waited on again and again is subscribed once.
+ */
+export class WaitSome<R extends ObjectRef<unknown>> implements Watcher {
   readonly promise: Promise<{ ready: R[]; notReady: R[] }>;
   readonly #store: ObjectStore;
   readonly #refs: readonly R[];
-  readonly #handles: number[] = [];
   readonly #needed: number;
-  readonly #waiting = new Set<number>();
-  readonly #settled = new Set<number>();
+  #states: RefState[] | null = null;
+  #settled = 0;
   readonly #limits: Limits | null = null;
   #done = false;
   #resolve!: (split: { ready: R[]; notReady: R[] }) => void;
@@ -207,20 +209,23 @@ export class WaitSome<R extends ObjectRef<unknown>> implements Waiter {
   constructor(store: ObjectStore, refs: readonly R[], needed: number, options: WaitOptions | null) {
     this.#store = store;
     this.#refs = refs;
-    this.#needed = needed;
+    this.#needed = Math.min(needed, refs.length);
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    for (const ref of refs) {
-      const handle = ObjectRef.handleOf(ref);
-      this.#handles.push(handle);
-      if (this.#waiting.has(handle) || this.#settled.has(handle)) continue;
-      if (store.native.subscribe(handle, false) === ObjectStatus.pending) this.#waiting.add(handle);
-      else this.#settled.add(handle);
+    for (let i = 0; i < refs.length; i++) {
+      if (!store.isSettled(ObjectRef.stateOf(refs[i] as R))) continue;
+      if (++this.#settled >= this.#needed) break;
     }
-    for (const handle of this.#waiting) store.addWaiter(handle, this);
-    if (this.#enough()) return;
+    if (this.#settled >= this.#needed) {
+      this.#end();
+      return;
+    }
+    this.#states = refs.map((ref) => ObjectRef.stateOf(ref));
+    for (const state of this.#states) if (!state.settled) state.watch(this);
+    store.hold();
+    store.flushSoon();
     if (options !== null) {
       this.#limits = new Limits(
         options,
@@ -230,31 +235,31 @@ export class WaitSome<R extends ObjectRef<unknown>> implements Waiter {
     }
   }
 
-  settle(handle: number): void {
-    this.#waiting.delete(handle);
-    this.#settled.add(handle);
-    this.#enough();
-  }
-
-  #enough(): boolean {
-    if (this.#done) return true;
-    if (this.#settled.size < this.#needed && this.#waiting.size > 0) return false;
-    this.#end();
-    return true;
+  refSettled(): void {
+    if (++this.#settled >= this.#needed) this.#end();
   }
 
   #end(error?: unknown): void {
     if (this.#done) return;
     this.#done = true;
     this.#limits?.end();
-    for (const handle of this.#waiting) this.#store.removeWaiter(handle, this);
+    if (this.#states !== null) {
+      for (const state of this.#states) if (!state.settled) state.unwatch(this);
+      this.#store.unhold();
+    }
     if (error !== undefined) return this.#reject(error);
+    if (this.#store.closeReason !== null) return this.#reject(this.#store.closeReason);
     const ready: R[] = [];
-    const notReady: R[] = [];
+    let notReady: R[] = [];
     for (let i = 0; i < this.#refs.length; i++) {
-      // More than asked for may be settled: the rest counts as not ready, as in Ray.
-      const isReady = ready.length < this.#needed && this.#settled.has(this.#handles[i] as number);
-      (isReady ? ready : notReady).push(this.#refs[i] as R);
+      const ref = this.#refs[i] as R;
+      if (!ObjectRef.isSettled(ref)) notReady.push(ref);
+      else if (ready.push(ref) === this.#needed) {
+        // More than asked for may be settled: the rest counts as not ready, as in Ray.
+        const rest = this.#refs.slice(i + 1);
+        notReady = notReady.length === 0 ? rest : notReady.concat(rest);
+        break;
+      }
     }
     this.#resolve({ ready, notReady });
   }

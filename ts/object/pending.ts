@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who waits for which handle in this environment.
 //
-// One waiter per get or wait and handle; the first settle takes them all out. `size` is the number
-// of waiters: the store keeps the event
-// loop alive while it is not 0.
+// One waiter per get and handle, and one passive one per ref that a wait looked at; the first settle takes them all out.
+// `size` is the number of waiters that are not passive: the store keeps the event loop alive while it is not 0.
 // Invariant: a waiter is settled exactly once, or removed.
 
 /**
@@ -12,7 +11,11 @@
  */
 export interface Waiter {
   settle(handle: number, status: number, bytes: Uint8Array | null): void;
+  /** Only listens: it keeps no event loop alive. */
+  readonly passive?: boolean;
 }
+
+const weight = (waiter: Waiter): number => (waiter.passive === true ? 0 : 1);
 
 /** Waiters by handle. */
 export class Pending {
@@ -28,7 +31,7 @@ export class Pending {
     if (present === undefined) this.#byHandle.set(handle, waiter);
     else if (Array.isArray(present)) present.push(waiter);
     else this.#byHandle.set(handle, [present, waiter]);
-    this.#size++;
+    this.#size += weight(waiter);
   }
 
   /** Takes one waiter back; true when nobody waits for the handle any more. */
@@ -36,14 +39,14 @@ export class Pending {
     const present = this.#byHandle.get(handle);
     if (present === waiter) {
       this.#byHandle.delete(handle);
-      this.#size--;
+      this.#size -= weight(waiter);
       return true;
     }
     if (!Array.isArray(present)) return false;
     const at = present.indexOf(waiter);
     if (at < 0) return false;
     present.splice(at, 1);
-    this.#size--;
+    this.#size -= weight(waiter);
     if (present.length > 0) return false;
     this.#byHandle.delete(handle);
     return true;
@@ -54,10 +57,10 @@ export class Pending {
     if (present === undefined) return;
     this.#byHandle.delete(handle);
     if (Array.isArray(present)) {
-      this.#size -= present.length;
+      for (const waiter of present) this.#size -= weight(waiter);
       for (const waiter of present) waiter.settle(handle, status, bytes);
     } else {
-      this.#size--;
+      this.#size -= weight(present);
       present.settle(handle, status, bytes);
     }
   }

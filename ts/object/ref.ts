@@ -1,33 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
-// ObjectRef: a counted reference to a value in the store, and refScope, the prompt way to drop
-// many.
+// ObjectRef: a counted reference to a value in the store, and refScope, the prompt way to drop many.
 //
-// A ref owns one count of its native handle. The count ends by `[Symbol.dispose]`, by a scope, by
-// the end of the store, or, as a safety
-// net, when the garbage collector finds the ref unreachable. Ending a ref never invalidates values
-// that were read from it.
-// Invariants: (1) a ref is never thenable, so `await ref` and returning it from an async function
-// give the ref itself;
-// (2) `id` stays readable after the ref was released; (3) a released ref is refused with
-// ObjectFreedError.
+// A ref owns one count of its native handle, kept in its RefState. The count ends by `[Symbol.dispose]`, by a scope, by
+// the end of the store, or, as a safety net, when the garbage collector finds the ref unreachable. Ending a ref never
+// invalidates values that were read from it. Refs inside a big container are lazy: they have no handle until the first
+// use, and share one count of the container, which keeps them alive until then.
+// Invariants: (1) a ref is never thenable, so `await ref` and returning it from an async function give the ref itself;
+// (2) `id` stays readable after the ref was released; (3) a released ref is refused with ObjectFreedError.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { inspect } from "node:util";
 import { makeError } from "../base/errors.ts";
+import { idFromBytes } from "../base/ids.ts";
+import type { Waiter } from "./pending.ts";
 
 /** What a ref needs of its store (store.ts). */
 export interface RefHome {
   /** One count back. */
   dropRef(handle: number): void;
   idOf(handle: number): string;
+  /** The handle, with one count more, of the id at `offset` of `bytes`; 0 = the object is gone. */
+  acquire(bytes: Uint8Array, offset: number): number;
   get(ref: ObjectRef<unknown>): Promise<unknown>;
-  /** Finalizers: a ref that is collected gives its count back. */
-  readonly collected: FinalizationRegistry<number>;
+  /** Finalizers: what is collected gives its count back. */
+  readonly collected: FinalizationRegistry<{ readonly handle: number }>;
+}
+
+/** Hears that a watched ref is settled. */
+export interface Watcher {
+  refSettled(): void;
+}
+
+/** What outlives its ref: the handle to give back, and what is known of the object without asking again. */
+export class RefState implements Waiter {
+  /** 0: released. */
+  handle: number;
+  /** Sealed, failed or gone: for good. */
+  settled = false;
+  /** Registered with the store for the settling. */
+  watched = false;
+  readonly passive = true;
+  #watchers: Watcher | Set<Watcher> | null = null;
+
+  constructor(handle: number) {
+    this.handle = handle;
+  }
+
+  settle(): void {
+    this.settled = true;
+    const watchers = this.#watchers;
+    this.#watchers = null;
+    if (watchers === null) return;
+    if (watchers instanceof Set) for (const watcher of watchers) watcher.refSettled();
+    else watchers.refSettled();
+  }
+
+  watch(watcher: Watcher): void {
+    if (this.#watchers === null) this.#watchers = watcher;
+    else if (this.#watchers instanceof Set) this.#watchers.add(watcher);
+    else this.#watchers = new Set([this.#watchers, watcher]);
+  }
+
+  unwatch(watcher: Watcher): void {
+    if (this.#watchers === watcher) this.#watchers = null;
+    else if (this.#watchers instanceof Set) this.#watchers.delete(watcher);
+  }
+}
+
+/** The refs of one decoded container. Holds one count of it until all of its refs are gone or have handles of their own. */
+export class LazyRefs {
+  readonly #home: RefHome;
+  readonly #bytes: Uint8Array;
+
+  /** REQUIRES: the caller gives one count of `container`; `bytes` are the ids, 16 bytes each, and stay as they are. */
+  constructor(home: RefHome, container: number, bytes: Uint8Array) {
+    this.#home = home;
+    this.#bytes = bytes;
+    home.collected.register(this, { handle: container });
+  }
+
+  ref(index: number): ObjectRef<unknown> {
+    return new ObjectRef(this.#home, 0, null, this, index);
+  }
+
+  acquire(index: number): number {
+    return this.#home.acquire(this.#bytes, index * 16);
+  }
+
+  idOf(index: number): string {
+    return idFromBytes(this.#bytes, index * 16);
+  }
 }
 
 declare const refBrand: unique symbol;
 /** Set by store.ts: makes a ref out of an id in the current runtime. */
 export const fromIdHook: { make: ((id: string) => ObjectRef<unknown>) | null } = { make: null };
+
+const released = new RefState(0);
+released.settled = true;
 
 /** A reference to a value of type T that exists or will exist. */
 export class ObjectRef<out T = unknown> {
@@ -36,18 +106,32 @@ export class ObjectRef<out T = unknown> {
   /** Never thenable. */
   declare readonly then?: never;
   readonly #home: RefHome;
-  #handle: number;
+  /** Null: lazy, without a handle so far. */
+  #state: RefState | null;
   #id: string | null;
+  #lazy: LazyRefs | null;
+  readonly #index: number;
 
   /**
-   * Made by the store only. REQUIRES: the caller gives the ref one count of the handle; 0 = the
-   * object is gone (then with its id).
+   * Made by the store only. REQUIRES: the caller gives the ref one count of the handle; 0 = the object is gone (then with
+   * its id), or the ref is one of `lazy`.
    */
-  constructor(home: RefHome, handle: number, id: string | null = null) {
+  constructor(
+    home: RefHome,
+    handle: number,
+    id: string | null = null,
+    lazy: LazyRefs | null = null,
+    index = 0,
+  ) {
     this.#home = home;
-    this.#handle = handle;
     this.#id = id;
-    if (handle !== 0) home.collected.register(this, handle, this);
+    this.#lazy = lazy;
+    this.#index = index;
+    if (handle !== 0) {
+      const state = new RefState(handle);
+      this.#state = state;
+      home.collected.register(this, state);
+    } else this.#state = lazy === null ? released : null;
     if (scopes !== null) scopes.getStore()?.add(this);
   }
 
@@ -60,7 +144,10 @@ export class ObjectRef<out T = unknown> {
 
   /** 32 hex digits, the same in every process and language. */
   get id(): string {
-    this.#id ??= this.#home.idOf(this.#handle);
+    this.#id ??=
+      this.#state === null
+        ? (this.#lazy as LazyRefs).idOf(this.#index)
+        : this.#home.idOf(this.#state.handle);
     return this.#id;
   }
 
@@ -71,11 +158,14 @@ export class ObjectRef<out T = unknown> {
 
   /** Drops the reference now; later use throws ObjectFreedError. A second call does nothing. */
   [Symbol.dispose](): void {
-    const handle = this.#handle;
-    if (handle === 0) return;
-    this.#id ??= this.#home.idOf(handle);
-    this.#handle = 0;
-    this.#home.collected.unregister(this);
+    const state = this.#state;
+    if (state === released) return;
+    this.#id = this.id;
+    this.#state = released;
+    this.#lazy = null;
+    if (state === null) return;
+    const { handle } = state;
+    state.handle = 0; // its finalizer has nothing to give back
     this.#home.dropRef(handle);
   }
 
@@ -84,16 +174,25 @@ export class ObjectRef<out T = unknown> {
   }
 
   [inspect.custom](): string {
-    return `ObjectRef(${this.#handle === 0 && this.#id === null ? "" : this.id}${this.#handle === 0 ? ", released" : ""})`;
+    const isReleased = this.#state === released;
+    return `ObjectRef(${isReleased && this.#id === null ? "" : this.id}${isReleased ? ", released" : ""})`;
   }
 
-  /**
-   * The native handle. Throws ObjectFreedError when the ref was released. For polyray's own layers.
-   */
+  /** The native handle. Throws ObjectFreedError when the ref was released. For polyray's own layers. */
   static handleOf(ref: ObjectRef<unknown>): number {
-    const handle = ref.#handle;
-    if (handle === 0) throw makeError("OBJECT_FREED", `${ref.#id ?? "the object"} was released`);
-    return handle;
+    return (ref.#state ?? ref.#resolve()).handle || ref.#refuse();
+  }
+
+  /** Its state. Throws ObjectFreedError when the ref was released. For polyray's own layers. */
+  static stateOf(ref: ObjectRef<unknown>): RefState {
+    const state = ref.#state ?? ref.#resolve();
+    if (state.handle === 0) ref.#refuse();
+    return state;
+  }
+
+  /** True when the object is known to be settled, without asking. A released ref counts as settled. */
+  static isSettled(ref: ObjectRef<unknown>): boolean {
+    return ref.#state?.settled ?? false;
   }
 
   /** True for a ref of this store that was not released. */
@@ -103,8 +202,26 @@ export class ObjectRef<out T = unknown> {
       value !== null &&
       #home in value &&
       value.#home === home &&
-      value.#handle !== 0
+      value.#state !== released
     );
+  }
+
+  #resolve(): RefState {
+    const lazy = this.#lazy as LazyRefs;
+    const handle = lazy.acquire(this.#index);
+    this.#id = lazy.idOf(this.#index);
+    this.#lazy = null;
+    if (handle === 0) {
+      this.#state = released;
+    } else {
+      this.#state = new RefState(handle);
+      this.#home.collected.register(this, this.#state);
+    }
+    return this.#state;
+  }
+
+  #refuse(): never {
+    throw makeError("OBJECT_FREED", `${this.#id ?? "the object"} was released`);
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { deserialize as v8Deserialize } from "node:v8";
 import { PolyrayError } from "../base/errors.ts";
+import { idBytes } from "../base/ids.ts";
 import { arrowFromBytes } from "./arrow.ts";
 import { codecOfTag } from "./codecs.ts";
 import { bufferAt, corrupt, type Header, refAt } from "./envelope.ts";
@@ -24,6 +25,8 @@ import {
 } from "./values.ts";
 
 const maxDepth = 1024;
+/** From so many refs in one value on they are made lazily (ref.ts). */
+const lazyRefs = 64;
 const f64 = new Float64Array(1);
 const f64Bytes = new Uint8Array(f64.buffer);
 const utf8Slice = (
@@ -41,6 +44,7 @@ export class Decoder {
   #end: number;
   #depth = 0;
   #groups: Map<number, PickleGroup> | null = null;
+  #refs: { ref(index: number): unknown } | null | undefined = undefined;
 
   constructor(
     bytes: Uint8Array,
@@ -266,6 +270,16 @@ export class Decoder {
     return refAt(this.#bytes, this.#header, index);
   }
 
+  #makeRef(index: number): unknown {
+    const { refCount, refsStart } = this.#header;
+    if (this.#refs === undefined) {
+      const ids = this.#bytes.subarray(refsStart, refsStart + refCount * idBytes);
+      this.#refs = refCount < lazyRefs ? null : (this.#ctx.makeRefs?.(ids) ?? null);
+    }
+    if (this.#refs === null || index >= refCount) return this.#ctx.makeRef(this.#ref(index));
+    return this.#refs.ref(index);
+  }
+
   #buffer(index: number): Uint8Array {
     return bufferAt(this.#bytes, this.#header, index);
   }
@@ -273,7 +287,7 @@ export class Decoder {
   #ext(type: number, length: number): unknown {
     switch (type) {
       case Ext.ref:
-        return this.#ctx.makeRef(this.#ref(this.#index()));
+        return this.#makeRef(this.#index());
       case Ext.argRef:
         return this.#argRef(this.#ref(this.#index()));
       case Ext.actorHandle:

@@ -24,7 +24,7 @@ import {
 import { EventReader } from "../native/events.ts";
 import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
 import { Pending, type Waiter } from "./pending.ts";
-import { ObjectRef, type RefHome } from "./ref.ts";
+import { LazyRefs, ObjectRef, type RefHome, type RefState } from "./ref.ts";
 import {
   type DecodeContext,
   decode,
@@ -52,6 +52,8 @@ export interface StoreOptions {
 
 /** Largest envelope that is copied through the scratch memory. */
 const scratchBytes = 64 * 1024;
+/** The slot in a handle (native/node_api/handles.h). */
+const slotMask = 0x7fffff;
 /** How long a synchronous put waits for room. */
 const putWaitMs = 2000;
 
@@ -62,7 +64,7 @@ export class ObjectStore implements RefHome {
   /** For `encode`, `encodeArgs`, `decode`, `decodeArgs`. */
   readonly context: EncodeContext & DecodeContext;
   readonly pending = new Pending();
-  readonly collected: FinalizationRegistry<number>;
+  readonly collected: FinalizationRegistry<{ readonly handle: number }>;
   readonly #out: Uint32Array;
   readonly #reader: EventReader;
   readonly #onEvent: ((reader: EventReader) => void) | null;
@@ -71,6 +73,11 @@ export class ObjectStore implements RefHome {
   readonly #bufferOfValue = new WeakMap<object, ArrayBuffer>();
   readonly #bufferEnds: FinalizationRegistry<number>;
   #scratch = new Uint8Array(scratchBytes);
+  /** By slot of a handle: the last round of hasRepeats that met it. */
+  #marks = new Uint32Array(1024);
+  #round = 0;
+  /** The object whose value is being decoded; 0: none (arguments). */
+  #container = 0;
   #flushDue = false;
   #holds = 0;
   #alive = false;
@@ -87,7 +94,9 @@ export class ObjectStore implements RefHome {
     this.info = native.attach(options.attach, (bytes, extras) => this.#sink(bytes, extras));
     this.#out = this.info.out;
     this.#reader = new EventReader(this.info);
-    this.collected = new FinalizationRegistry((handle) => this.dropRef(handle));
+    this.collected = new FinalizationRegistry(({ handle }) => {
+      if (handle !== 0) this.dropRef(handle);
+    });
     this.#bufferEnds = new FinalizationRegistry((handle) => {
       if (this.#buffers.get(handle)?.deref() === undefined) this.#buffers.delete(handle);
     });
@@ -98,6 +107,11 @@ export class ObjectStore implements RefHome {
       handleOf: (value) => hooks.handleOf(value),
       encodeFunction: (fn) => hooks.encodeFunction(fn),
       makeRef: (id) => this.importRef(id),
+      makeRefs: (ids) => {
+        if (this.#container === 0) return null;
+        this.native.retainHandle(this.#container);
+        return new LazyRefs(this, this.#container, ids.slice());
+      },
       makeHandle: (meta, ref) => hooks.makeHandle(meta, ref),
       decodeFunction: (payload) => hooks.decodeFunction(payload),
     };
@@ -153,10 +167,28 @@ export class ObjectStore implements RefHome {
 
   dropRef(handle: number): void {
     if (this.#closed) return;
-    // The number may name another object later.
+    const kept = this.keepsHandle?.(handle) === true;
+    if (!kept && !this.native.releaseHandle(handle)) return;
+    // That was its last count here, and the number may name another object later.
     if (this.#buffers.size > 0) this.#buffers.delete(handle);
-    if (this.keepsHandle === null || !this.keepsHandle(handle)) this.native.releaseHandle(handle);
-    if (this.pending.size > 0) this.pending.settle(handle, ObjectStatus.gone, null);
+    this.pending.settle(handle, ObjectStatus.gone, null);
+  }
+
+  acquire(bytes: Uint8Array, offset: number): number {
+    this.#check();
+    this.native.importIds(bytes, offset, 1);
+    return this.#out[0] as number;
+  }
+
+  /** Whether the object is settled. One that is not is watched from now on. */
+  isSettled(state: RefState): boolean {
+    if (state.settled || state.watched) return state.settled;
+    this.#check();
+    if (this.native.subscribe(state.handle, false) === ObjectStatus.pending) {
+      state.watched = true;
+      this.pending.add(state.handle, state);
+    } else state.settled = true;
+    return state.settled;
   }
 
   idOf(handle: number): string {
@@ -388,6 +420,23 @@ export class ObjectStore implements RefHome {
 
   // --- for gets.ts
 
+  /** Whether two of the refs are of one object. Throws ObjectFreedError for a released one. */
+  hasRepeats(refs: readonly ObjectRef<unknown>[]): boolean {
+    this.#round = this.#round === 0xffffffff ? 1 : this.#round + 1;
+    let marks = this.#marks;
+    for (let i = 0; i < refs.length; i++) {
+      const slot = ObjectRef.handleOf(refs[i] as ObjectRef<unknown>) & slotMask;
+      if (slot >= marks.length) {
+        marks = new Uint32Array(2 ** Math.ceil(Math.log2(slot + 1)));
+        marks.set(this.#marks);
+        this.#marks = marks;
+      }
+      if (marks[slot] === this.#round) return true;
+      marks[slot] = this.#round;
+    }
+    return false;
+  }
+
   /**
    * The envelope of a settled object; else null, and subscribed when it is pending. `lastStatus`
    * says which.
@@ -451,7 +500,13 @@ export class ObjectStore implements RefHome {
   }
 
   #value(handle: number, bytes: Uint8Array, isError: boolean): unknown {
-    const value = decode(bytes, this.context);
+    this.#container = handle;
+    let value: unknown;
+    try {
+      value = decode(bytes, this.context);
+    } finally {
+      this.#container = 0;
+    }
     if (isError) throw value;
     if (
       bytes.length >= this.info.zeroCopyBytes &&

@@ -201,6 +201,8 @@ export interface EncodeContext {
 /** How a decoder builds what is not plain data. */
 export interface DecodeContext {
   makeRef(id: string): unknown;
+  /** For a value with many refs: gives the ref of an index into `ids` (16 bytes each); null: use makeRef for each. */
+  makeRefs?(ids: Uint8Array): { ref(index: number): unknown } | null;
   makeHandle(meta: unknown, ref: string | null): unknown;
   decodeFunction(payload: unknown): unknown;
   /** The value of a ref that was given as a top-level argument. */

@@ -5,13 +5,21 @@
 import { inspect } from "node:util";
 import t from "tap";
 import { setCurrentStore } from "../../../ts/object/context.ts";
-import { ObjectRef, type RefHome, refScope } from "../../../ts/object/ref.ts";
+import { LazyRefs, ObjectRef, type RefHome, refScope } from "../../../ts/object/ref.ts";
 
 class RecordingHome implements RefHome {
   readonly dropped: number[] = [];
-  readonly collected = new FinalizationRegistry<number>((handle) => this.dropRef(handle));
+  readonly collected = new FinalizationRegistry<{ readonly handle: number }>((handle) =>
+    this.dropRef(handle),
+  );
   dropRef(handle: number): void {
     this.dropped.push(handle);
+  }
+  readonly acquired: number[] = [];
+  acquire(bytes: Uint8Array, offset: number): number {
+    const handle = bytes[offset] as number;
+    this.acquired.push(handle);
+    return handle;
   }
   idOf(handle: number): string {
     return handle.toString(16).padStart(32, "0");
@@ -71,4 +79,28 @@ t.test("scopes drop all but what is kept, also after a throw", async (t) => {
 t.test("fromId needs a runtime", async (t) => {
   setCurrentStore(null);
   t.throws(() => ObjectRef.fromId("0".repeat(32)), { code: "NOT_INITIALIZED" });
+});
+
+t.test("refs of one container take a handle at the first use only", (t) => {
+  const home = new RecordingHome();
+  const ids = new Uint8Array(48);
+  ids.set([7], 0);
+  ids.set([9], 16); // the third object, 0, is gone
+  const container = new LazyRefs(home, 3, ids);
+  const [first, second, gone] = [0, 1, 2].map((index) => container.ref(index));
+  if (first === undefined || second === undefined || gone === undefined) throw new Error("no refs");
+  t.equal(first.id, `07${"0".repeat(30)}`);
+  t.equal(ObjectRef.isOf(first, home), true);
+  t.same(home.acquired, []);
+  t.equal(ObjectRef.handleOf(first), 7);
+  t.equal(ObjectRef.handleOf(first), 7);
+  t.same(home.acquired, [7]);
+  first[Symbol.dispose]();
+  second[Symbol.dispose]();
+  t.same(home.dropped, [7], "a ref that never had a handle gives none back");
+  t.equal(second.id, `09${"0".repeat(30)}`);
+  t.throws(() => ObjectRef.handleOf(second), { code: "OBJECT_FREED" });
+  t.throws(() => ObjectRef.handleOf(gone), { code: "OBJECT_FREED" });
+  t.equal(gone.id, "0".repeat(32));
+  t.end();
 });

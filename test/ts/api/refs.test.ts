@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: several refs of one object live and end apart; refs of a big container work although they are made lazily; wait
+// answers the same however often it is asked.
+// Method: one runtime, real tasks.
+
+import { get, init, type ObjectRef, put, remote, shutdown, wait } from "polyray";
+import t from "tap";
+
+await init({ numCpus: 2, objectStoreMemory: 64 * 2 ** 20 });
+t.teardown(() => shutdown());
+
+const later = remote(async (value: number, ms: number) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return value;
+});
+
+t.test("dropping one ref of a pending object leaves a get of another alone", async (t) => {
+  const ref = later.remote(5, 150);
+  const [second] = (await get(put([ref]))) as [ObjectRef<number>];
+  t.not(second, ref);
+  const value = get(ref);
+  second[Symbol.dispose]();
+  t.equal(await value, 5);
+});
+
+t.test(
+  "refs of a big container: ids, values, wait, passing on, after the container went",
+  async (t) => {
+    const own = Array.from({ length: 100 }, (_, i) => put(i));
+    const container = put(own);
+    const refs = (await get(container)) as ObjectRef<number>[];
+    t.same(
+      refs.map((ref) => ref.id),
+      own.map((ref) => ref.id),
+    );
+    container[Symbol.dispose]();
+    for (const ref of own) ref[Symbol.dispose]();
+    t.same(await get(refs.slice(0, 3)), [0, 1, 2]);
+    const { ready, notReady } = await wait(refs, { numReturns: 40 });
+    t.equal(ready.length, 40);
+    t.equal(notReady.length, 60);
+    const sum = remote((...all: number[]) => all.reduce((a, b) => a + b, 0));
+    t.equal(await get(sum.remote(...refs)), 4950);
+    const again = (await get(put(refs.slice(90)))) as ObjectRef<number>[];
+    t.same(await get(again), [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
+  },
+);
+
+t.test("wait: a list that shrinks, equal lists at once, time limits, released refs", async (t) => {
+  let left: ObjectRef<number>[] = Array.from({ length: 30 }, (_, i) => later.remote(i, i % 3));
+  const other = wait(left, { numReturns: 30 });
+  const seen: number[] = [];
+  while (left.length > 0) {
+    const { ready, notReady } = await wait(left);
+    t.equal(ready.length, 1);
+    t.equal(ready.length + notReady.length, left.length);
+    seen.push(await get(ready[0] as ObjectRef<number>));
+    left = notReady;
+  }
+  t.same(
+    seen.sort((a, b) => a - b),
+    Array.from({ length: 30 }, (_, i) => i),
+  );
+  t.equal((await other).ready.length, 30);
+  const slow = later.remote(1, 400);
+  const fast = put(2);
+  const polled = await wait([slow, fast], { numReturns: 2, timeoutMs: 0 });
+  t.same([polled.ready, polled.notReady], [[fast], [slow]]);
+  const both = await Promise.all([wait([slow, fast], { numReturns: 2 }), wait([slow])]);
+  t.same([both[0].ready.length, both[1].ready.length], [2, 1]);
+  fast[Symbol.dispose]();
+  await t.rejects(wait([slow, fast]), { code: "OBJECT_FREED" });
+  await t.rejects(wait([slow, slow]), { code: "INVALID_ARGUMENT" });
+});
