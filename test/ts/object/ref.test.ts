@@ -9,7 +9,7 @@ import { LazyRefs, ObjectRef, type RefHome, refScope } from "../../../ts/object/
 
 class RecordingHome implements RefHome {
   readonly dropped: number[] = [];
-  readonly collected = new FinalizationRegistry<{ readonly handle: number }>((handle) =>
+  readonly collected = new FinalizationRegistry<{ readonly handle: number }>(({ handle }) =>
     this.dropRef(handle),
   );
   dropRef(handle: number): void {
