@@ -68,7 +68,7 @@ struct ObjectView {
 // What to run: a sealed TaskSpec object plus what the scheduler needs to know of it.
 struct SpecInfo {
   ObjectId spec;
-  LeaseSpec lease;  // class_hash, language, flags...
+  LeaseSpec lease{};  // class_hash, language, flags...
   std::vector<ResourceItem> resources;
   std::string worker_key;  // JSON for the node service: environment hash, loader, folder
   int32_t max_retries = 3;

@@ -167,15 +167,20 @@ bool TaskQueue::yield_due(Worker& worker) {
   return now - worker.yield_since_ns >= kYieldSliceNs;
 }
 
-// The least loaded worker with room: an empty one first.
-uint32_t TaskQueue::pick_worker(Class& cls) {
+// The least loaded worker with room: an empty one first. `unwanted`: one that has nothing to do and gets nothing more,
+// because its lease is asked back.
+uint32_t TaskQueue::pick_worker(Class& cls, uint32_t& unwanted) {
   const uint32_t limit = depth(static_cast<uint32_t>(&cls - classes_.data()));
   uint32_t best = kNoWorker;
   uint32_t best_load = limit;
   for (const uint32_t number : cls.workers) {
     Worker& worker = workers_[number];
     const uint32_t load = worker.in_flight.size();
-    if (load >= best_load || worker.paused || worker.gone || yield_due(worker)) continue;
+    if (load >= best_load || worker.paused || worker.gone) continue;
+    if (yield_due(worker)) {
+      if (load == 0 && !worker.idle) unwanted = number;
+      continue;
+    }
     best = number;
     best_load = load;
     if (load == 0) break;
@@ -211,7 +216,14 @@ bool TaskQueue::send_to(uint32_t worker_number, CallSlot call) {
 void TaskQueue::pump_class(uint32_t class_number) {
   Class& cls = classes_[class_number];
   while (!cls.queue.empty()) {
-    const uint32_t number = pick_worker(cls);
+    uint32_t unwanted = kNoWorker;
+    const uint32_t number = pick_worker(cls, unwanted);
+    if (unwanted != kNoWorker) {
+      const uint32_t lease = workers_[unwanted].lease;
+      drop_worker(unwanted);
+      port_.lease_return(lease);
+      continue;
+    }
     if (number == kNoWorker) break;
     const CallSlot call = cls.queue.head();
     cls.queue.remove(links_, call);

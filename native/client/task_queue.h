@@ -95,7 +95,7 @@ class TaskQueue {
     uint64_t service_ns = 0;  // moving average; 0: not measured
   };
   bool send_to(uint32_t worker_number, CallSlot call);
-  uint32_t pick_worker(Class& cls);
+  uint32_t pick_worker(Class& cls, uint32_t& unwanted);
   bool yield_due(Worker& worker);
   void worker_dry(uint32_t worker_number);
   bool steal_for(uint32_t worker_number);

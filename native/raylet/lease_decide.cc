@@ -204,12 +204,17 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
       else
         wants_poll_ = true;
     }
+    if (yield) {
+      const uint32_t seen =
+          words_[number].word.fetch_or(held.yield ? 0 : kLeaseYield, std::memory_order_acq_rel);
+      // It became idle after this step had looked: its holder sends no message, so look again.
+      const bool missed = std::find(idle_now_.begin(), idle_now_.end(), number) == idle_now_.end();
+      if (missed && (seen & kLeaseStateMask) == static_cast<uint32_t>(LeaseState::kIdle))
+        wants_poll_ = true;
+    }
     if (yield == held.yield) continue;
     held.yield = yield;
-    if (yield)
-      words_[number].word.fetch_or(kLeaseYield, std::memory_order_acq_rel);
-    else
-      words_[number].word.fetch_and(~kLeaseYield, std::memory_order_acq_rel);
+    if (!yield) words_[number].word.fetch_and(~kLeaseYield, std::memory_order_acq_rel);
   }
 }
 

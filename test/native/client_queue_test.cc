@@ -24,6 +24,7 @@ struct FakeTaskPort : TaskPort {
   std::map<uint32_t, uint32_t> backlog;
   std::set<uint64_t> dead;
   uint64_t clock_ns = 1;
+  uint64_t tick_ns = 0;  // how much later it is each time one looks
 
   bool task_send(CallSlot call, uint64_t peer, uint32_t) override {
     if (dead.contains(peer)) return false;
@@ -50,7 +51,7 @@ struct FakeTaskPort : TaskPort {
   void lease_backlog(uint32_t class_number, uint32_t wanted) override {
     backlog[class_number] = wanted;
   }
-  uint64_t now_ns() override { return clock_ns; }
+  uint64_t now_ns() override { return clock_ns += tick_ns; }
 };
 
 struct TaskQueueTest : ::testing::Test {
@@ -121,6 +122,20 @@ TEST_F(TaskQueueTest, AWorkerThatGivesCallsBackGetsNoneUntilItsCallEnds) {
   EXPECT_GE(port.backlog[cls], 1u);
   queue.replied(1, ReplyStatus::kOk, 1000);
   EXPECT_EQ(queue.queued(cls), 0u);
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, AnEmptyWorkerWhoseLeaseIsAskedBackIsNotKeptWhileCallsWait) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  queue.enqueue(0, cls);
+  queue.enqueue(1, cls);
+  port.yielding.insert(1);
+  port.tick_ns = TaskQueue::kYieldSliceNs;  // its time is over between two looks
+  queue.remove(0);
+  EXPECT_TRUE(port.returned.contains(1));
+  EXPECT_EQ(queue.queued(cls), 1u);
+  EXPECT_EQ(port.backlog[cls], 1u) << "the call that waits asks for another worker";
   EXPECT_TRUE(queue.validate());
 }
 

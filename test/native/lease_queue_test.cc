@@ -8,6 +8,7 @@
 
 #include <array>
 #include <random>
+#include <thread>
 
 namespace polyray::raylet {
 namespace {
@@ -127,6 +128,35 @@ TEST(LeaseQueue, AnIdleLeaseIsTakenForSomebodyElseButNotABusyOne) {
   node.queue.give_back(1, lease, 9);
   EXPECT_EQ(node.word(lease), LeaseState::kFree);
   EXPECT_EQ(node.queue.validate(), "");
+}
+
+TEST(LeaseQueue, ALeaseThatBecomesIdleDuringADecisionIsLookedAtAgain) {
+  for (int round = 0; round < 100; ++round) {
+    Node node(1);
+    node.queue.request(1, 1, Node::spec(7), 1);
+    const uint32_t lease = node.grants().at(0).lease;
+    for (uint32_t client = 2; client < 200; ++client)  // a decision that takes a while
+      node.queue.request(client, 1, Node::spec(7), 1);
+    std::atomic<bool> go{false};
+    // The holder as in the client: without the yield flag it may linger, and says nothing.
+    std::thread holder([&] {
+      while (!go) {
+      }
+      for (int i = 0; i < round * 500; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
+      uint32_t active = static_cast<uint32_t>(LeaseState::kActive);
+      (*node.words)[lease].word.compare_exchange_strong(active,
+                                                        static_cast<uint32_t>(LeaseState::kIdle));
+    });
+    go = true;
+    node.run();
+    holder.join();
+    if (node.word(lease) == LeaseState::kIdle) {
+      EXPECT_TRUE(node.queue.wants_poll()) << "nobody would look again";
+    }
+    if (node.word(lease) == LeaseState::kActive) {
+      EXPECT_TRUE(node.yields(lease));
+    }
+  }
 }
 
 TEST(LeaseQueue, AnotherEnvironmentGetsTheResourcesOfIdleLeasesAndAWorkerOfItsOwn) {
