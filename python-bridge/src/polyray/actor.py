@@ -179,8 +179,10 @@ class ActorClass:
         return made.remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not built yet."""
-        raise NotImplementedError("task graphs (.bind) are not built yet")
+        """The making of the actor as a node of a lazy graph (polyray.dag)."""
+        from polyray.dag.class_node import ClassNode
+
+        return ClassNode(self, args, kwargs, self._options)
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Create an actor; gives a handle at once.

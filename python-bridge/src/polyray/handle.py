@@ -135,10 +135,10 @@ class ActorMethod:
         return made
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not built yet."""
-        raise NotImplementedError(
-            "task graphs (.bind) are not built yet: call .remote() with refs as arguments"
-        )
+        """The call as a node of a lazy graph (polyray.dag)."""
+        from polyray.dag.class_node import bind_method
+
+        return bind_method(self, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(

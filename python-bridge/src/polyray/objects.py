@@ -50,6 +50,9 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     rt = runtime.current()
     if type(object_refs) is ObjectRef:
         return rt.get(object_refs, -1 if timeout is None else milliseconds(timeout))
+    taken = _compiled(object_refs)
+    if taken is not None:
+        return taken(timeout)
     refs = _list_of_refs(object_refs, "get")
     limit = milliseconds(timeout)
     client = rt.client
@@ -66,6 +69,16 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             raise runtime.timed_out(ref)
         values.append(rt.value_of(data))
     return values
+
+
+def _compiled(refs: Any) -> Any:
+    # Results of compiled graphs (polyray.dag) are no refs: they take themselves.
+    first = refs[0] if type(refs) in (list, tuple) and refs else refs
+    if not hasattr(type(first), "__polyray_take__"):
+        return None
+    if first is refs:
+        return refs.__polyray_take__
+    return lambda timeout: [ref.__polyray_take__(timeout) for ref in refs]
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:

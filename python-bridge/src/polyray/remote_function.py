@@ -216,10 +216,10 @@ class RemoteFunction:
         return RemoteFunction(self._target, merged, self._signature)
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not built yet."""
-        raise NotImplementedError(
-            "task graphs (.bind) are not built yet: call .remote() with refs as arguments"
-        )
+        """The call as a node of a lazy graph (polyray.dag)."""
+        from polyray.dag.function_node import FunctionNode
+
+        return FunctionNode(self, args, kwargs, self._options)
 
     def _register(self, rt: Runtime) -> None:
         key = options_key(self._options, _NOT_IN_SPEC)
