@@ -43,8 +43,8 @@ def main() -> int:
     output.install()
     executor = Executor(rt)
     _install_signals(executor, client)
-    client.worker_ready()
     try:
+        client.worker_ready()
         executor.serve()
         client.worker_exit()
     except (LocalRayletDiedError, NotInitializedError):
