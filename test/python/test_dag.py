@@ -134,7 +134,7 @@ def test_actors_are_made_by_the_graph_and_called_in_the_order_of_binding() -> No
     counter = Counter.bind(10)
     assert isinstance(counter, ClassNode)
     counter.inc.bind(1)
-    counter.inc.options(name="second").bind(2)
+    counter.inc.options(max_task_retries=1).bind(2)
     got = counter.get.bind()
     assert isinstance(got, ClassMethodNode)
     assert [ray.get(got.execute()), ray.get(got.execute())] == [13, 13]
