@@ -3,7 +3,7 @@
 
 import "./core/remote-codec.ts";
 
-export { ActorPool, type PoolWork } from "./api/actor-pool.ts";
+export { ActorPool, type ElasticOptions, type PoolWork } from "./api/actor-pool.ts";
 export {
   currentSignal,
   exitActor,
@@ -21,6 +21,7 @@ export {
   type StoreStats,
   storeStats,
 } from "./api/cluster.ts";
+export type { TimeSummary } from "./api/histogram.ts";
 export { init, isInitialized, type Runtime, shutdown } from "./api/init.ts";
 export type { InitOptions } from "./api/init-options.ts";
 export { inspectSerializability, type Obstacle } from "./api/inspect.ts";
@@ -38,6 +39,7 @@ export {
   getSync,
   type ObjectInfo,
   objectInfo,
+  type PutOptions,
   put,
   putAsync,
   release,
@@ -52,12 +54,32 @@ export {
   publish,
   unpublish,
 } from "./api/published.ts";
-export { fn, method, pyActor, pyFunction, remote } from "./api/remote.ts";
+export {
+  fn,
+  type ModuleExport,
+  method,
+  pyActor,
+  pyFunction,
+  remote,
+  remoteClass,
+} from "./api/remote.ts";
+export { transfer } from "./api/transfer.ts";
+export {
+  logOnce,
+  type ProgressOptions,
+  progress,
+  runOnNodes,
+  waitForNodes,
+  waitForResources,
+} from "./api/waiting.ts";
+export { WorkerPool } from "./api/worker-pool.ts";
+export type { PoolOptions, RunOptions } from "./api/worker-pool-options.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";
 export { version } from "./base/version.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
-export { Queue, type QueueLimits } from "./core/queue.ts";
+export type { PoolContext } from "./core/pool-worker.ts";
+export { Queue, type QueueLimits, type QueueOptions } from "./core/queue.ts";
 export {
   Event,
   Lease,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pool of equal actors: work goes to whichever is free. Holds handles and refs only; the actors are the caller's.
+// A pool of equal actors: work goes to whichever is free. Actors that were given are the caller's; those that an elastic
+// pool makes are its own, and end with it.
 
+import { availableParallelism } from "node:os";
 import { makeError } from "../base/errors.ts";
 import type { ObjectRef } from "../object/ref.ts";
+import { kill } from "./actors.ts";
 import { get, wait } from "./objects.ts";
 
 /** What one actor shall do with one value. */
@@ -14,20 +17,54 @@ interface Running<H> {
   readonly ref: ObjectRef<unknown>;
 }
 
-/** Equal actors that share work: `pool.map((actor, x) => actor.square.remote(x), values)`. */
-export class ActorPool<H extends object> {
-  readonly #idle: H[];
+/** How an elastic pool grows and shrinks. */
+export interface ElasticOptions {
+  /** Actors it starts with and keeps. Default 1. */
+  readonly min?: number;
+  /** Actors it has at most. Default: the CPUs of this machine. */
+  readonly max?: number;
+  /** An actor above `min` that had nothing to do for so long is ended. Default 10,000. */
+  readonly idleMs?: number;
+}
+
+/**
+ * Equal actors that share work: `pool.map((actor, x) => actor.square.remote(x), values)`. With a function that makes an
+ * actor the pool is elastic: `new ActorPool(() => Worker.remote(), { min: 1, max: 8 })`.
+ */
+export class ActorPool<H extends object> implements AsyncDisposable {
+  readonly #idle: H[] = [];
   readonly #running: Running<H>[] = [];
   readonly #waiting: { index: number; work: PoolWork<H, unknown, unknown>; value: unknown }[] = [];
   /** Finished calls whose result nobody took yet. */
   readonly #finished = new Map<number, ObjectRef<unknown>>();
+  readonly #make: (() => H) | null;
+  readonly #own = new Map<H, NodeJS.Timeout | null>();
+  readonly #limits: Required<ElasticOptions>;
   #submitted = 0;
   #returned = 0;
 
-  constructor(actors: Iterable<H>) {
-    this.#idle = [...actors];
+  constructor(actors: Iterable<H> | (() => H), options: ElasticOptions = {}) {
+    const { min = 1, max = Math.max(min, availableParallelism()), idleMs = 10_000 } = options;
+    this.#limits = { min, max, idleMs };
+    if (typeof actors === "function") {
+      if (!Number.isInteger(min) || !Number.isInteger(max) || min < 0 || max < 1 || max < min)
+        throw makeError(
+          "INVALID_OPTION",
+          `ActorPool: 0 <= min <= max and max >= 1, not min ${min}, max ${max}`,
+        );
+      this.#make = actors;
+      for (let i = 0; i < min; i++) this.#idle.push(this.#grow());
+      return;
+    }
+    this.#make = null;
+    this.#idle.push(...actors);
     if (this.#idle.length === 0)
       throw makeError("INVALID_ARGUMENT", "an ActorPool needs at least one actor");
+  }
+
+  /** Actors that the pool has now. */
+  get size(): number {
+    return this.#idle.length + this.#running.length;
   }
 
   /** Gives a value to a free actor, or queues it. */
@@ -46,7 +83,8 @@ export class ActorPool<H extends object> {
   }
 
   hasFree(): boolean {
-    return this.#idle.length > 0 && this.#waiting.length === 0;
+    const room = this.#make !== null && this.size < this.#limits.max;
+    return (this.#idle.length > 0 || room) && this.#waiting.length === 0;
   }
 
   /** The next result in the order of submit. */
@@ -98,7 +136,45 @@ export class ActorPool<H extends object> {
 
   /** Takes an actor out, when one is free. */
   popIdle(): H | undefined {
-    return this.hasFree() ? this.#idle.pop() : undefined;
+    if (this.#waiting.length > 0) return undefined;
+    const actor = this.#idle.pop();
+    if (actor !== undefined) this.#disown(actor);
+    return actor;
+  }
+
+  /** Ends the actors that the pool made, now. Those that were given live on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#waiting.length = 0;
+    const own = [...this.#own.keys()];
+    for (const actor of own) this.#disown(actor);
+    await Promise.all(own.map((actor) => kill(actor)));
+  }
+
+  #grow(): H {
+    const actor = (this.#make as () => H)();
+    this.#own.set(actor, null);
+    return actor;
+  }
+
+  #disown(actor: H): void {
+    const timer = this.#own.get(actor);
+    if (timer != null) clearTimeout(timer);
+    this.#own.delete(actor);
+  }
+
+  /** An actor without work: it is ended after a while, when the pool has more than it must keep. */
+  #rest(actor: H): void {
+    this.#idle.push(actor);
+    if (!this.#own.has(actor)) return;
+    const end = (): void => {
+      if (this.#own.size <= this.#limits.min) return;
+      const at = this.#idle.indexOf(actor);
+      if (at < 0) return;
+      this.#idle.splice(at, 1);
+      this.#disown(actor);
+      kill(actor).catch(() => undefined);
+    };
+    this.#own.set(actor, setTimeout(end, this.#limits.idleMs).unref());
   }
 
   #startMap(): void {
@@ -119,8 +195,14 @@ export class ActorPool<H extends object> {
   }
 
   #dispatch(): void {
-    while (this.#idle.length > 0 && this.#waiting.length > 0) {
+    while (this.#waiting.length > 0) {
+      if (this.#idle.length === 0) {
+        if (this.#make === null || this.#own.size >= this.#limits.max) return;
+        this.#idle.push(this.#grow());
+      }
       const actor = this.#idle.pop() as H;
+      const timer = this.#own.get(actor);
+      if (timer != null) clearTimeout(timer);
       const { index, work, value } = this.#waiting.shift() as {
         index: number;
         work: PoolWork<H, unknown, unknown>;
@@ -142,7 +224,7 @@ export class ActorPool<H extends object> {
     const at = this.#running.findIndex((one) => one.ref === ref);
     const [one] = this.#running.splice(at, 1) as [Running<H>];
     this.#finished.set(one.index, ref);
-    this.#idle.push(one.actor);
+    this.#rest(one.actor);
     this.#dispatch();
   }
 

@@ -11,6 +11,7 @@ import { RefStream } from "../core/streams.ts";
 import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
+import { bind } from "./transfer.ts";
 import { checkWaitOptions } from "./wait-options.ts";
 
 type AnyRef = ObjectRef<unknown>;
@@ -126,10 +127,25 @@ export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: nu
 }
 
 /** Stores a value; its ref can be given to tasks and actors. Throws UnserializableError (by path), ObjectStoreFullError. */
-export function put<T>(value: T): ObjectRef<T> {
+export function put<T>(value: T, options?: PutOptions): ObjectRef<T> {
   if (value instanceof ObjectRef)
     throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
-  return connection().store.put(value);
+  if (options === undefined) return connection().store.put(value);
+  const { owner, ...rest } = options;
+  for (const name of Object.keys(rest))
+    throw new InvalidOptionError(
+      `[invalid option] put has no option "${name}". Valid options: owner.`,
+    );
+  const ref = connection().store.put(value);
+  if (owner === undefined) return ref;
+  bind(ref, owner).catch(() => undefined); // a dead owner: the object lives as long as its refs
+  return ref;
+}
+
+/** Options of put. */
+export interface PutOptions {
+  /** An actor handle: the object lives at least as long as that actor. */
+  readonly owner?: object;
 }
 
 /** As put, waiting for room without blocking. */

@@ -2,6 +2,8 @@
 // remote(), pyFunction(), pyActor() and the decorators: from a function or class to its remote form.
 // Pure: nothing is sent before the first call.
 
+import { isAbsolute, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { InvalidOptionError } from "../base/errors.ts";
 import { connectionOrNull } from "../core/context.ts";
 import { noteMethod } from "../core/methods.ts";
@@ -29,6 +31,11 @@ function isClass(value: AnyFunction): boolean {
 }
 
 /** A function or class that runs in workers: `const square = remote((x: number) => x * x)`. */
+/** A function by file and export: `remote({ file: new URL("./work.ts", import.meta.url), export: "hash" })`. Only workers load it. */
+export function remote<A extends unknown[] = unknown[], R = unknown>(
+  place: ModuleExport,
+  options?: TaskOptions,
+): RemoteFunction<A, R>;
 export function remote<C extends AnyClass>(Class: C, options?: ActorOptions): RemoteClass<C>;
 export function remote<A extends unknown[], R, const O extends TaskOptions>(
   fn: (...args: A) => R,
@@ -39,9 +46,14 @@ export function remote<A extends unknown[], R>(
   options?: TaskOptions,
 ): RemoteFunction<A, R>;
 export function remote(target: unknown, options: TaskOptions | ActorOptions = {}): unknown {
+  if (typeof target === "object" && target !== null && "file" in target)
+    return new RemoteFunctionCore(
+      moduleSource(target as ModuleExport, "remote"),
+      options as TaskOptions,
+    );
   if (typeof target !== "function") {
     throw new InvalidOptionError(
-      `[invalid option] remote() takes a function or a class, not ${target === null ? "null" : typeof target}.`,
+      `[invalid option] remote() takes a function, a class, or { file, export }, not ${target === null ? "null" : typeof target}.`,
     );
   }
   const fn = target as AnyFunction;
@@ -49,6 +61,50 @@ export function remote(target: unknown, options: TaskOptions | ActorOptions = {}
   return isClass(fn)
     ? new RemoteClassCore(source, options as ActorOptions)
     : new RemoteFunctionCore(source, options as TaskOptions);
+}
+
+/** Where a function or class is: a file (path or file: URL) or a package, and the name of the export. */
+export interface ModuleExport {
+  readonly file: string | URL;
+  /** Default: "default". */
+  readonly export?: string;
+}
+
+/** A relative path counts from the working folder. */
+export function moduleSource(place: ModuleExport, where: string): RemoteSource {
+  const { file, export: exportName = "default", ...rest } = place;
+  const unknown = Object.keys(rest);
+  if (unknown.length > 0)
+    throw new InvalidOptionError(
+      `[invalid option] ${where}({ file, export }) has no "${unknown.join('", "')}": options are the second argument.`,
+    );
+  for (const text of [file, exportName])
+    if ((typeof text !== "string" || text === "") && !(text instanceof URL))
+      throw new InvalidOptionError(
+        `[invalid option] ${where}({ file, export }) takes a path or URL and the name of an export.`,
+      );
+  return new RemoteSource(
+    { kind: "module", language: "ts", module: moduleOf(file), exportName },
+    exportName === "default" ? "anonymous" : exportName,
+  );
+}
+
+/** A file: URL of a path or URL; packages keep their name. */
+export function moduleOf(file: string | URL): string {
+  if (file instanceof URL) return file.href;
+  const isPath = isAbsolute(file) || /^\.\.?\//.test(file) || /\.[cm]?[jt]sx?$/.test(file);
+  return isPath && !/^[a-z]+:/.test(file) ? pathToFileURL(resolve(file)).href : file;
+}
+
+/** A class by file and export: the type is stated, `remoteClass<typeof Counter>({ file, export: "Counter" })`. */
+export function remoteClass<C extends AnyClass>(
+  place: ModuleExport,
+  options: ActorOptions = {},
+): RemoteClass<C> {
+  return new RemoteClassCore(
+    moduleSource(place, "remoteClass"),
+    options,
+  ) as unknown as RemoteClass<C>;
 }
 
 function pythonSource(module: string, name: string, what: string): RemoteSource {

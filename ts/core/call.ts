@@ -116,6 +116,11 @@ function finish(
       ? connection.store.refOf(handles)
       : handles.map((handle) => connection.store.refOf(handle));
   connection.executor?.submitted(typeof handles === "number" ? handles : (handles[0] as number));
+  if (!Array.isArray(refs)) ObjectRef.madeBy(refs, null);
+  else if (refs[0] !== undefined) {
+    const { id } = refs[0];
+    for (const ref of refs) ObjectRef.madeBy(ref, id);
+  }
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;
     if (first !== undefined) cancelOnAbort(connection, first, settings.signal);

@@ -11,31 +11,32 @@ export class QueueActor<T> {
   readonly #items: T[] = [];
   readonly #takers: Waiter[] = [];
   readonly #putters: Waiter[] = [];
+  #closed = false;
 
   constructor(maxSize: number) {
     this.#maxSize = maxSize;
   }
 
-  /** `items` holds one item (in a list, so that a ref inside stays a ref). False: no room in time. */
-  async put(items: [T], timeoutMs: number): Promise<boolean> {
+  /** Puts all or nothing; "full": no room in time. Items come in a list, so that refs inside stay refs. */
+  async put(items: T[], timeoutMs: number): Promise<"put" | "full" | "closed"> {
     const end = Date.now() + timeoutMs;
-    while (this.full()) {
-      if (!(await this.#wait(this.#putters, timeoutMs < 0 ? -1 : end - Date.now()))) return false;
+    while (!this.#closed && !this.#hasRoom(items.length)) {
+      if (!(await this.#wait(this.#putters, timeoutMs < 0 ? -1 : end - Date.now()))) return "full";
     }
-    this.#items.push(items[0]);
-    this.#takers.shift()?.wake();
-    return true;
+    if (this.#closed) return "closed";
+    this.#items.push(...items);
+    for (let i = 0; i < items.length; i++) this.#takers.shift()?.wake();
+    return "put";
   }
 
-  /** A list with the first item; empty when none came in time. */
-  async take(timeoutMs: number): Promise<T[]> {
+  /** The first items: `least` to `most` of them. Empty when they did not come in time; null when none will come. */
+  async take(least: number, most: number, timeoutMs: number): Promise<T[] | null> {
     const end = Date.now() + timeoutMs;
-    while (this.#items.length === 0) {
+    while (this.#items.length < least) {
+      if (this.#closed) return this.#items.length > 0 ? this.#out(most) : null;
       if (!(await this.#wait(this.#takers, timeoutMs < 0 ? -1 : end - Date.now()))) return [];
     }
-    const item = this.#items.shift() as T;
-    this.#putters.shift()?.wake();
-    return [item];
+    return this.#out(most);
   }
 
   size(): number {
@@ -44,6 +45,24 @@ export class QueueActor<T> {
 
   full(): boolean {
     return this.#maxSize > 0 && this.#items.length >= this.#maxSize;
+  }
+
+  /** No more items: those that are there can still be taken. */
+  close(): void {
+    this.#closed = true;
+    for (const waiter of [...this.#takers.splice(0), ...this.#putters.splice(0)]) waiter.wake();
+  }
+
+  #hasRoom(count: number): boolean {
+    return this.#maxSize === 0 || this.#items.length + count <= this.#maxSize;
+  }
+
+  #out(most: number): T[] {
+    const items = this.#items.splice(0, most);
+    for (let i = 0; i < items.length; i++) this.#putters.shift()?.wake();
+    // Others may wait for fewer items than are left.
+    if (this.#items.length > 0) this.#takers.shift()?.wake();
+    return items;
   }
 
   /** False when the time is over. */
@@ -60,7 +79,8 @@ export class QueueActor<T> {
         leftMs < 0
           ? undefined
           : setTimeout(() => {
-              list.splice(list.indexOf(waiter), 1);
+              const at = list.indexOf(waiter);
+              if (at >= 0) list.splice(at, 1);
               resolve(false);
             }, leftMs);
       list.push(waiter);

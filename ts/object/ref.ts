@@ -9,6 +9,7 @@
 // (2) `id` stays readable after the ref was released; (3) a released ref is refused with ObjectFreedError.
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { makeError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
@@ -111,6 +112,9 @@ export class ObjectRef<out T = unknown> {
   #id: string | null;
   #lazy: LazyRefs | null;
   readonly #index: number;
+  /** Id of its task; true: its own id. */
+  #task: string | true | null = null;
+  #callSite: string | null = null;
 
   /**
    * Made by the store only. REQUIRES: the caller gives the ref one count of the handle; 0 = the object is gone (then with
@@ -132,6 +136,7 @@ export class ObjectRef<out T = unknown> {
       this.#state = state;
       home.collected.register(this, state);
     } else this.#state = lazy === null ? released : null;
+    if (recordsCallSites && lazy === null) this.#callSite = callSiteNow();
     if (scopes !== null) scopes.getStore()?.add(this);
   }
 
@@ -149,6 +154,21 @@ export class ObjectRef<out T = unknown> {
         ? (this.#lazy as LazyRefs).idOf(this.#index)
         : this.#home.idOf(this.#state.handle);
     return this.#id;
+  }
+
+  /** Id of the task that makes the value, when this process submitted it; null for `put` and for refs that were received. */
+  get taskId(): string | null {
+    return this.#task === true ? this.id : this.#task;
+  }
+
+  /** Where the program made the ref, as a line of a stack; null unless POLYRAY_CALL_SITES=1 is set. */
+  get callSite(): string | null {
+    return this.#callSite;
+  }
+
+  /** Notes the task that makes a value; null: the one of the ref's own id. For polyray's own layers. */
+  static madeBy(ref: ObjectRef<unknown>, task: string | null): void {
+    ref.#task = task ?? true;
   }
 
   /** The value: as `get(ref)`. */
@@ -223,6 +243,22 @@ export class ObjectRef<out T = unknown> {
   #refuse(): never {
     throw makeError("OBJECT_FREED", `${this.#id ?? "the object"} was released`);
   }
+}
+
+const recordsCallSites = process.env.POLYRAY_CALL_SITES === "1";
+const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The innermost line of the stack that is not polyray's (as compiled, or as its source map names it). */
+function callSiteNow(): string | null {
+  const lines = (new Error().stack ?? "").split("\n").slice(1);
+  const isOwn = (line: string): boolean =>
+    line.includes("node:") || ["dist/", "ts/"].some((part) => line.includes(packageFolder + part));
+  return (
+    lines
+      .find((line) => !isOwn(line))
+      ?.trim()
+      .replace(/^at /, "") ?? null
+  );
 }
 
 /** The refs made inside a `refScope`; disposing drops those that were not kept. */

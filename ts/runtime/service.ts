@@ -140,6 +140,8 @@ export class NodeService implements GcsHost {
         const { total, available, ...rest } = this.#native.rayletStats();
         return { stats: rest, total: units(total), available: units(available) };
       }
+      case "object.bind":
+        return this.#bindObject(fields);
       case "session.stop":
         setTimeout(() => this.#stopRequested(), 20);
         return {};
@@ -383,6 +385,23 @@ export class NodeService implements GcsHost {
     const bytes = new Uint8Array(encoded.size);
     encoded.writeTo(bytes);
     return bytes;
+  }
+
+  /** An object lives as long as an actor does. */
+  #bindObject(fields: Record<string, unknown>): Record<string, unknown> {
+    const actor = idFromBytes(fields.actor as Uint8Array);
+    const held = this.#held.get(actor);
+    if (held === undefined)
+      throw new PolyrayError(`[actor died] the actor ${actor} is not alive: it can own nothing.`, {
+        code: "ACTOR_DIED",
+      });
+    const handle = this.#native.handleOfId(idFromBytes(fields.id as Uint8Array));
+    if (handle === 0)
+      throw new PolyrayError("[object freed] the object is gone: keep its ref until this returns", {
+        code: "OBJECT_FREED",
+      });
+    held.push(handle);
+    return {};
   }
 
   #dropObject(handle: number): void {

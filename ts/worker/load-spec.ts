@@ -2,17 +2,14 @@
 // Spec objects -> functions and classes of this process, each loaded once.
 //
 // A module that does not load, or lacks the export, is a RuntimeEnvSetupError naming module and reason: the caller gets it
-// as the task's error. TypeScript modules work with the driver's loader, with Node's own type stripping, or, failing both,
-// with the project's tsx.
+// as the task's error.
 
-import { createRequire } from "node:module";
-import { isAbsolute, join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeError, PolyrayError } from "../base/errors.ts";
 import type { MethodDefaults } from "../core/actor-handle.ts";
 import { reviveValue } from "../core/function-values.ts";
 import { rememberSpec } from "../core/remote-codec.ts";
 import type { RetryExtras } from "../core/retry.ts";
+import { importUser } from "../core/user-module.ts";
 import { ObjectRef } from "../object/ref.ts";
 import type { ObjectStore } from "../object/store.ts";
 import { decodeTaskSpec, type MethodFields, type TaskSpecFields } from "../wire/task-spec.ts";
@@ -168,55 +165,4 @@ async function importExport(fields: TaskSpecFields): Promise<UserFunction> {
     );
   }
   return value as UserFunction;
-}
-
-async function importUser(specifier: string): Promise<unknown> {
-  const url = moduleUrl(specifier);
-  if (/\.[cm]?tsx?$/.test(new URL(url).pathname)) await ensureTypeScript(url);
-  return import(url);
-}
-
-/** A file URL, a path (relative to the working folder), or a package as seen from the working folder. */
-function moduleUrl(specifier: string): string {
-  if (/^[a-z]+:/.test(specifier) && !/^[a-zA-Z]:[\\/]/.test(specifier)) return specifier;
-  if (
-    isAbsolute(specifier) ||
-    specifier.startsWith("./") ||
-    specifier.startsWith("../") ||
-    /\.[cm]?[jt]sx?$/.test(specifier)
-  ) {
-    return pathToFileURL(resolve(specifier)).href;
-  }
-  return pathToFileURL(createRequire(join(process.cwd(), "noop.js")).resolve(specifier)).href;
-}
-
-let typeScript: Promise<void> | null = null;
-
-function ensureTypeScript(url: string): Promise<void> {
-  typeScript ??= startTypeScript(url);
-  return typeScript;
-}
-
-async function startTypeScript(url: string): Promise<void> {
-  const features = process.features as { typescript?: unknown };
-  const hasLoader = process.execArgv.some((arg) => /tsx|ts-node|swc|esbuild|loader/.test(arg));
-  if (features.typescript || hasLoader) return;
-  for (const from of [
-    fileURLToPath(url),
-    join(process.cwd(), "noop.js"),
-    fileURLToPath(import.meta.url),
-  ]) {
-    let path: string;
-    try {
-      path = createRequire(from).resolve("tsx/esm/api");
-    } catch {
-      continue; // not installed there
-    }
-    const api = (await import(pathToFileURL(path).href)) as { register(): unknown };
-    api.register();
-    return;
-  }
-  throw new Error(
-    `TypeScript needs a loader on Node ${process.version}: install tsx (npm install tsx), or give a .js module`,
-  );
 }
