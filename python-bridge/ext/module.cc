@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include "client_binding.h"
+#include "plain.h"
 
 NB_MODULE(_native, module) {
   nanobind::set_leak_warnings(
@@ -13,6 +14,7 @@ NB_MODULE(_native, module) {
   module.attr("__version__") = POLYRAY_VERSION;
   polyray::py::bind_objects(module);
   polyray::py::bind_client(module);
+  polyray::py::bind_plain(module);
   module.def(
       "set_process_name", [](const char* name) { prctl(PR_SET_NAME, name); },
       nanobind::arg("name"));

@@ -3,12 +3,26 @@
 milliseconds, -1 none.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
 __version__: str
+
+# What decode_plain answers for an envelope that it leaves to serialize.py.
+NOT_PLAIN: Any
+
+def encode_plain(value: object) -> bytes | None:
+    """The envelope of a plain value (None, bool, int, float, str, short bytes, lists and dicts of
+    them) of at most 60 KiB; None: not plain.
+    """
+
+def encode_plain_args(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bytes | None:
+    """The envelope of the arguments of a call: plain ones and top-level refs; None: not plain."""
+
+def decode_plain(data: Any) -> Any:
+    """The value of an envelope without refs, buffers, flags and extensions; else NOT_PLAIN."""
 
 class ObjectRef(Generic[T_co], Awaitable[T_co]):
     """One counted reference to an object."""

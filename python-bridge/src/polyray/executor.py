@@ -213,8 +213,9 @@ class Executor:
             self._finish_many(call, value)
             return
         self.main_task = None
-        if value is None:
-            self._client.finish(call.handle, _NONE, False, _OK)
+        plain = _native.encode_plain(value)
+        if plain is not None:
+            self._client.finish(call.handle, plain, False, _OK)
         else:
             encoded = encode(value, self._rt, "result")
             if encoded.size <= COPY_BYTES:

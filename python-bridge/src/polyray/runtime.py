@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from polyray import _native
-from polyray._native import ObjectRef
+from polyray._native import NOT_PLAIN, ObjectRef
 from polyray.exceptions import _BY_NAME, GetTimeoutError, error_of_code, make_error
 from polyray.serialize import Encoded, decode, encode, encode_args
 
@@ -134,6 +134,9 @@ class Runtime:
 
     def value_of(self, data: Any) -> Any:
         """The value of an envelope; raises the error of an error envelope."""
+        plain = _native.decode_plain(data)
+        if plain is not NOT_PLAIN:
+            return plain
         if type(data) is not bytes:
             data = memoryview(data)
         value = decode(data, self)
@@ -150,6 +153,9 @@ class Runtime:
 
     def put(self, value: Any, flags: int = 0, name: str = "value") -> ObjectRef[Any]:
         """Put a value."""
+        plain = _native.encode_plain(value)
+        if plain is not None:
+            return self.client.put(plain, flags)
         return self.put_encoded(encode(value, self, name), flags)
 
     def put_encoded(self, encoded: Encoded, flags: int = 0) -> ObjectRef[Any]:
@@ -163,6 +169,9 @@ class Runtime:
 
     def encode_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bytes:
         """The envelope of a call's arguments."""
+        plain = _native.encode_plain_args(args, kwargs)
+        if plain is not None:
+            return plain
         return encode_args(args, kwargs, self).to_bytes()
 
     # -- the node service

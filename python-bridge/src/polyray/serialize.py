@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from polyray import _native
 from polyray.decoding import BROKEN, Decoder
 from polyray.encoding import (
     PLAIN_TYPES,
@@ -143,7 +144,9 @@ def decode(data: Any, ctx: DecodeContext = PLAIN_CONTEXT) -> Any:
 
 def decode_args(data: Any, ctx: DecodeContext = PLAIN_CONTEXT) -> tuple[list[Any], dict[str, Any]]:
     """Decode the arguments of a call; `ctx.arg_value` gives the values of top-level refs."""
-    body = decode(data, ctx)
+    body = _native.decode_plain(data)
+    if body is _native.NOT_PLAIN:
+        body = decode(data, ctx)
     if type(body) is not list or len(body) != 2 or type(body[0]) is not list:
         raise corrupt("these are no arguments")
     kwargs = {} if body[1] is None else body[1]

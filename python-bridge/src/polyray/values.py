@@ -70,16 +70,21 @@ def element_bytes(dtype: Any) -> int | None:
 
 
 class _Frozen:
-    """Compared by its fields. (dataclasses would load inspect at every import of polyray.)"""
+    """Compared by its annotated fields, in their order. (dataclasses would load inspect at every
+    import of polyray.)"""
 
     __slots__: tuple[str, ...] = ()
+    _names: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._names = tuple(cls.__annotations__)
 
     def __init__(self, *fields: Any) -> None:
-        for name, value in zip(self.__slots__, fields, strict=True):
+        for name, value in zip(self._names, fields, strict=True):
             object.__setattr__(self, name, value)
 
     def _fields(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in self._names)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"cannot assign to field {name!r}")
@@ -91,7 +96,7 @@ class _Frozen:
         return hash((type(self), self._fields()))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
         return f"{type(self).__name__}({shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
