@@ -192,7 +192,8 @@ class Writer {
 
 class Reader {
  public:
-  explicit Reader(std::span<const uint8_t> body) : at_(body.data()), end_(body.data() + body.size()) {}
+  explicit Reader(std::span<const uint8_t> body)
+      : at_(body.data()), end_(body.data() + body.size()) {}
 
   bool at_end() const { return at_ == end_; }
 
@@ -385,8 +386,8 @@ void bind_plain(nb::module_& module) {
   module.def("encode_plain", &encode_plain, nb::arg("value").none());
   module.def("encode_plain_args", &encode_plain_args, nb::arg("args"), nb::arg("kwargs").none());
   module.def(
-      "decode_plain",
-      [not_plain](nb::handle data) { return decode_plain(data, not_plain); }, nb::arg("data"));
+      "decode_plain", [not_plain](nb::handle data) { return decode_plain(data, not_plain); },
+      nb::arg("data"));
 }
 
 }  // namespace polyray::py

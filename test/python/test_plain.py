@@ -157,6 +157,11 @@ def test_broken_and_foreign_bytes_are_not_plain() -> None:
         found = _native.decode_plain(data)
         if found is not _native.NOT_PLAIN:
             assert repr(found) == repr(decode(bytes(data)))
-    for count in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x91" * 200 + b"\xc0"):
+    for count in (
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\x91" * 200 + b"\xc0",
+    ):
         data = struct.pack("<BBHIII", 1, 0, 0, len(count), 0, 0) + count
         assert _native.decode_plain(data) is _native.NOT_PLAIN
