@@ -78,20 +78,53 @@ def _loader(url: str) -> tuple[str, ...]:
     return ()
 
 
-def java_function(class_name: str, function_name: str) -> Any:
-    """Not supported: there are no Java workers."""
+class Language:
+    """The languages of tasks and actors; Java and C++ are named only to be refused."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Language) and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    PYTHON: Language
+    TYPESCRIPT: Language
+    JAVA: Language
+    CPP: Language
+
+
+for _name in ("PYTHON", "TYPESCRIPT", "JAVA", "CPP"):
+    setattr(Language, _name, Language(_name))
+
+
+def _refused(what: str) -> Any:
     raise InvalidOptionError(
-        "[invalid option] there are no Java workers; js_function() calls TypeScript and JavaScript."
+        f"[invalid option] there are no {what} workers; js_function() and js_actor_class() call "
+        "TypeScript and JavaScript."
     )
+
+
+def java_function(class_name: str, function_name: str) -> Any:
+    """Refused: there are no Java workers. Raises InvalidOptionError."""
+    return _refused("Java")
 
 
 def java_actor_class(class_name: str) -> Any:
-    """Not supported: there are no Java workers."""
-    return java_function(class_name, "")
+    """Refused: there are no Java workers. Raises InvalidOptionError."""
+    return _refused("Java")
 
 
 def cpp_function(function_name: str) -> Any:
-    """Not supported: there are no C++ workers."""
-    raise InvalidOptionError(
-        "[invalid option] there are no C++ workers; js_function() calls TypeScript and JavaScript."
-    )
+    """Refused: there are no C++ workers. Raises InvalidOptionError."""
+    return _refused("C++")
+
+
+def cpp_actor_class(create_function_name: str, class_name: str) -> Any:
+    """Refused: there are no C++ workers. Raises InvalidOptionError."""
+    return _refused("C++")

@@ -286,18 +286,32 @@ def is_initialized() -> bool:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """The nodes of the cluster, with Ray's keys and ours."""
+    """The nodes of the cluster, with Ray's keys and ours (nodeId, hostname, resources...)."""
+    rt = runtime.current()
     found = []
-    for node in runtime.current().request("nodes")["nodes"]:
+    for node in rt.request("nodes")["nodes"]:
+        address = str(node["address"])
         found.append(
             {
                 **node,
                 "NodeID": node["nodeId"],
                 "Alive": node["alive"],
-                "NodeManagerAddress": node["address"],
+                "NodeManagerAddress": address,
                 "NodeManagerHostname": node["hostname"],
-                "Resources": dict(node["resources"]),
-                "Labels": dict(node["labels"]),
+                "NodeManagerPort": 0,
+                "ObjectManagerPort": 0,
+                "ObjectStoreSocketName": rt.place.socket_name,
+                "RayletSocketName": rt.place.socket_name,
+                "MetricsExportPort": -1,
+                "MetricsAgentPort": -1,
+                "DashboardAgentListenPort": -1,
+                "NodeName": address,
+                "RuntimeEnvAgentPort": 0,
+                "DeathReason": 0,
+                "DeathReasonMessage": "",
+                "alive": node["alive"],
+                "Resources": {name: float(n) for name, n in node["resources"].items()},
+                "Labels": {"ray.io/node-id": node["nodeId"], **node["labels"]},
             }
         )
     return found

@@ -46,9 +46,12 @@ _ASYNC_GENERATOR = 0x200
 class Running:
     """What runs in this context: read by get_runtime_context()."""
 
-    __slots__ = ("attempt", "name", "resources", "task")
+    __slots__ = ("attempt", "function", "name", "resources", "task")
 
-    def __init__(self, task: bytes, name: str, attempt: int, resources: Any) -> None:
+    def __init__(
+        self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
+    ) -> None:
+        self.function = function  # of a task that is no method
         self.task = task
         self.name = name
         self.attempt = attempt
@@ -183,7 +186,9 @@ class Executor:
             spec = self._load(call)
             name = spec.name
             self._show(name)
-            self._variable.set(Running(call.task, name, call.attempt, spec.fields.resources))
+            self._variable.set(
+                Running(call.task, name, call.attempt, spec.fields.resources, spec.value)
+            )
             args, kwargs = decode_args(call.args, self._rt)
             if call.flags & _STREAMING:
                 self._stream(call, spec.value(*args, **kwargs))

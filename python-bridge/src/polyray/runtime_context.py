@@ -1,16 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who and where this code is: get_runtime_context(), with Ray's names."""
+"""Who and where this code is: get_runtime_context(), with Ray's names.
+
+Ids are hexadecimal texts; the old properties (`job_id`, `node_id`, `task_id`, `actor_id`) and get()
+give id objects and a RayDeprecationWarning. What only a worker has is None in a driver, with a
+warning in the log, or raises.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from typing import Any
 
-from polyray import runtime
+from polyray import ids, runtime
+
+logger = logging.getLogger(__name__)
+_WORKER_ONLY = "This method is only available when the process is a worker. Current mode: 0"
+
+
+def _deprecated(instead: str) -> None:
+    from polyray.util.annotations import RayDeprecationWarning
+
+    warnings.warn(
+        "This API is deprecated and may be removed in future Ray releases. You could suppress this "
+        'warning by setting env variable PYTHONWARNINGS="ignore::DeprecationWarning"\n'
+        f"Use {instead} instead",
+        RayDeprecationWarning,
+        stacklevel=3,
+    )
 
 
 class RuntimeContext:
-    """A look at the current runtime; ids are hexadecimal texts, None where they do not apply."""
+    """A look at the current runtime."""
+
+    @property
+    def worker(self) -> Any:
+        """The runtime of this process."""
+        return runtime.current()
 
     @property
     def namespace(self) -> str:
@@ -22,96 +49,159 @@ class RuntimeContext:
         """The address of the runtime."""
         return runtime.current().place.address
 
-    @property
-    def job_id(self) -> str:
-        """The job's number."""
-        return self.get_job_id()
-
-    @property
-    def node_id(self) -> str:
-        """The node's id."""
-        return self.get_node_id()
-
-    @property
-    def task_id(self) -> str | None:
-        """The running task's id."""
-        return self.get_task_id()
-
-    @property
-    def actor_id(self) -> str | None:
-        """This actor's id."""
-        return self.get_actor_id()
+    # -- ids
 
     def get_job_id(self) -> str:
-        """The job's number as 8 hex digits."""
-        return f"{runtime.current().job:08x}"
+        """The job's id: 8 digits."""
+        return str(ids.JobID.from_int(runtime.current().job).hex())
 
     def get_node_id(self) -> str:
-        """The node's id."""
+        """The node's id: 56 digits."""
         return runtime.current().place.node_id
 
-    def get_session_name(self) -> str:
-        """The session's name."""
-        return f"session-{runtime.current().place.session_id}"
-
-    def get_temp_dir(self) -> str:
-        """The session's folder."""
-        return runtime.current().place.session_dir
-
     def get_worker_id(self) -> str:
-        """A number of this process that the node never uses twice."""
-        return f"{runtime.current().client.serial:08x}"
+        """An id of this process: 56 digits."""
+        rt = runtime.current()
+        return f"{rt.place.node_id[:16]}{rt.client.serial:040x}"
+
+    def get_task_id(self) -> str | None:
+        """The running task's id; None in a driver."""
+        run = self._running_in_worker()
+        return None if run is None else run.task.hex()
+
+    def get_actor_id(self) -> str | None:
+        """This actor's id; None when this is no actor."""
+        actor = _actor()
+        return None if actor is None else actor.id.hex()
+
+    @property
+    def job_id(self) -> Any:
+        """The job's id as a JobID; deprecated."""
+        _deprecated("get_job_id()")
+        return ids.JobID.from_int(runtime.current().job)
+
+    @property
+    def node_id(self) -> Any:
+        """The node's id as a NodeID; deprecated."""
+        _deprecated("get_node_id()")
+        return ids.NodeID.from_hex(self.get_node_id())
+
+    @property
+    def task_id(self) -> Any:
+        """The running task's id as a TaskID; deprecated. AssertionError in a driver."""
+        _deprecated("get_task_id()")
+        _assert_worker()
+        run = self._running()
+        return None if run is None else ids.TaskID.from_binary(run.task)
+
+    @property
+    def actor_id(self) -> Any:
+        """This actor's id as an ActorID, or None; deprecated. AssertionError in a driver."""
+        _deprecated("get_actor_id()")
+        _assert_worker()
+        actor = _actor()
+        return None if actor is None else ids.ActorID.from_binary(actor.id)
+
+    def get(self) -> dict[str, Any]:
+        """The ids as a dict; deprecated."""
+        _deprecated("get_xxx_id() methods to get relevant ids")
+        found: dict[str, Any] = {
+            "job_id": ids.JobID.from_int(runtime.current().job),
+            "node_id": ids.NodeID.from_hex(self.get_node_id()),
+            "namespace": self.namespace,
+        }
+        run, actor = self._running(), _actor()
+        if run is not None:
+            found["task_id"] = ids.TaskID.from_binary(run.task)
+        if actor is not None:
+            found["actor_id"] = ids.ActorID.from_binary(actor.id)
+        return found
+
+    # -- what runs
 
     def _running(self) -> Any:
         return runtime.runs_task.get()
 
-    def get_task_id(self) -> str | None:
-        """The running task's id."""
-        run = self._running()
-        return None if run is None else run.task.hex()
+    def _running_in_worker(self) -> Any:
+        if not runtime.current().is_worker:
+            logger.warning(_WORKER_ONLY)
+            return None
+        return self._running()
 
     def get_task_name(self) -> str | None:
-        """The running task's name."""
-        run = self._running()
+        """The running task's name: that of its options, or the function's; None in a driver."""
+        run = self._running_in_worker()
         return None if run is None else run.name
 
     def get_task_function_name(self) -> str | None:
-        """The function that runs."""
-        return self.get_task_name()
-
-    def get_actor_id(self) -> str | None:
-        """This actor's id."""
+        """The function that runs, after its module; None in a driver."""
+        run = self._running_in_worker()
+        if run is None:
+            return None
         actor = _actor()
-        return None if actor is None else actor.id.hex()
+        if actor is not None:
+            return f"{_module_of(actor.spec.value)}.{run.name}"
+        function = run.function
+        name = getattr(function, "__qualname__", None) or run.name
+        return f"{_module_of(function)}.{str(name).replace('<locals>.', '')}"
 
     def get_actor_name(self) -> str | None:
-        """This actor's name; empty when it has none."""
+        """This actor's name: empty when it has none, None when this is no actor."""
+        self._running_in_worker()
         actor = _actor()
         return None if actor is None else actor.meta.get("name") or ""
 
     @property
     def current_actor(self) -> Any:
-        """A handle to this actor."""
+        """A handle to this actor; RuntimeError when this is none."""
         actor = _actor()
         if actor is None:
-            raise RuntimeError("current_actor is for methods of actors")
+            raise RuntimeError("This method is only available in an actor.")
         return runtime.current().make_handle(actor.meta, actor.id)
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
-        """True when this actor was restarted."""
+        """True when this actor was restarted; AssertionError when this is none."""
+        _assert_worker()
         actor = _actor()
-        return actor is not None and actor.incarnation > 0
+        assert actor is not None, "This method should't be called inside Ray tasks."
+        return bool(actor.incarnation > 0)
+
+    def is_canceled(self) -> bool:
+        """True when the running task was cancelled; RuntimeError in drivers and async actors."""
+        rt = runtime.current()
+        if not rt.is_worker:
+            raise RuntimeError(_WORKER_ONLY)
+        actor = _actor()
+        if actor is not None and actor.is_async:
+            raise RuntimeError("This method is not supported in an async actor.")
+        run = self._running()
+        return run is not None and bool(rt.client.is_cancelled(run.task))
+
+    # -- what it was given
 
     def get_assigned_resources(self) -> dict[str, float]:
-        """What this task or actor was given."""
+        """What this task or actor was given; AssertionError in a driver."""
+        _assert_worker()
         run = self._running()
         return {} if run is None else dict(run.resources)
 
-    def is_canceled(self) -> bool:
-        """True when the running task was cancelled."""
-        run = self._running()
-        return run is not None and bool(runtime.current().client.is_cancelled(run.task))
+    def get_node_labels(self) -> dict[str, str]:
+        """The labels of this node; `ray.io/node-id` among them."""
+        rt = runtime.current()
+        own = rt.place.node_id
+        for row in rt.request("nodes")["nodes"]:
+            if row["nodeId"] == own:
+                return {"ray.io/node-id": own, **row["labels"]}
+        return {"ray.io/node-id": own}
+
+    def get_session_name(self) -> str:
+        """The session's name."""
+        return f"session-{runtime.current().place.session_id.removeprefix('polyray-')}"
+
+    def get_temp_dir(self) -> str:
+        """The folder of the sessions."""
+        return os.path.dirname(runtime.current().place.session_dir)
 
     def get_placement_group_id(self) -> str | None:
         """Placement groups are not built yet."""
@@ -121,18 +211,21 @@ class RuntimeContext:
         """This process."""
         return os.getpid()
 
-    def get(self) -> dict[str, Any]:
-        """The ids as a dict, as Ray's get()."""
-        found = {
-            "job_id": self.get_job_id(),
-            "node_id": self.get_node_id(),
-            "namespace": self.namespace,
-        }
-        if self.get_task_id() is not None:
-            found["task_id"] = str(self.get_task_id())
-        if self.get_actor_id() is not None:
-            found["actor_id"] = str(self.get_actor_id())
-        return found
+
+def _assert_worker() -> None:
+    assert runtime.current().is_worker, _WORKER_ONLY
+
+
+def _module_of(value: Any) -> str:
+    module = str(getattr(value, "__module__", None) or "")
+    if module != "__main__":
+        return module
+    # The driver's script: its functions know its file.
+    for found in (value, *getattr(value, "__dict__", {}).values()):
+        code = getattr(found, "__code__", None)
+        if code is not None:
+            return str(os.path.splitext(os.path.basename(code.co_filename))[0])
+    return module
 
 
 def _actor() -> Any:
