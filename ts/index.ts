@@ -47,6 +47,19 @@ export {
   wait,
 } from "./api/objects.ts";
 export {
+  type Bundle,
+  currentPlacementGroup,
+  getPlacementGroup,
+  listPlacementGroups,
+  nodeAffinity,
+  nodeLabels,
+  PlacementGroup,
+  type PlacementGroupInfo,
+  type PlacementGroupOptions,
+  type PlacementStrategy,
+  placementGroup,
+} from "./api/placement-group.ts";
+export {
   heartbeat,
   listPublished,
   lookup,
@@ -97,6 +110,7 @@ export type {
   Arg,
   Args,
   Bytes,
+  LabelRule,
   MethodOptions,
   ObjectRefStream,
   RemoteClass,
@@ -104,6 +118,7 @@ export type {
   RemoteTupleFunction,
   Result,
   RuntimeEnvOptions,
+  Scheduling,
   TaskOptions,
   TupleResult,
   WaitOptions,

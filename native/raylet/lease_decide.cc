@@ -41,14 +41,14 @@ class LeaseQueue::Line {
   std::map<uint32_t, Job> jobs_;
 };
 
-bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_ms) {
-  const LeaseClass& spec = *request.spec;
+bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const RequestId* own_id,
+                         uint64_t now_ms) {
   std::vector<uint32_t> idle, taken;
   for (const uint32_t number : idle_now_) {
     const auto it = held_.find(number);
     if (it == held_.end() || !it->second.live) continue;
-    const bool own =
-        it->second.client == request.id.first && it->second.request == request.id.second;
+    const bool own = own_id != nullptr && it->second.client == own_id->first &&
+                     it->second.request == own_id->second;
     if (!own) idle.push_back(number);
   }
   if (idle.empty()) return false;
@@ -61,15 +61,13 @@ bool LeaseQueue::reclaim(const Request& request, bool need_worker, uint64_t now_
     idle.erase(it);
     return true;
   };
-  if (need_worker) {
-    const auto same_pool = [&](uint32_t number) {
-      return held_.at(number).spec->pool == spec.pool;
-    };
+  if (pool != nullptr) {
+    const auto same_pool = [&](uint32_t number) { return held_.at(number).spec->pool == *pool; };
     if (!take(same_pool)) return false;
   }
-  while (!free.covers(spec.need)) {
+  while (!free.covers(need)) {
     const auto helps = [&](uint32_t number) {
-      const auto& items = spec.need.items();
+      const auto& items = need.items();
       return std::any_of(items.begin(), items.end(), [&](const ResourceSet::Item& item) {
         return free.get(item.first) < item.second &&
                held_.at(number).spec->need.get(item.first) > 0;
@@ -110,6 +108,21 @@ void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect
 LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
                                      std::vector<LeaseEffect>& effects) {
   const LeaseClass& spec = *request.spec;
+  if (!spec.group.empty()) {
+    const auto group = groups_.find(spec.group);
+    if (group == groups_.end()) {
+      if (spec.dedicated)
+        fail(request, StatusCode::kActorUnschedulable,
+             "The actor is not schedulable: Could not create the actor because its associated "
+             "placement group was removed.\nRequired placement group " +
+                 spec.group + " is removed.");
+      else
+        fail(request, StatusCode::kTaskPlacementGroupRemoved,
+             "The placement group corresponding to this task has been removed.");
+      return Served::kFailed;
+    }
+    if (!group->second.ready) return Served::kNoResources;
+  }
   if (!resources_.feasible(spec.need)) {
     LeaseEffect effect;
     effect.client = request.id.first;
@@ -121,8 +134,19 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
     }
     effect.kind = LeaseEffect::Kind::kFail;
     effect.code = spec.dedicated ? StatusCode::kActorUnschedulable : StatusCode::kTaskUnschedulable;
-    effect.message = "It needs " + spec.need.json() + ", but the node has " +
-                     resources_.total().json() + " in all.";
+    const auto& items = spec.need.items();
+    const bool other_node = std::any_of(items.begin(), items.end(), [](const auto& item) {
+      return item.first.starts_with("node_affinity:");
+    });
+    effect.message = std::string("The ") + (spec.dedicated ? "actor" : "task") +
+                     " is not schedulable: The node specified via NodeAffinitySchedulingStrategy "
+                     "doesn't exist any more or is infeasible, and soft=False was specified.";
+    ResourceSet own;  // without those of placement groups
+    for (const auto& item : resources_.total().items())
+      if (item.first.find("_group_") == std::string::npos) own.set(item.first, item.second);
+    if (!other_node)
+      effect.message =
+          "It needs " + spec.need.json() + ", but the node has " + own.json() + " in all.";
     effects.push_back(std::move(effect));
     request.backlog = 0;
     return Served::kFailed;
@@ -135,7 +159,7 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
       grant(request, *worker, effects);
       return Served::kGranted;
     }
-    if (reclaim(request, worker == nullptr, now_ms)) continue;
+    if (reclaim(spec.need, worker == nullptr ? &spec.pool : nullptr, &request.id, now_ms)) continue;
     if (worker == nullptr && fits) return Served::kNoWorker;
   }
   return resources_.fits(spec.need) ? Served::kNoWorker : Served::kNoResources;
@@ -185,6 +209,11 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
 // A lease yields to a waiting request that has none, or at least two fewer than the lease's own request.
 void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
   wants_poll_ = false;
+  std::vector<const ResourceSet*> groups;  // that could be reserved if leases came back
+  for (const auto& [id, group] : groups_)
+    if (!group.ready && group.what.possible && resources_.feasible(group.what.need))
+      groups.push_back(&group.what.need);
+  if (!groups.empty()) wants_poll_ = true;
   std::vector<bool> poor;  // short of resources, else of a worker
   for (const Request* request : waiting) poor.push_back(!resources_.fits(request->spec->need));
   for (auto& [number, held] : held_) {
@@ -193,6 +222,7 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
     const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
     Worker* worker = workers_.by_token(held.token);
     bool yield = worker != nullptr && worker->state == WorkerState::kLeaving;
+    for (const ResourceSet* need : groups) yield = yield || held.spec->need.overlaps(*need);
     for (size_t i = 0; i < waiting.size() && !yield; ++i) {
       const Request* request = waiting[i];
       if (request->id == RequestId{held.client, held.request}) continue;
@@ -218,6 +248,27 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
   }
 }
 
+// The groups that wait, oldest first: all bundles of one are taken together or not at all.
+void LeaseQueue::serve_groups(uint64_t now_ms, std::vector<LeaseEffect>& effects) {
+  std::vector<Group*> waiting;
+  for (auto& [id, group] : groups_)
+    if (!group.ready && group.what.possible && resources_.feasible(group.what.need))
+      waiting.push_back(&group);
+  std::sort(waiting.begin(), waiting.end(),
+            [](const Group* a, const Group* b) { return a->seq < b->seq; });
+  for (Group* group : waiting) {
+    const ResourceSet& need = group->what.need;
+    if (!resources_.fits(need)) reclaim(need, nullptr, nullptr, now_ms);
+    if (!resources_.acquire(need)) continue;
+    resources_.grow(group->what.extra);
+    group->ready = true;
+    LeaseEffect effect;
+    effect.kind = LeaseEffect::Kind::kGroupReady;
+    effect.message = group->what.id;
+    effects.push_back(std::move(effect));
+  }
+}
+
 std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
   std::vector<LeaseEffect> effects = std::move(pending_);
   pending_.clear();
@@ -231,6 +282,7 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
     const auto own = requests_.find({item.second.client, item.second.request});
     if (own != requests_.end()) own->second.active += 1;
   }
+  serve_groups(now_ms, effects);
   std::vector<Request*> waiting;
   for (auto& [id, request] : requests_)
     if (request.backlog > 0) waiting.push_back(&request);

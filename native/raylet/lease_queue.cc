@@ -177,6 +177,34 @@ void LeaseQueue::fail_pool(const PoolKey& pool, StatusCode code, const std::stri
     if (request.backlog > 0 && request.spec->pool == pool) fail(request, code, message);
 }
 
+void LeaseQueue::add_group(GroupClass group) {
+  Group& row = groups_[group.id];
+  if (row.ready) return;
+  row.what = std::move(group);
+  row.seq = next_seq_++;
+}
+
+void LeaseQueue::remove_group(const std::string& id, uint64_t now_ms) {
+  const auto it = groups_.find(id);
+  if (it == groups_.end()) return;
+  const Group group = std::move(it->second);
+  groups_.erase(it);
+  if (!group.ready) return;
+  std::vector<uint32_t> numbers;
+  for (const auto& [number, held] : held_)
+    if (held.live && held.spec->group == id) numbers.push_back(number);
+  for (const uint32_t number : numbers) {
+    if (word_state(number) == LeaseState::kIdle && revoke_idle(number, now_ms)) continue;
+    LeaseEffect effect;
+    effect.kind = LeaseEffect::Kind::kEndWorker;
+    effect.token = held_.at(number).token;
+    effect.at_once = true;
+    pending_.push_back(std::move(effect));
+  }
+  resources_.shrink(group.what.extra);
+  resources_.release(group.what.need);
+}
+
 void LeaseQueue::end_job(uint32_t job) {
   for (auto& [id, request] : requests_)
     if (request.backlog > 0 && request.spec->pool.job == job)
@@ -251,6 +279,8 @@ std::string LeaseQueue::validate() const {
     if (!tokens.insert(held.token).second) return "two live leases on one worker";
     if (!worker->blocked) sum.add(held.spec->need);
   }
+  for (const auto& [id, group] : groups_)
+    if (group.ready) sum.add(group.what.need);
   if (sum != resources_.in_use())
     return "acquired " + resources_.in_use().json() + " but leases hold " + sum.json();
   for (Worker* worker : workers_.all()) {

@@ -31,12 +31,21 @@ struct LeaseClass {
   uint64_t hash = 0;
   PoolKey pool;
   ResourceSet need;
+  std::string group;  // the placement group whose bundle it is placed into; empty: none
   bool dedicated = false;
   uint32_t priority = 0;
 };
 
+// A placement group: takes `need` of the node at once, and gives `extra` to give out instead.
+struct GroupClass {
+  std::string id;
+  ResourceSet need;
+  ResourceSet extra;
+  bool possible = true;  // false: stays pending for ever
+};
+
 struct LeaseEffect {
-  enum class Kind { kGrant, kStart, kFail, kInfeasible, kEndWorker };
+  enum class Kind { kGrant, kStart, kFail, kInfeasible, kEndWorker, kGroupReady };
   Kind kind{};
   uint32_t client = 0;  // kGrant, kFail, kInfeasible
   uint32_t request = 0;
@@ -46,7 +55,8 @@ struct LeaseEffect {
   uint64_t token = 0;  // kStart, kEndWorker
   std::shared_ptr<const LeaseClass> spec;
   StatusCode code = StatusCode::kOk;  // kFail; kOk: `message` is the JSON {code,message} as it is
-  std::string message;
+  std::string message;                // kGroupReady: the group's id
+  bool at_once = false;               // kEndWorker: without a grace
 };
 
 struct LeaseLimits {
@@ -76,6 +86,10 @@ class LeaseQueue {
   void worker_gone(uint64_t token, const std::string& message);
   // The node service could not start it: fails every request that waits for its pool, with its JSON {code,message}.
   void start_failed(uint64_t token, const std::string& json);
+  // Placement groups: reserved in the order they came, as soon as they fit.
+  void add_group(GroupClass group);
+  // Its resources go back; workers that run in its bundles end, what waits for them fails.
+  void remove_group(const std::string& id, uint64_t now_ms);
   // Fails what waits for workers of this job.
   void end_job(uint32_t job);
   // Leases whose worker still runs a call of the dead client stay until finish_adopted(worker).
@@ -125,7 +139,9 @@ class LeaseQueue {
   void free_number(uint32_t lease);
   uint32_t take_number();
   Served serve(Request& request, uint64_t now_ms, std::vector<LeaseEffect>& effects);
-  bool reclaim(const Request& request, bool need_worker, uint64_t now_ms);
+  // Takes idle leases until `need` fits, one of `pool` first when it is given; `own` is left alone.
+  bool reclaim(const ResourceSet& need, const PoolKey* pool, const RequestId* own, uint64_t now_ms);
+  void serve_groups(uint64_t now_ms, std::vector<LeaseEffect>& effects);
   void grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects);
   void start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects);
   void set_yields(const std::vector<Request*>& waiting);
@@ -138,6 +154,12 @@ class LeaseQueue {
   LeaseLimits limits_;
   std::map<RequestId, Request> requests_;
   std::map<uint32_t, Held> held_;  // by lease number
+  struct Group {
+    GroupClass what;
+    uint64_t seq = 0;
+    bool ready = false;
+  };
+  std::map<std::string, Group> groups_;  // by id
   std::vector<uint32_t> free_numbers_;
   uint32_t next_number_ = 1;
   uint64_t next_seq_ = 1;

@@ -13,7 +13,10 @@ namespace polyray::raylet {
 
 inline constexpr uint32_t kLeaseDedicated = 1;  // LeaseSpec.flags
 inline constexpr uint32_t kMaxClassResources = 256;
+inline constexpr uint32_t kMaxGroupResources = 8192;
 
 std::optional<LeaseClass> read_lease_class(std::span<const uint8_t> payload);
+// Payload of kGroupAdd and kGroupRemove.
+std::optional<GroupClass> read_group(std::span<const uint8_t> payload);
 
 }  // namespace polyray::raylet

@@ -135,6 +135,19 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
       leases_changed_ = true;
       break;
     }
+    case RayletOp::kGroupAdd:
+    case RayletOp::kGroupRemove: {
+      const auto payload = peers_.take_payload(from, slot.c, slot.d);
+      std::optional<GroupClass> group;
+      if (payload) group = read_group(*payload);
+      if (!group) break;
+      if (static_cast<RayletOp>(slot.a) == RayletOp::kGroupAdd)
+        leases_.add_group(std::move(*group));
+      else
+        leases_.remove_group(group->id, now_ms_);
+      leases_changed_ = true;
+      break;
+    }
   }
 }
 
@@ -171,9 +184,14 @@ void RayletCore::apply(const LeaseEffect& effect) {
     case LeaseEffect::Kind::kEndWorker:
       if (const Worker* worker = workers_.by_token(effect.token)) {
         const uint64_t peer_id = uint64_t{worker->endpoint} | uint64_t{worker->serial} << 32;
-        processes_.end(peer_id, effect.token, kActorGraceMs, now_ms_);
+        processes_.end(peer_id, effect.token, effect.at_once ? 0 : kActorGraceMs, now_ms_);
       }
       break;
+    case LeaseEffect::Kind::kGroupReady: {
+      JsonObject event("group_ready");
+      peers_.event(event.text("group", effect.message).take());
+      break;
+    }
   }
 }
 

@@ -53,6 +53,9 @@ class NodeResources {
   bool acquire(const ResourceSet& need);
   void acquire_anyway(const ResourceSet& need) { in_use_.add(need); }
   void release(const ResourceSet& need) { in_use_.subtract(need); }
+  // More or fewer resources to give out (the bundles of a placement group).
+  void grow(const ResourceSet& extra) { total_.add(extra); }
+  void shrink(const ResourceSet& extra) { total_.subtract(extra); }
   const ResourceSet& total() const { return total_; }
   const ResourceSet& in_use() const { return in_use_; }
 

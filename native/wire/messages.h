@@ -84,6 +84,10 @@ enum class RayletOp : uint32_t {
   kKillEndpoint =
       3,  // b = endpoint | serial << 32, c = 1: SIGKILL at once, 0: SIGTERM, then SIGKILL after d ms
   kEndJob = 4,  // b = job: kill its workers, free its kept objects
+  kGroupAdd =
+      20,  // c = payload offset, d = bytes: GroupSpec; reserves its bundles as soon as they fit
+  kGroupRemove =
+      21,  // c = payload offset, d = bytes: GroupSpec without items; ends what runs in its bundles
 };
 
 enum class ReplyStatus : uint32_t {
@@ -169,5 +173,16 @@ struct ResourceItem {
 };
 static_assert(sizeof(ResourceItem) == 64);
 inline constexpr uint64_t kResourceUnit = 10000;
+
+// A placement group (kGroupAdd, kGroupRemove). Variable: need_count + extra_count x ResourceItem. `need` is what all
+// bundles take from the node; `extra` are the resources by which work is placed into them (CPU_group_0_<id>, ...).
+struct GroupSpec {
+  char id[48];  // hexadecimal; the last part of the names in `extra`
+  uint32_t need_count;
+  uint32_t extra_count;
+  uint32_t flags;  // bit 0: no node can ever hold it (it stays pending)
+  uint32_t reserved;
+};
+static_assert(sizeof(GroupSpec) == 64);
 
 }  // namespace polyray

@@ -4,6 +4,7 @@
 
 import { InvalidOptionError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { schedulingError } from "./placement.ts";
 import type { ActorOptions, MethodOptions, SharedOptions, TaskOptions } from "./types.ts";
 
 type Check = (value: unknown) => string | null;
@@ -95,6 +96,9 @@ const shared: Readonly<Record<string, Check>> = {
   resources: amounts,
   name: text,
   runtimeEnv,
+  scheduling: schedulingError,
+  labels: (v) => (isRecord(v) ? null : 'an object such as { zone: "a" }'),
+  acceleratorType: text,
   priority: whole(-(2 ** 31)),
   isolation,
   taskEvents: bool,

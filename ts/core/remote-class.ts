@@ -17,6 +17,7 @@ import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { methodsOf } from "./methods.ts";
 import { checkActorOptions, highWaterMarkOf, resourceAmounts } from "./options.ts";
+import { place } from "./placement.ts";
 import { defaultHighWaterMark, wholeUnits } from "./remote-function.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryExtras, retryRules } from "./retry.ts";
@@ -48,8 +49,9 @@ export class RemoteClassCore {
   }
 
   /** @internal The spec of these options. */
-  spec(current: Connection): StoredSpec {
-    const { init, extras, identity } = this.init();
+  spec(current: Connection, scheduling: string | null = null): StoredSpec {
+    const { init: plain, extras, identity } = this.init();
+    const init = { ...plain, scheduling };
     return this.source.specOf(
       current,
       JSON.stringify([init, identity]),
@@ -154,7 +156,8 @@ function createActor(
 ): object {
   const { source, actorOptions: options } = remote;
   const meta = remote.meta();
-  const spec = remote.spec(current);
+  const placed = place(current, options, resourceAmounts(options, 0));
+  const spec = remote.spec(current, placed.scheduling);
   const encoded = encodeCallArgs(current, args);
   const namespace = options.namespace ?? current.place.namespace;
   const fields = {
@@ -171,7 +174,8 @@ function createActor(
     maxTaskRetries: options.maxTaskRetries ?? 0,
     maxConcurrency: options.maxConcurrency ?? 1,
     isAsync: false,
-    resources: resourceAmounts(options, 0),
+    resources: placed.amounts,
+    group: placed.group ?? "",
     workerKey: workerKey(current.keyBase, meta.language, options.runtimeEnv?.envVars),
     job: current.keyBase.job,
     refs: encoded.refs.map((id) => idToBytes(id)),

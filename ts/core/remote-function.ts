@@ -21,6 +21,7 @@ import {
   resourceAmounts,
   returnCount,
 } from "./options.ts";
+import { capturing, place } from "./placement.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryRules, retryRules } from "./retry.ts";
 import { languageOf, type StoredSpec, type Target } from "./specs.ts";
@@ -49,7 +50,7 @@ export class RemoteFunctionCore {
   /** Submits a call. */
   remote(...args: unknown[]): unknown {
     const current = connection();
-    if (this.#connection !== current) this.#prepare(current);
+    if (this.#connection !== current || capturing.on) this.#prepare(current);
     const once = this.taskOptions.idempotencyKey;
     if (once !== undefined) return this.#once(current, once, args);
     const refs = submitTask(current, this.#number, args, this.#settings);
@@ -108,8 +109,8 @@ export class RemoteFunctionCore {
   spec(current: Connection): StoredSpec {
     const { source, taskOptions: options } = this;
     const retry = retryRules(options, languageOf(source.target), `remote function ${source.name}`);
-    const init = taskInit(source.target, source.name, options, retry);
-    const amounts = resourceAmounts(options, 1);
+    const { amounts, scheduling } = place(current, options, resourceAmounts(options, 1));
+    const init = { ...taskInit(source.target, source.name, options, retry), scheduling };
     const key = workerKey(current.keyBase, init.language, options.runtimeEnv?.envVars);
     const id = JSON.stringify([init, retry.identity]);
     return source.specOf(current, id, key, { init, extras: retry.extras }, (ref, id) =>

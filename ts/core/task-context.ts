@@ -12,6 +12,8 @@ export interface TaskContext {
   readonly actorName: string | null;
   readonly attempt: number;
   readonly actorRestarted: boolean;
+  /** How it was placed: the scheduling text of its spec. */
+  readonly scheduling?: string | null;
   /** Fires when the call is cancelled; made at first use. `asked`: the body can notice. */
   readonly abort: { controller: AbortController | null; asked?: boolean };
   /** The calls that it submitted. */

@@ -115,6 +115,29 @@ export interface RuntimeEnvOptions {
   readonly envVars?: Readonly<Record<string, string>>;
 }
 
+/** What a label of a node must be: "a", "!a", "in(a,b)", or a rule. */
+export type LabelRule =
+  | string
+  | { readonly in: readonly string[] }
+  | { readonly notIn: readonly string[] }
+  | { readonly exists: boolean };
+
+/** Where something may run; made by pg.bundle(i), pg.any(), nodeAffinity(id), nodeLabels({...}). */
+export type Scheduling =
+  | "default"
+  | "spread"
+  | {
+      readonly placementGroup: string;
+      readonly bundle?: number;
+      readonly bundleCount?: number;
+      readonly captureChildren?: boolean;
+    }
+  | { readonly nodeId: string; readonly soft?: boolean }
+  | {
+      readonly hard?: Readonly<Record<string, LabelRule>>;
+      readonly soft?: Readonly<Record<string, LabelRule>>;
+    };
+
 /** Options that tasks and actors share. */
 export interface SharedOptions {
   /** Logical CPUs, in steps of 1/10,000. Default: task 1; actor 0 while it runs. */
@@ -127,6 +150,12 @@ export interface SharedOptions {
   /** Task: name in logs and errors. Actor: name to find it by. */
   readonly name?: string;
   readonly runtimeEnv?: RuntimeEnvOptions;
+  /** Where it may run. Default: in the placement group of its parent when that captures, else anywhere. */
+  readonly scheduling?: Scheduling;
+  /** Labels that its node must have. */
+  readonly labels?: Readonly<Record<string, LabelRule>>;
+  /** A kind of accelerator that its node must have, such as "A100". */
+  readonly acceleratorType?: string;
   /** Higher goes first among calls that wait; equal ones in order. Default 0. */
   readonly priority?: number;
   /** Where it runs: a process of its own kind. Other kinds are not built yet. */

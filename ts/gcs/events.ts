@@ -2,7 +2,7 @@
 // What can happen to the control service (events) and what it wants done (effects). Plain data on both sides, so that
 // step(state, event) -> effects can be simulated under a seed. Time arrives inside events.
 
-import type { ActorSpec, Death, JobRow, NodeRow, Peer } from "./state.ts";
+import type { ActorSpec, Death, GroupRow, JobRow, NodeRow, Peer } from "./state.ts";
 
 export type GcsEvent =
   | { readonly type: "node_joined"; readonly node: NodeRow }
@@ -48,6 +48,9 @@ export type GcsEvent =
     }
   | { readonly type: "actor_exiting"; readonly actor: string; readonly reason: string }
   | { readonly type: "actor_out_of_scope"; readonly actor: string }
+  | { readonly type: "group_created"; readonly row: GroupRow }
+  | { readonly type: "group_ready"; readonly group: string; readonly atMs: number }
+  | { readonly type: "group_removed"; readonly group: string }
   | {
       readonly type: "worker_gone";
       readonly peer: Peer;
@@ -73,5 +76,11 @@ export type GcsEffect =
   | { readonly type: "return_lease"; readonly lease: number }
   /** The creation arguments and the spec are not needed any more. */
   | { readonly type: "drop_spec"; readonly actor: string }
+  /** Ask the raylet to reserve a placement group; it says group_ready. */
+  | { readonly type: "reserve_group"; readonly group: string }
+  /** Give its resources back and end what runs in it. */
+  | { readonly type: "release_group"; readonly group: string }
+  /** Tell who waits for it. */
+  | { readonly type: "group_changed"; readonly group: string }
   /** Tell the raylet to end a job's workers and free what it kept. */
   | { readonly type: "end_job"; readonly job: number };

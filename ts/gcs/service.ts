@@ -8,6 +8,7 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import type { GcsEffect, GcsEvent } from "./events.ts";
+import { type GroupHost, GroupRequests } from "./group-requests.ts";
 import {
   ActorPhase,
   type ActorRow,
@@ -23,7 +24,7 @@ import {
 import { step } from "./step.ts";
 
 /** What the control service can have done. Promises of place and construct reject with a PolyrayError. */
-export interface GcsHost {
+export interface GcsHost extends GroupHost {
   place(spec: ActorSpec): Promise<{ peer: Peer; lease: number }>;
   /** Runs the constructor; `worker_gone`: its worker died, and the event worker_gone decides what comes. */
   construct(spec: ActorSpec, peer: Peer, incarnation: number): Promise<ConstructOutcome>;
@@ -52,17 +53,20 @@ export const actorTopic = 1;
 const unknownGraceMs = 5000;
 
 type Fields = Record<string, unknown>;
-type Handler = (fields: Fields, peer: Peer) => Fields;
+type Handler = (fields: Fields, peer: Peer) => Fields | Promise<Fields>;
 
 export class GcsService {
   readonly state: GcsState = emptyState();
   readonly #host: GcsHost;
   readonly #watchers = new Map<string, Set<Peer>>();
   readonly #handlers: Readonly<Record<string, Handler>>;
+  readonly #groups: GroupRequests;
 
   constructor(host: GcsHost) {
     this.#host = host;
+    this.#groups = new GroupRequests(this.state, host, (event) => this.apply(event));
     this.#handlers = {
+      ...this.#groups.handlers(),
       "actor.create": (fields) => this.#create(fields),
       "actor.watch": (fields, peer) => this.#watch(idField(fields, "actor"), peer),
       "actor.byName": (fields) => this.#byName(fields),
@@ -87,7 +91,7 @@ export class GcsService {
   }
 
   /** Answers one request; throws a PolyrayError that becomes the answer's code and message. */
-  request(method: string, fields: Fields, peer: Peer): Fields {
+  request(method: string, fields: Fields, peer: Peer): Fields | Promise<Fields> {
     const handler = this.#handlers[method];
     if (handler === undefined)
       throw new PolyrayError(`the control service has no method "${method}"`, {
@@ -128,6 +132,11 @@ export class GcsService {
         if (row !== undefined) this.#host.drop(row.spec);
         break;
       }
+      case "reserve_group":
+      case "release_group":
+      case "group_changed":
+        this.#groups.carryOut(effect);
+        break;
       case "end_job":
         this.#host.endJob(effect.job);
         break;
@@ -206,6 +215,7 @@ export class GcsService {
       isAsync: fields.isAsync === true,
       maxConcurrency: Number(fields.maxConcurrency ?? 1),
       resources: (fields.resources as Record<string, number> | undefined) ?? {},
+      group: typeof fields.group === "string" && fields.group !== "" ? fields.group : null,
       workerKey: String(fields.workerKey ?? ""),
       args: fields.argsInStore === true ? idFromBytes(args) : args,
       refs: ((fields.refs as Uint8Array[] | undefined) ?? []).map((id) => idFromBytes(id)),
@@ -408,6 +418,7 @@ function unknownRow(actor: string): ActorRow {
     isAsync: false,
     maxConcurrency: 1,
     resources: {},
+    group: null,
     workerKey: "",
     args: new Uint8Array(0),
     refs: [],

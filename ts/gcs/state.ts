@@ -38,6 +38,8 @@ export interface ActorSpec {
   readonly isAsync: boolean;
   readonly maxConcurrency: number;
   readonly resources: Readonly<Record<string, number>>;
+  /** The placement group that it lives in. */
+  readonly group: string | null;
   readonly workerKey: string;
   readonly args: Uint8Array | string;
   readonly refs: readonly string[];
@@ -78,6 +80,20 @@ export interface NodeRow {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** A placement group: bundles of resources that are reserved together. Amounts are fixed-point. */
+export interface GroupRow {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly strategy: string;
+  readonly bundles: readonly Readonly<Record<string, number>>[];
+  readonly job: number;
+  readonly detached: boolean;
+  readonly createdAtMs: number;
+  readyAtMs: number | null;
+  state: "PENDING" | "CREATED" | "REMOVED";
+}
+
 export interface GcsState {
   readonly nodes: Map<string, NodeRow>;
   readonly jobs: Map<number, JobRow>;
@@ -86,6 +102,7 @@ export interface GcsState {
   readonly names: Map<string, string>;
   readonly deadActors: string[];
   readonly kv: Map<string, Uint8Array>;
+  readonly groups: Map<string, GroupRow>;
 }
 
 /** Bounds of the tables: a table of the control service never grows without end. */
@@ -94,6 +111,8 @@ export const gcsLimits = {
   maxEndedJobs: 1000,
   maxKvEntries: 100_000,
   maxActors: 100_000,
+  maxGroups: 10_000,
+  maxRemovedGroups: 1000,
 } as const;
 
 export function emptyState(): GcsState {
@@ -104,6 +123,7 @@ export function emptyState(): GcsState {
     names: new Map(),
     deadActors: [],
     kv: new Map(),
+    groups: new Map(),
   };
 }
 

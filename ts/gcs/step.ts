@@ -4,6 +4,7 @@
 // actor that is dead already) change nothing: races between a kill, a death and a finished constructor settle here.
 
 import type { GcsEffect, GcsEvent } from "./events.ts";
+import { createGroup, groupReady, groupsOfJob, removeGroup } from "./groups.ts";
 import {
   ActorPhase,
   type ActorRow,
@@ -49,6 +50,12 @@ export function step(state: GcsState, event: GcsEvent): GcsEffect[] {
       return exiting(state, event.actor, event.reason);
     case "actor_out_of_scope":
       return outOfScope(state, event.actor);
+    case "group_created":
+      return createGroup(state, event);
+    case "group_ready":
+      return groupReady(state, event.group, event.atMs);
+    case "group_removed":
+      return endGroup(state, event.group);
     case "worker_gone":
       return workerGone(state, event);
   }
@@ -77,8 +84,28 @@ function endJob(state: GcsState, job: number, atMs: number): GcsEffect[] {
     if (actor.job !== job || actor.spec.detached || actor.phase === ActorPhase.dead) continue;
     effects.push(...endWorker(actor), ...die(state, actor, diedBecause("its job ended")));
   }
+  for (const group of groupsOfJob(state, job)) effects.push(...removeGroup(state, group.id));
   effects.push({ type: "end_job", job });
   boundJobs(state);
+  return effects;
+}
+
+// Its actors are dead at once and do not start again; their workers are ended by the raylet.
+function endGroup(state: GcsState, group: string): GcsEffect[] {
+  const effects = removeGroup(state, group);
+  if (effects.length === 0) return [];
+  for (const row of state.actors.values()) {
+    if (row.spec.group !== group || row.phase === ActorPhase.dead) continue;
+    const death: Death =
+      row.phase === ActorPhase.pending && row.peer === null
+        ? {
+            code: "ACTOR_UNSCHEDULABLE",
+            reason: `The actor is not schedulable: Could not create the actor because its associated placement group was removed.\nRequired placement group ${group} is removed.`,
+            cause: null,
+          }
+        : diedBecause(`its worker was ended since its placement group ${group} was removed`);
+    effects.push(...die(state, row, death));
+  }
   return effects;
 }
 

@@ -43,7 +43,14 @@ export const LeaseFlag = { dedicated: 1 } as const;
 /** Flags of an object's entry, for the put functions. */
 export const EntryFlag = { error: 1 << 9, keep: 1 << 13 } as const;
 /** Commands of the node service to the raylet. */
-export const RayletOp = { workerFailed: 1, workerStarted: 2, killEndpoint: 3, endJob: 4 } as const;
+export const RayletOp = {
+  workerFailed: 1,
+  workerStarted: 2,
+  killEndpoint: 3,
+  endJob: 4,
+  groupAdd: 20,
+  groupRemove: 21,
+} as const;
 /** As `refs`: the ids (and how many of them are top-level) stand in the envelope's own table. */
 export const envelopeRefs = -1;
 /**

@@ -12,7 +12,7 @@ import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
-import type { ActorRow, ActorSpec, Death } from "../gcs/state.ts";
+import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
 import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
 import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
@@ -20,6 +20,7 @@ import { LogTailer } from "../node/logs.ts";
 import { Spawner, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { decode, encodeError, plainContext } from "../object/serialize.ts";
+import { groupPayload } from "./group-payload.ts";
 
 /** What a node service needs to know; plain data, so that it can be handed to a worker thread. */
 export interface ServiceConfig {
@@ -129,8 +130,8 @@ export class NodeService implements GcsHost {
           namespace: String(fields.namespace ?? this.config.namespace),
           entrypoint: String(fields.entrypoint ?? ""),
         });
-        const { nodeId, address, sessionDir, namespace, sessionId } = this.config;
-        return { job, nodeId, address, sessionDir, sessionId, namespace };
+        const { nodeId, address, sessionDir, namespace, sessionId, labels } = this.config;
+        return { job, nodeId, address, sessionDir, sessionId, namespace, labels };
       }
       case "resources.total":
         return { resources: units(this.#native.rayletStats().total) };
@@ -169,6 +170,13 @@ export class NodeService implements GcsHost {
         break;
       case "worker_gone":
         await this.#workerGone(event);
+        break;
+      case "group_ready":
+        this.gcs.apply({
+          type: "group_ready",
+          group: String(event.group),
+          atMs: this.nowMs(),
+        });
         break;
       case "driver_joined":
         this.#driverJoined(event);
@@ -344,6 +352,14 @@ export class NodeService implements GcsHost {
     this.#endpoint.command(RayletOp.endJob, BigInt(job), 0n, 0n, null);
   }
 
+  reserveGroup(row: GroupRow, possible: boolean): void {
+    this.#endpoint.command(RayletOp.groupAdd, 0n, 0n, 0n, groupPayload(row, possible));
+  }
+
+  releaseGroup(row: GroupRow): void {
+    this.#endpoint.command(RayletOp.groupRemove, 0n, 0n, 0n, groupPayload(row, null));
+  }
+
   hold(spec: ActorSpec): void {
     const ids = [
       ...spec.refs,
@@ -372,8 +388,11 @@ export class NodeService implements GcsHost {
     const { className, name } = row.spec.handle;
     const shown = name === null ? className : `${className} "${name}"`;
     const detail = cause instanceof Error ? ` ${cause.message}` : "";
+    const unplaced = death.reason.startsWith("The actor is not schedulable");
     const error = new ActorDiedError(
-      `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`,
+      unplaced
+        ? death.reason
+        : `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`,
       {
         code: death.code,
         actorId: row.spec.actor,

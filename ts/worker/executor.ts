@@ -11,6 +11,7 @@ import { readyMethod } from "../core/actor-handle.ts";
 import { type CallExtras, cancelHandle, extrasMark } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
+import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
 import {
@@ -212,6 +213,8 @@ export class TaskExecutor implements Executor {
     abort: TaskContext["abort"] = { controller: null },
   ): TaskContext {
     const actor = this.#actor;
+    const scheduling = (spec ?? this.#actorSpec)?.fields.scheduling ?? null;
+    if (parsePlace(scheduling)?.capture === true) capturing.on = true;
     const taskName =
       call.extras?.name ??
       (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
@@ -224,6 +227,7 @@ export class TaskExecutor implements Executor {
         (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
       attempt: call.attempt,
       actorRestarted: call.incarnation > 0,
+      scheduling,
       abort,
       children: { ended: false, forgotten: [] },
     };

@@ -28,8 +28,8 @@ from polyray.options import (
     check_namespace,
     check_returns,
     env_vars,
-    fixed_amounts,
 )
+from polyray.placement import Placed, place
 from polyray.remote_function import Target, code_flags, options_key, put_spec
 from polyray.runtime import COPY_BYTES, Runtime
 from polyray.signatures import signature_of, signature_text
@@ -207,8 +207,9 @@ class ActorClass:
             )
         rt = runtime.current()
         wanted = amounts(options, 0)
-        if self._runtime is not rt:
-            self._register(rt, wanted)
+        placed = place(rt, options, wanted, self._target.name)
+        if self._runtime is not rt or runtime.captured is not None:
+            self._register(rt, wanted, placed)
         encoded = _encoded_args(rt, args, kwargs)
         stored = rt.put_encoded(encoded) if encoded.size > COPY_BYTES // 2 else None
         lifetime = rt.client.create_actor_object()
@@ -229,7 +230,8 @@ class ActorClass:
                 maxRestarts=options.get("max_restarts") or 0,
                 maxConcurrency=self._concurrency(),
                 isAsync=self._is_async,
-                resources=dict(fixed_amounts(wanted)),
+                resources=dict(placed.amounts),
+                group=placed.group,
                 workerKey=rt.key_base.text(
                     self._target.language, env_vars(options), self._target.exec_argv
                 ),
@@ -272,12 +274,14 @@ class ActorClass:
             meta["signatures"] = described.signatures
         return meta
 
-    def _register(self, rt: Runtime, wanted: dict[str, float]) -> None:
+    def _register(self, rt: Runtime, wanted: dict[str, float], placed: Placed) -> None:
         key = options_key(self._options, _NOT_IN_SPEC)
-        self._spec = self._target.registered(rt, key, lambda: self._made(rt, wanted))
-        self._runtime = rt
+        if runtime.captured is not None and key is not None:
+            key = (runtime.captured, key)
+        self._spec = self._target.registered(rt, key, lambda: self._made(rt, wanted, placed))
+        self._runtime = None if runtime.captured is not None else rt
 
-    def _made(self, rt: Runtime, wanted: dict[str, float]) -> Any:
+    def _made(self, rt: Runtime, wanted: dict[str, float], placed: Placed) -> Any:
         options = self._options
         return put_spec(
             rt,
@@ -293,6 +297,7 @@ class ActorClass:
             concurrency_groups=options.get("concurrency_groups") or {},
             is_async=self._is_async,
             resources=wanted,
+            scheduling=placed.scheduling,
             max_retries=0,
         )
 

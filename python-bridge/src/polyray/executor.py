@@ -31,6 +31,7 @@ from polyray.exceptions import (
     TaskCancelledError,
     WorkerCrashedError,
 )
+from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
 from polyray.runtime import COPY_BYTES, Runtime
 from polyray.serialize import decode_args, encode, encode_error, encode_task_error
@@ -189,6 +190,8 @@ class Executor:
             self._variable.set(
                 Running(call.task, name, call.attempt, spec.fields.resources, spec.value)
             )
+            if spec.fields.scheduling != runtime.placement:
+                enter_placement(spec.fields.scheduling)
             args, kwargs = decode_args(call.args, self._rt)
             if call.flags & _STREAMING:
                 self._stream(call, spec.value(*args, **kwargs))
@@ -326,6 +329,7 @@ class Executor:
             self._variable.set(
                 Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
             )
+            enter_placement(spec.fields.scheduling)
             _actor = actor = Actor(call.actor, call.incarnation, spec)
             args, kwargs = decode_args(call.args, self._rt)
             actor.instance = spec.value(*args, **kwargs)

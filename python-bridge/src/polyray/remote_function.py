@@ -20,8 +20,8 @@ from polyray.options import (
     amounts,
     check_task,
     env_vars,
-    fixed_amounts,
 )
+from polyray.placement import place
 from polyray.runtime import KEEP, Runtime
 from polyray.signatures import Signature, signature_of, signature_text
 
@@ -190,7 +190,7 @@ class RemoteFunction:
         rt = runtime._current
         if rt is None:
             rt = runtime.current()
-        if self._runtime is not rt:
+        if self._runtime is not rt or runtime.captured is not None:
             self._register(rt)
         envelope = rt.encode_args(args, kwargs)
         if self._streams:
@@ -223,8 +223,10 @@ class RemoteFunction:
 
     def _register(self, rt: Runtime) -> None:
         key = options_key(self._options, _NOT_IN_SPEC)
+        if runtime.captured is not None and key is not None:
+            key = (runtime.captured, key)
         self._spec, self._number = self._target.registered(rt, key, lambda: self._made(rt))
-        self._runtime = rt
+        self._runtime = None if runtime.captured is not None else rt
 
     def _made(self, rt: Runtime) -> tuple[Any, int]:
         options = self._options
@@ -232,6 +234,7 @@ class RemoteFunction:
         retries = options.get("max_retries")
         retries = 3 if retries is None else retries
         wanted = amounts(options, 1)
+        placed = place(rt, options, wanted, target.name)
         spec = put_spec(
             rt,
             target,
@@ -243,11 +246,12 @@ class RemoteFunction:
             max_calls=options.get("max_calls") or 0,
             is_generator=self._generates,
             resources=wanted,
+            scheduling=placed.scheduling,
             stream_high_water_mark=max(0, options.get("_generator_backpressure_num_objects") or 0),
         )
         key = rt.key_base.text(target.language, env_vars(options), target.exec_argv)
         language = _LANGUAGE[target.language]
-        number = rt.client.register_spec(spec, language, fixed_amounts(wanted), key, retries, 0)
+        number = rt.client.register_spec(spec, language, placed.amounts, key, retries, 0)
         return spec, number
 
     def __reduce__(self) -> Any:

@@ -101,6 +101,7 @@ class Runtime:
         self.key_base = key_base
         self.is_worker = is_worker
         self.job: int = key_base.job
+        self.node_labels: Mapping[str, str] | None = None  # asked for when first needed
         self.embedded: Any = None  # the process that this driver started, if any
         # What was registered stays: calls of it may be under way.
         self.specs: list[ObjectRef[Any]] = []
@@ -201,6 +202,11 @@ class _NoTask:
 
 # What runs here now: the worker fills it with a context variable.
 runs_task: Any = _NoTask()
+
+# How what runs here was placed (the scheduling text of its spec), and the placement group that its
+# own submissions go into; placement.enter() sets both.
+placement: str | None = None
+captured: str | None = None
 
 _current: Runtime | None = None
 _forked: Runtime | None = None

@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 from polyray import ids, runtime
+from polyray.placement import parse
 
 logger = logging.getLogger(__name__)
 _WORKER_ONLY = "This method is only available when the process is a worker. Current mode: 0"
@@ -204,8 +205,14 @@ class RuntimeContext:
         return os.path.dirname(runtime.current().place.session_dir)
 
     def get_placement_group_id(self) -> str | None:
-        """Placement groups are not built yet."""
-        return None
+        """The placement group that this task or actor runs in."""
+        placed = parse(runtime.placement)
+        return None if placed is None else str(placed["group"])
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether what is submitted here runs in the placement group of this task or actor."""
+        return runtime.captured is not None
 
     def get_pid(self) -> int:
         """This process."""

@@ -26,6 +26,7 @@ function spec(actor: string, change: Partial<ActorSpec> & { name?: string } = {}
     isAsync: false,
     maxConcurrency: 1,
     resources: {},
+    group: null,
     workerKey: "{}",
     args: new Uint8Array(0),
     refs: [],

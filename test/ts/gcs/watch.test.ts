@@ -23,6 +23,8 @@ function service(): { gcs: GcsService; pushed: Pushed[] } {
     endJob: () => undefined,
     hold: () => undefined,
     drop: () => undefined,
+    reserveGroup: () => undefined,
+    releaseGroup: () => undefined,
     push: (peer, _topic, payload) =>
       pushed.push({ peer, phase: (decode(payload) as { phase: number }).phase }),
     deathEnvelope: () => new Uint8Array(1),
@@ -35,7 +37,7 @@ const actor = "0123456789abcdef0123456789abcdef";
 
 t.test("a watcher that comes before the creation learns when the actor lives", async (t) => {
   const { gcs, pushed } = service();
-  const answer = gcs.request("actor.watch", { actor: idToBytes(actor) }, 5n);
+  const answer = await gcs.request("actor.watch", { actor: idToBytes(actor) }, 5n);
   t.equal(answer.phase, ActorPhase.pending);
   gcs.request(
     "actor.create",
@@ -54,7 +56,7 @@ t.test("a watcher that comes before the creation learns when the actor lives", a
 
 t.test("an actor that never comes is dead after a while", async (t) => {
   const { gcs, pushed } = service();
-  const answer = gcs.request("actor.watch", { actor: idToBytes(actor) }, 5n);
+  const answer = await gcs.request("actor.watch", { actor: idToBytes(actor) }, 5n);
   t.equal(answer.phase, ActorPhase.pending);
   while (pushed.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   t.same(pushed, [{ peer: 5n, phase: ActorPhase.dead }]);

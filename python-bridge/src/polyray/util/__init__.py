@@ -14,6 +14,13 @@ from polyray.util.actor_pool import ActorPool
 from polyray.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
 from polyray.util.helpers import as_completed, map_unordered
 from polyray.util.node_address import get_node_instance_id, get_node_ip_address
+from polyray.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 if TYPE_CHECKING:
     from polyray.util.check_serialize import inspect_serializability
@@ -22,7 +29,8 @@ _LAZY = {"inspect_serializability": "polyray.util.check_serialize"}
 _MODULES = frozenset(
     {
         "accelerators", "annotations", "check_serialize", "collective", "iter", "joblib",
-        "multiprocessing", "queue", "serialization", "timer",
+        "metrics", "multiprocessing", "queue", "scheduling_strategies", "serialization",
+        "state", "timer",
     }
 )  # fmt: skip
 
@@ -34,13 +42,18 @@ __all__ = [
     "disable_log_once_globally",
     "disconnect",
     "enable_periodic_logging",
+    "get_current_placement_group",
     "get_node_instance_id",
     "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "log_once",
     "map_unordered",
+    "placement_group",
+    "placement_group_table",
     "register_serializer",
+    "remove_placement_group",
 ]
 
 
