@@ -111,6 +111,7 @@ void bind_client(nb::module_& module) {
   bind_client_objects(client);
   bind_client_calls(client);
   bind_client_worker(client);
+  bind_client_wait(client);
   module.def("attach", &attach, nb::arg("socket_name"), nb::arg("token"), nb::arg("kind"),
              nb::arg("startup_token"), nb::arg("job"), nb::arg("send_stdio"),
              nb::rv_policy::take_ownership);

@@ -89,5 +89,6 @@ void bind_client(nb::module_& module);
 void bind_client_objects(nb::class_<Endpoint>& client);
 void bind_client_calls(nb::class_<Endpoint>& client);
 void bind_client_worker(nb::class_<Endpoint>& client);
+void bind_client_wait(nb::class_<Endpoint>& client);
 
 }  // namespace polyray::py

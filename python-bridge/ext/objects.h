@@ -20,6 +20,8 @@ namespace nb = nanobind;
 struct Ref {
   std::shared_ptr<Session> session;  // null: names an object without counting it
   ObjectId id;
+  bool settled = false;  // known for good; with the GIL
+  bool watched = false;  // the client will hear of the settling; with the GIL
   Ref(std::shared_ptr<Session> owner, ObjectId object) : session(std::move(owner)), id(object) {}
   Ref(const Ref&) = delete;
   Ref& operator=(const Ref&) = delete;

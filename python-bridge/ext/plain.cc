@@ -13,9 +13,11 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "objects.h"
+#include "base/limits.h"
+#include "client_binding.h"
 
 namespace polyray::py {
 
@@ -25,8 +27,15 @@ constexpr size_t kHeaderBytes = 16;
 constexpr size_t kMaxBytes = 60 * 1024;  // larger values leave by another way
 constexpr size_t kMaxBin = 256;          // longer byte strings are buffers
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxRefs = 16;
+constexpr size_t kMaxBytesWithRefs = 8 * 1024 * 1024;
+constexpr size_t kFewRefs = 16;  // so many are found by looking at each
+constexpr uint8_t kExtRef = 1;
 constexpr uint8_t kExtArgRef = 2;
+
+Ref* ref_of(PyObject* object) {
+  Ref* ref = nullptr;
+  return nb::try_cast<Ref*>(nb::handle(object), ref) ? ref : nullptr;
+}
 
 class Writer {
  public:
@@ -47,23 +56,26 @@ class Writer {
     if (depth >= kMaxDepth) return false;
     if (PyList_CheckExact(object)) return list(object, depth);
     if (PyDict_CheckExact(object)) return dict(object, depth);
+    if (const Ref* ref = ref_of(object); ref != nullptr) return reference(kExtRef, ref->id);
     return false;
   }
 
-  bool argument(PyObject* object) {
-    Ref* ref = nullptr;
-    if (!nb::try_cast<Ref*>(nb::handle(object), ref) || ref == nullptr) return value(object);
-    size_t index = 0;
-    while (index < ref_count_ && !(refs_[index] == ref->id)) ++index;
-    if (index == ref_count_) {
-      if (ref_count_ == kMaxRefs) return false;
-      refs_[ref_count_++] = ref->id;
-    }
-    byte(0xd6);  // an extension of four bytes
-    byte(kExtArgRef);
-    const auto number = static_cast<uint32_t>(index);
-    return raw(&number, sizeof number);
+  // Refs at the top level of arguments come first in the table. REQUIRES: before anything is written.
+  void expect_argument(PyObject* object) {
+    if (PyUnicode_CheckExact(object) || PyLong_CheckExact(object) || PyFloat_CheckExact(object))
+      return;
+    if (const Ref* ref = ref_of(object); ref != nullptr) index_of(ref->id);
+    argument_refs_ = refs_.size();
   }
+
+  bool argument(PyObject* object) {
+    if (argument_refs_ > 0) {
+      if (const Ref* ref = ref_of(object); ref != nullptr) return reference(kExtArgRef, ref->id);
+    }
+    return value(object);
+  }
+
+  size_t argument_refs() const { return argument_refs_; }
 
   bool array(size_t count) {
     if (count < 16) return byte(static_cast<uint8_t>(0x90 | count));
@@ -92,18 +104,19 @@ class Writer {
 
   // None when it grew too large.
   nb::object finish() {
-    if (bytes_.size() > kMaxBytes) return nb::none();
+    if (bytes_.size() > limit() || argument_refs_ > UINT16_MAX) return nb::none();
     const size_t body = bytes_.size() - kHeaderBytes;
-    if (ref_count_ > 0) {
-      const size_t table = ref_count_ * sizeof(ObjectId);
+    if (!refs_.empty()) {
+      const size_t table = refs_.size() * sizeof(ObjectId);
       bytes_.insert(kHeaderBytes, table, '\0');
       std::memcpy(bytes_.data() + kHeaderBytes, refs_.data(), table);
     }
     auto* head = reinterpret_cast<uint8_t*>(bytes_.data());
     head[0] = 1;
-    const auto refs = static_cast<uint32_t>(ref_count_);
+    const auto arguments = static_cast<uint16_t>(argument_refs_);
+    const auto refs = static_cast<uint32_t>(refs_.size());
     const auto length = static_cast<uint32_t>(body);
-    std::memcpy(head + 2, &refs, 2);
+    std::memcpy(head + 2, &arguments, 2);
     std::memcpy(head + 4, &length, 4);
     std::memcpy(head + 12, &refs, 4);
     return nb::bytes(bytes_.data(), bytes_.size());
@@ -114,8 +127,33 @@ class Writer {
     bytes_.push_back(static_cast<char>(value));
     return true;
   }
+  size_t limit() const { return refs_.empty() ? kMaxBytes : kMaxBytesWithRefs; }
+  uint32_t index_of(const ObjectId& id) {
+    if (refs_.size() <= kFewRefs) {
+      for (size_t i = 0; i < refs_.size(); ++i) {
+        if (refs_[i] == id) return static_cast<uint32_t>(i);
+      }
+    } else {
+      if (places_.empty()) {
+        for (size_t i = 0; i < refs_.size(); ++i) places_.emplace(refs_[i].unique, i);
+      }
+      if (const auto found = places_.find(id.unique);
+          found != places_.end() && refs_[found->second] == id)
+        return found->second;
+    }
+    const auto index = static_cast<uint32_t>(refs_.size());
+    refs_.push_back(id);
+    if (!places_.empty()) places_.emplace(id.unique, index);
+    return index;
+  }
+  bool reference(uint8_t extension, const ObjectId& id) {
+    const uint32_t number = index_of(id);
+    byte(0xd6);  // an extension of four bytes
+    byte(extension);
+    return raw(&number, sizeof number);
+  }
   bool raw(const void* data, size_t size) {
-    if (bytes_.size() + size > kMaxBytes) return false;
+    if (bytes_.size() + size > limit()) return false;
     bytes_.append(static_cast<const char*>(data), size);
     return true;
   }
@@ -167,7 +205,7 @@ class Writer {
     const Py_ssize_t count = PyList_Size(object);
     array(static_cast<size_t>(count));
     for (Py_ssize_t i = 0; i < count; ++i) {
-      if (bytes_.size() > kMaxBytes || !value(PyList_GetItem(object, i), depth + 1)) return false;
+      if (bytes_.size() > limit() || !value(PyList_GetItem(object, i), depth + 1)) return false;
     }
     return true;
   }
@@ -178,7 +216,7 @@ class Writer {
     PyObject* item = nullptr;
     while (PyDict_Next(object, &at, &key, &item) != 0) {
       // Other keys have rules of their own; serialize.py knows them.
-      if (!PyUnicode_CheckExact(key) || bytes_.size() > kMaxBytes || !text(key) ||
+      if (!PyUnicode_CheckExact(key) || bytes_.size() > limit() || !text(key) ||
           !value(item, depth + 1))
         return false;
     }
@@ -186,14 +224,15 @@ class Writer {
   }
 
   std::string bytes_;
-  std::array<ObjectId, kMaxRefs> refs_;
-  size_t ref_count_ = 0;
+  std::vector<ObjectId> refs_;
+  std::unordered_map<uint64_t, uint32_t> places_;
+  size_t argument_refs_ = 0;
 };
 
 class Reader {
  public:
-  explicit Reader(std::span<const uint8_t> body)
-      : at_(body.data()), end_(body.data() + body.size()) {}
+  Reader(std::span<const uint8_t> body, std::span<const uint8_t> refs, const Endpoint* endpoint)
+      : at_(body.data()), end_(body.data() + body.size()), refs_(refs), endpoint_(endpoint) {}
 
   bool at_end() const { return at_ == end_; }
 
@@ -260,8 +299,10 @@ class Reader {
         uint64_t count = 0;
         return big(size_t{2} << (tag - 0xde), count) ? dict(count, depth) : nullptr;
       }
+      case 0xd6:
+        return reference();
       default:
-        return nullptr;  // extensions, float32, what is unknown
+        return nullptr;  // other extensions, float32, what is unknown
     }
   }
 
@@ -314,21 +355,44 @@ class Reader {
     return made;
   }
 
+  PyObject* reference() {
+    uint32_t index = 0;
+    if (!has(5) || *at_ != kExtRef || endpoint_ == nullptr) return nullptr;
+    std::memcpy(&index, at_ + 1, sizeof index);
+    at_ += 5;
+    if (index >= refs_.size() / sizeof(ObjectId)) return nullptr;
+    ObjectId id;
+    std::memcpy(&id, refs_.data() + index * sizeof(ObjectId), sizeof id);
+    bool held = false;
+    {
+      const Locked lock(*endpoint_->session);
+      held = endpoint_->session->client().add_ref(id);
+    }
+    // A ref to something that is gone stays a value; reading it says that it is gone.
+    return make_ref(held ? endpoint_->session : nullptr, id).release().ptr();
+  }
+
   const uint8_t* at_;
   const uint8_t* end_;
+  std::span<const uint8_t> refs_;
+  const Endpoint* endpoint_;
 };
 
-// The body of an envelope without refs, buffers and flags; empty: another one.
-std::span<const uint8_t> plain_body(std::span<const uint8_t> data) {
+struct Envelope {
+  std::span<const uint8_t> refs;
+  std::span<const uint8_t> body;  // empty: not for this reader
+};
+
+// The parts of an envelope without buffers, flags and argument refs.
+Envelope parts_of(std::span<const uint8_t> data) {
   static constexpr std::array<uint8_t, 4> kStart{1, 0, 0, 0};
   if (data.size() <= kHeaderBytes || std::memcmp(data.data(), kStart.data(), kStart.size()) != 0)
     return {};
-  uint32_t body = 0;
-  uint64_t tables = 0;
-  std::memcpy(&body, data.data() + 4, sizeof body);
-  std::memcpy(&tables, data.data() + 8, sizeof tables);
-  if (tables != 0 || body > data.size() - kHeaderBytes) return {};
-  return data.subspan(kHeaderBytes, body);
+  std::array<uint32_t, 3> counts{};  // body bytes, buffers, refs
+  std::memcpy(counts.data(), data.data() + 4, sizeof counts);
+  const uint64_t table = uint64_t{counts[2]} * sizeof(ObjectId);
+  if (counts[1] != 0 || table + counts[0] > data.size() - kHeaderBytes) return {};
+  return {data.subspan(kHeaderBytes, table), data.subspan(kHeaderBytes + table, counts[0])};
 }
 
 nb::object encode_plain(nb::handle value) {
@@ -341,44 +405,52 @@ nb::object encode_plain_args(nb::handle args, nb::handle kwargs) {
   Writer writer;
   const Py_ssize_t count = PySequence_Size(args.ptr());
   if (count < 0) throw nb::python_error();
-  writer.array(2);
-  writer.array(static_cast<size_t>(count));
   const bool is_tuple = PyTuple_CheckExact(args.ptr());
   if (!is_tuple && !PyList_CheckExact(args.ptr())) return nb::none();
+  const bool has_named = !kwargs.is_none() && PyDict_Size(kwargs.ptr()) > 0;
+  for (Py_ssize_t i = 0; i < count; ++i)
+    writer.expect_argument(is_tuple ? PyTuple_GetItem(args.ptr(), i)
+                                    : PyList_GetItem(args.ptr(), i));
+  Py_ssize_t at = 0;
+  PyObject* key = nullptr;
+  PyObject* named = nullptr;
+  while (has_named && PyDict_Next(kwargs.ptr(), &at, &key, &named) != 0)
+    writer.expect_argument(named);
+  if (writer.argument_refs() > limits::kMaxRefArgs) return nb::none();
+  writer.array(2);
+  writer.array(static_cast<size_t>(count));
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* item = is_tuple ? PyTuple_GetItem(args.ptr(), i) : PyList_GetItem(args.ptr(), i);
     if (!writer.argument(item)) return nb::none();
   }
-  if (kwargs.is_none() || PyDict_Size(kwargs.ptr()) == 0) {
+  if (!has_named) {
     writer.value(Py_None);
     return writer.finish();
   }
   writer.map(static_cast<size_t>(PyDict_Size(kwargs.ptr())));
-  Py_ssize_t at = 0;
-  PyObject* key = nullptr;
-  PyObject* item = nullptr;
-  while (PyDict_Next(kwargs.ptr(), &at, &key, &item) != 0) {
-    if (!PyUnicode_CheckExact(key) || !writer.text(key) || !writer.argument(item))
+  at = 0;
+  while (PyDict_Next(kwargs.ptr(), &at, &key, &named) != 0) {
+    if (!PyUnicode_CheckExact(key) || !writer.text(key) || !writer.argument(named))
       return nb::none();
   }
   return writer.finish();
 }
 
-nb::object decode_plain(nb::handle data, const nb::object& otherwise) {
-  const ByteArgument bytes(data);
-  const auto body = plain_body(bytes.bytes());
-  if (body.empty()) return otherwise;
-  Reader reader(body);
+}  // namespace
+
+PyObject* decode_plain(std::span<const uint8_t> bytes, const Endpoint* endpoint) {
+  const Envelope parts = parts_of(bytes);
+  if (parts.body.empty()) return nullptr;
+  Reader reader(parts.body, parts.refs, endpoint);
   PyObject* made = reader.value();
   if (made == nullptr) {
     if (PyErr_Occurred() != nullptr) throw nb::python_error();
-    return otherwise;
+    return nullptr;
   }
-  nb::object value = nb::steal(made);
-  return reader.at_end() ? value : otherwise;
+  if (reader.at_end()) return made;
+  Py_DECREF(made);
+  return nullptr;
 }
-
-}  // namespace
 
 void bind_plain(nb::module_& module) {
   nb::object not_plain = nb::module_::import_("builtins").attr("object")();
@@ -386,8 +458,14 @@ void bind_plain(nb::module_& module) {
   module.def("encode_plain", &encode_plain, nb::arg("value").none());
   module.def("encode_plain_args", &encode_plain_args, nb::arg("args"), nb::arg("kwargs").none());
   module.def(
-      "decode_plain", [not_plain](nb::handle data) { return decode_plain(data, not_plain); },
-      nb::arg("data"));
+      "decode_plain",
+      [not_plain](nb::handle data, const Endpoint* client) {
+        const ByteArgument bytes(data);
+        if (client != nullptr) client->open();
+        PyObject* made = decode_plain(bytes.bytes(), client);
+        return made == nullptr ? not_plain : nb::steal(made);
+      },
+      nb::arg("data"), nb::arg("client") = nb::none());
 }
 
 }  // namespace polyray::py

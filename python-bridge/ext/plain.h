@@ -4,7 +4,16 @@
 #pragma once
 #include <nanobind/nanobind.h>
 
+#include <cstdint>
+#include <span>
+
 namespace polyray::py {
+
+struct Endpoint;
+
+// A new reference to the value, or null without a Python error: not plain. Refs need an endpoint that is open.
+// Throws nb::python_error (no memory).
+PyObject* decode_plain(std::span<const uint8_t> bytes, const Endpoint* endpoint);
 
 void bind_plain(nanobind::module_& module);
 

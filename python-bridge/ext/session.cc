@@ -253,6 +253,21 @@ WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64
   return outcome;
 }
 
+WaitOutcome Session::wait_few(const std::vector<ObjectId>& fresh, const std::vector<ObjectId>& ids,
+                              size_t needed, int64_t timeout_ms, bool blocked, bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!usable()) return WaitOutcome::kClosed;
+  for (const ObjectId& id : fresh) client_->subscribe(id);
+  const auto done = [&] {
+    size_t settled = 0;
+    for (const ObjectId& id : ids) {
+      if (client_->status(id) != ObjectStatus::kPending && ++settled >= needed) return true;
+    }
+    return false;
+  };
+  return run_until(lock, done, timeout_ms, main_thread, blocked);
+}
+
 WaitOutcome Session::next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (usable() && !calls_.empty() && !draining_)

@@ -69,6 +69,10 @@ class Session {
   // Until `needed` of the ids are settled; `any_error`: or one of them with an error. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
   WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
                    bool blocked, bool main_thread, bool any_error = false);
+  // The same for a few of many: `fresh` are those of `ids` that the client does not watch yet; all are looked at after
+  // each wake-up.
+  WaitOutcome wait_few(const std::vector<ObjectId>& fresh, const std::vector<ObjectId>& ids,
+                       size_t needed, int64_t timeout_ms, bool blocked, bool main_thread);
   // The next incoming call; the caller owns it until reply.
   WaitOutcome next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread);
   // An answer of the node service.

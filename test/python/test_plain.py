@@ -165,3 +165,80 @@ def test_broken_and_foreign_bytes_are_not_plain() -> None:
     ):
         data = struct.pack("<BBHIII", 1, 0, 0, len(count), 0, 0) + count
         assert _native.decode_plain(data) is _native.NOT_PLAIN
+
+
+def test_refs_in_values_and_arguments() -> None:
+    import polyray as ray
+    from polyray import runtime
+    from polyray.encoding import encode_root as encode_slowly
+
+    ray.init(num_cpus=1)
+    try:
+        rt = runtime.current()
+        refs = [ray.put(i) for i in range(50)]
+        values = [refs, [refs[0], refs[0]], {"a": refs[3], "b": [refs[3], refs[4]]}, [[], refs * 2]]
+        for value in values:
+            data = _native.encode_plain(value)
+            assert data == encode_slowly(value, rt, 0, "value").to_bytes()
+            assert _native.decode_plain(data) is _native.NOT_PLAIN
+            assert _native.decode_plain(data, rt.client) == value == decode(data, rt)
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+            ((refs[0],), {}),
+            (([refs[1]], refs[0], refs[1], 5), {"k": refs[2], "l": [refs[0], refs[7]]}),
+            ((), {"only": refs[9]}),
+            (tuple(refs), {}),
+        ]
+        for args, kwargs in calls:
+            fast = _native.encode_plain_args(args, kwargs)
+            assert fast == encode_args(args, kwargs, rt).to_bytes()
+        assert _native.encode_plain([refs[0], (1,)]) is None
+        container = ray.put(refs * 300)
+        found = ray.get(container)
+        assert found == refs * 300
+        assert ray.get(found[-3:]) == [47, 48, 49]
+        del refs, values, calls, container
+        assert ray.get(found[0]) == 0
+        mixed = [ray.put(x) for x in (1, (2,), "three", b"x" * 5000, None)]
+        assert ray.get(mixed) == [1, (2,), "three", b"x" * 5000, None]
+    finally:
+        ray.shutdown()
+
+
+def test_wait_of_lists_and_tuples_in_any_order() -> None:
+    import time
+
+    import polyray as ray
+
+    ray.init(num_cpus=2)
+    try:
+
+        @ray.remote
+        def later(i: int, s: float) -> int:
+            time.sleep(s)
+            return i
+
+        refs = [later.remote(i, 0.002 * (i % 3)) for i in range(40)]
+        left: list[Any] = list(refs)
+        seen = []
+        while left:
+            ready, rest = ray.wait(left)
+            assert len(ready) == 1
+            assert ready + rest == [r for r in left if r in ready] + [
+                r for r in left if r not in ready
+            ]
+            seen += ray.get(ready)
+            left = rest
+        assert sorted(seen) == list(range(40))
+        assert ray.wait(tuple(refs), num_returns=40) == (refs, [])
+        assert ray.wait(refs, num_returns=3) == (refs[:3], refs[3:])
+        slow = later.remote(1, 0.3)
+        assert ray.wait([slow, *refs], num_returns=12) == (refs[:12], [slow, *refs[12:]])
+        assert ray.wait([slow], timeout=0) == ([], [slow])
+        assert ray.wait([slow, refs[0]], num_returns=2, timeout=0.01) == ([refs[0]], [slow])
+        assert ray.wait([slow, refs[0]], num_returns=2) == ([slow, refs[0]], [])
+        many = [later.remote(i, 0.0) for i in range(30)]
+        assert ray.wait(many, num_returns=30) == (many, [])
+        with pytest.raises(ValueError, match="twice|unique"):
+            ray.wait([slow, slow])
+    finally:
+        ray.shutdown()

@@ -14,15 +14,17 @@ __version__: str
 NOT_PLAIN: Any
 
 def encode_plain(value: object) -> bytes | None:
-    """The envelope of a plain value (None, bool, int, float, str, short bytes, lists and dicts of
-    them) of at most 60 KiB; None: not plain.
+    """The envelope of a plain value (None, bool, int, float, str, short bytes, refs, lists and dicts
+    of them) of at most 60 KiB, with refs 8 MiB; None: not plain.
     """
 
 def encode_plain_args(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bytes | None:
-    """The envelope of the arguments of a call: plain ones and top-level refs; None: not plain."""
+    """The envelope of the arguments of a call, when all are plain; else None."""
 
-def decode_plain(data: Any) -> Any:
-    """The value of an envelope without refs, buffers, flags and extensions; else NOT_PLAIN."""
+def decode_plain(data: Any, client: Client | None = None) -> Any:
+    """The value of an envelope without buffers, flags and extensions but refs, which need a client;
+    else NOT_PLAIN.
+    """
 
 class ObjectRef(Generic[T_co], Awaitable[T_co]):
     """One counted reference to an object."""
@@ -113,6 +115,16 @@ class Client:
     def put_seal(self, buffer: PutBuffer, flags: int = 0) -> ObjectRef[Any]: ...
     def fetch(self, ref: ObjectRef[Any], timeout_ms: int, blocked: bool) -> bytes | View | None: ...
     def read_id(self, id: bytes) -> bytes | View: ...
+    def wait_split(
+        self, refs: Any, needed: int, timeout_ms: int, blocked: bool
+    ) -> tuple[list[Any], list[Any]] | None:
+        """(ready, rest) of an exact list or tuple of different refs; else None."""
+
+    def take_plain(self, refs: Any, not_plain: Any) -> list[Any] | None:
+        """The values of refs that are settled; `not_plain` for what needs serialize.py. None:
+        something else is in the list.
+        """
+
     def wait(
         self,
         refs: Sequence[ObjectRef[Any]],

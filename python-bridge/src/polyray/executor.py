@@ -222,7 +222,7 @@ class Executor:
             return
         self.main_task = None
         plain = _native.encode_plain(value)
-        if plain is not None:
+        if plain is not None and len(plain) <= COPY_BYTES:
             self._client.finish(call.handle, plain, False, _OK)
         else:
             encoded = encode(value, self._rt, "result")

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyray import _native, runtime
-from polyray._native import ObjectRef
+from polyray._native import NOT_PLAIN, ObjectRef
 from polyray.exceptions import InvalidOptionError, ObjectLostError, RayError
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             for ref in refs:
                 if client.status(ref) in _FAILED:
                     rt.get(ref, 0)
-    values = []
-    for ref in refs:
+    values = client.take_plain(refs, NOT_PLAIN) or []
+    for index, ref in enumerate(refs):
+        if values[index] is not NOT_PLAIN:
+            continue
         data = client.fetch(ref, 0, False)
         if data is None:
             raise runtime.timed_out(ref)
-        values.append(rt.value_of(data))
+        values[index] = rt.value_of(data)
     return values
 
 
@@ -101,6 +103,13 @@ def wait(
 
     Both are in the order of the argument.
     """
+    rt = runtime.current()
+    if type(num_returns) is int:
+        split = rt.client.wait_split(
+            ray_waitables, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
+        )
+        if split is not None:
+            return split
     refs = _list_of_refs(ray_waitables, "wait")
     if len(set(refs)) != len(refs):
         raise ValueError("wait() needs different refs: one of them is there twice")
@@ -112,7 +121,6 @@ def wait(
         or not 1 <= num_returns <= len(refs)
     ):
         raise ValueError(f"num_returns must be 1 to {len(refs)}, not {num_returns!r}")
-    rt = runtime.current()
     settled = rt.client.wait(
         refs, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
     )

@@ -135,7 +135,7 @@ class Runtime:
 
     def value_of(self, data: Any) -> Any:
         """The value of an envelope; raises the error of an error envelope."""
-        plain = _native.decode_plain(data)
+        plain = _native.decode_plain(data, self.client)
         if plain is not NOT_PLAIN:
             return plain
         if type(data) is not bytes:
@@ -156,7 +156,12 @@ class Runtime:
         """Put a value."""
         plain = _native.encode_plain(value)
         if plain is not None:
-            return self.client.put(plain, flags)
+            if len(plain) <= COPY_BYTES:
+                return self.client.put(plain, flags)
+            buffer = self.client.put_begin(len(plain), _PUT_WAIT_MS)
+            with memoryview(buffer) as view:
+                view[:] = plain
+            return self.client.put_seal(buffer, flags)
         return self.put_encoded(encode(value, self, name), flags)
 
     def put_encoded(self, encoded: Encoded, flags: int = 0) -> ObjectRef[Any]:

@@ -144,7 +144,7 @@ def decode(data: Any, ctx: DecodeContext = PLAIN_CONTEXT) -> Any:
 
 def decode_args(data: Any, ctx: DecodeContext = PLAIN_CONTEXT) -> tuple[list[Any], dict[str, Any]]:
     """Decode the arguments of a call; `ctx.arg_value` gives the values of top-level refs."""
-    body = _native.decode_plain(data)
+    body = _native.decode_plain(data, getattr(ctx, "client", None))
     if body is _native.NOT_PLAIN:
         body = decode(data, ctx)
     if type(body) is not list or len(body) != 2 or type(body[0]) is not list:
