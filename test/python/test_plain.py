@@ -238,7 +238,7 @@ def test_wait_of_lists_and_tuples_in_any_order() -> None:
         assert ray.wait([slow, refs[0]], num_returns=2) == ([slow, refs[0]], [])
         many = [later.remote(i, 0.0) for i in range(30)]
         assert ray.wait(many, num_returns=30) == (many, [])
-        with pytest.raises(ValueError, match="twice|unique"):
+        with pytest.raises(ValueError, match=r"twice|unique"):
             ray.wait([slow, slow])
     finally:
         ray.shutdown()
