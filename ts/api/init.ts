@@ -175,7 +175,7 @@ function open(
       job: 0,
       sendStdio: logToDriver && isMainThread,
     },
-    driverKeyBase(0, namespace, options.runtimeEnv?.envVars ?? {}),
+    driverKeyBase(0, namespace, options.runtimeEnv),
     {
       address: place.address,
       nodeId: place.nodeId,
@@ -202,6 +202,19 @@ async function introduce(
     pid: process.pid,
     logToDriver,
   });
+  await prepareEnvironment(opened);
+}
+
+// Local folders of the job's environment become packages now, as they are; what takes long begins.
+async function prepareEnvironment(opened: Connection): Promise<void> {
+  const { runtimeEnv, cwd, python, job } = opened.keyBase;
+  if (runtimeEnv === undefined) return;
+  const key = { language: "ts", cwd, python, job };
+  const answer = await opened.request("env.prepare", { runtimeEnv, cwd, key });
+  opened.keyBase = {
+    ...opened.keyBase,
+    runtimeEnv: answer.runtimeEnv as Readonly<Record<string, unknown>>,
+  };
 }
 
 /** The runtime ended without our doing (its process died, or `polyray stop`). */

@@ -5,6 +5,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { schedulingError } from "./placement.ts";
+import { checkRuntimeEnv } from "./runtime-env.ts";
 import type { ActorOptions, MethodOptions, SharedOptions, TaskOptions } from "./types.ts";
 
 type Check = (value: unknown) => string | null;
@@ -70,16 +71,7 @@ const isolation: Check = (v) =>
 const signal: Check = (v) => (v instanceof AbortSignal ? null : "an AbortSignal");
 const lifetime: Check = (v) =>
   v === "detached" || v === "non_detached" ? null : `"detached" or "non_detached"`;
-const runtimeEnv: Check = (v) => {
-  if (!isRecord(v)) return 'an object such as { envVars: { A: "1" } }';
-  for (const key of Object.keys(v))
-    if (key !== "envVars") return `an object with envVars (${key} is not built yet)`;
-  const vars = v.envVars;
-  return vars === undefined ||
-    (isRecord(vars) && Object.values(vars).every((x) => typeof x === "string"))
-    ? null
-    : "envVars of strings";
-};
+const runtimeEnv: Check = checkRuntimeEnv;
 const bytes: Check = (v) => {
   try {
     parseBytes(v);

@@ -176,7 +176,7 @@ function createActor(
     isAsync: false,
     resources: placed.amounts,
     group: placed.group ?? "",
-    workerKey: workerKey(current.keyBase, meta.language, options.runtimeEnv?.envVars),
+    workerKey: workerKey(current.keyBase, meta.language, options.runtimeEnv),
     job: current.keyBase.job,
     refs: encoded.refs.map((id) => idToBytes(id)),
     topRefs: encoded.argRefCount,

@@ -111,7 +111,7 @@ export class RemoteFunctionCore {
     const retry = retryRules(options, languageOf(source.target), `remote function ${source.name}`);
     const { amounts, scheduling } = place(current, options, resourceAmounts(options, 1));
     const init = { ...taskInit(source.target, source.name, options, retry), scheduling };
-    const key = workerKey(current.keyBase, init.language, options.runtimeEnv?.envVars);
+    const key = workerKey(current.keyBase, init.language, options.runtimeEnv);
     const id = JSON.stringify([init, retry.identity]);
     return source.specOf(current, id, key, { init, extras: retry.extras }, (ref, id) =>
       current.specs.register(ref, id, init, amounts, key),

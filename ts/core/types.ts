@@ -109,10 +109,63 @@ export interface RemoteClass<C extends new (...args: any) => any> {
 /** Amount of memory: bytes, or text such as "4GiB". */
 export type Bytes = number | string;
 
-/** An environment of a worker. */
+/** A list of requirements, the path of a requirements file, or the list with options. */
+export type PythonRequirements =
+  | readonly string[]
+  | string
+  | {
+      readonly packages: readonly string[];
+      /** Run the tool's own check afterwards. Default false. */
+      readonly check?: boolean;
+      /** Version of the tool, such as "==24.0". */
+      readonly version?: string;
+      readonly installOptions?: readonly string[];
+    };
+
+/**
+ * The environment of workers. A task's or actor's fields replace those of the job; envVars are merged name by name.
+ * What cannot be set up is a RuntimeEnvSetupError of the calls that need it, naming the step.
+ */
 export interface RuntimeEnvOptions {
   /** Variables set in the worker before user code runs. */
   readonly envVars?: Readonly<Record<string, string>>;
+  /** A folder or archive: copied by content, and the workers' working folder. */
+  readonly workingDir?: string;
+  /** Patterns as in .gitignore of what of workingDir is left out. */
+  readonly excludes?: readonly string[];
+  readonly python?: {
+    readonly pip?: PythonRequirements;
+    readonly uv?: PythonRequirements;
+    /** Folders, wheels or files that Python workers can import. */
+    readonly modules?: readonly string[];
+    /** Interpreter, with leading arguments if any. */
+    readonly executable?: string;
+    /** Folder of an existing conda environment. */
+    readonly conda?: string;
+  };
+  readonly node?: {
+    /** Its dependencies are installed once per content, without install scripts. */
+    readonly packageJson?: string;
+    /** Default: package-lock.json beside packageJson, if there is one. */
+    readonly lockfile?: string;
+    /** Name to version, instead of packageJson. */
+    readonly packages?: Readonly<Record<string, string>>;
+    readonly executable?: string;
+    readonly execArgv?: readonly string[];
+    readonly resourceLimits?: {
+      readonly maxOldGenerationSizeMb?: number;
+      readonly maxYoungGenerationSizeMb?: number;
+      readonly stackSizeMb?: number;
+    };
+  };
+  /** "module#export": a function that TypeScript workers call before user code. */
+  readonly setupHook?: string;
+  readonly config?: {
+    /** Milliseconds for one step of the set-up; -1: no limit. Default 600,000. */
+    readonly setupTimeoutMs?: number;
+    /** Begin when the job starts. Default true. */
+    readonly eager?: boolean;
+  };
 }
 
 /** What a label of a node must be: "a", "!a", "in(a,b)", or a rule. */

@@ -4,6 +4,8 @@
 
 import { delimiter, dirname, join, resolve } from "node:path";
 import { workerExecArgv } from "../object/function/index.ts";
+import { environmentParts } from "./runtime-env.ts";
+import type { RuntimeEnvOptions } from "./types.ts";
 
 export interface WorkerKeyBase {
   readonly job: number;
@@ -13,14 +15,20 @@ export interface WorkerKeyBase {
   readonly sysPath: readonly string[];
   readonly python: string;
   readonly namespace: string;
+  /** What else the workers' environment has (ts/core/runtime-env.ts); absent: nothing. */
+  readonly runtimeEnv?: EnvironmentFields;
 }
+
+/** Fields of a runtime environment beside its variables, as they travel (ts/node/environments/spec.ts). */
+export type EnvironmentFields = Readonly<Record<string, unknown>>;
 
 /** What this driver's workers share. */
 export function driverKeyBase(
   job: number,
   namespace: string,
-  envVars: Readonly<Record<string, string>>,
+  runtimeEnv?: RuntimeEnvOptions,
 ): WorkerKeyBase {
+  const { envVars, fields } = environmentParts(runtimeEnv);
   const script = process.argv[1];
   const scriptDir = script === undefined ? [] : [dirname(resolve(script))];
   const pythonPath = (process.env.PYTHONPATH ?? "")
@@ -36,6 +44,7 @@ export function driverKeyBase(
       process.env.POLYRAY_PYTHON ||
       (process.env.VIRTUAL_ENV ? join(process.env.VIRTUAL_ENV, "bin", "python") : ""),
     namespace,
+    ...(Object.keys(fields).length === 0 ? {} : { runtimeEnv: fields }),
   };
 }
 
@@ -50,6 +59,7 @@ export function inheritedKeyBase(text: string): WorkerKeyBase {
     sysPath: key.sysPath ?? [],
     python: key.python ?? "",
     namespace: key.namespace ?? "",
+    ...(key.runtimeEnv === undefined ? {} : { runtimeEnv: key.runtimeEnv }),
   };
 }
 
@@ -57,18 +67,23 @@ export function inheritedKeyBase(text: string): WorkerKeyBase {
 export function workerKey(
   base: WorkerKeyBase,
   language: "ts" | "py",
-  envVars: Readonly<Record<string, string>> = {},
+  runtimeEnv?: RuntimeEnvOptions,
 ): string {
-  const merged = { ...base.envVars, ...envVars };
-  const sorted = Object.fromEntries(Object.entries(merged).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const own = environmentParts(runtimeEnv);
+  const fields = { ...base.runtimeEnv, ...own.fields };
   return JSON.stringify({
     language,
     job: base.job,
     cwd: base.cwd,
-    envVars: sorted,
+    envVars: sorted({ ...base.envVars, ...own.envVars }),
     execArgv: base.execArgv,
     sysPath: base.sysPath,
     python: base.python,
     namespace: base.namespace,
+    ...(Object.keys(fields).length === 0 ? {} : { runtimeEnv: sorted(fields) }),
   });
+}
+
+function sorted<T>(record: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

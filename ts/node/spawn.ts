@@ -13,6 +13,8 @@ import { fileURLToPath } from "node:url";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { workerEnvironment } from "../object/function/index.ts";
+import type { Environments } from "./environments/prepare.ts";
+import type { EnvironmentSpec, Prepared } from "./environments/spec.ts";
 import type { LogSource, LogTailer } from "./logs.ts";
 import { findPython } from "./python.ts";
 import { type ForkedExit, Zygote } from "./zygote.ts";
@@ -37,6 +39,7 @@ export interface WorkerKey {
   readonly hash: string;
   /** The driver's job: whose terminal gets the lines. */
   readonly job?: number;
+  readonly runtimeEnv?: EnvironmentSpec;
 }
 
 export interface WorkerExit {
@@ -55,6 +58,7 @@ export interface SpawnerOptions {
   readonly nodeId: string;
   readonly version: string;
   readonly logs: LogTailer;
+  readonly environments: Environments;
   readonly onStarted: (startupToken: bigint, pid: number) => void;
   readonly onFailed: (startupToken: bigint, code: ErrorCode, message: string) => void;
   readonly onExit: (startupToken: bigint, exit: WorkerExit) => void;
@@ -100,7 +104,7 @@ export class Spawner {
 
   /** Makes a Python zygote ready before the first fork is asked for. */
   async warmPython(key: WorkerKey): Promise<void> {
-    await this.#zygote(key).ready();
+    await this.#zygote(key, await this.#options.environments.prepare(key)).ready();
   }
 
   stop(): void {
@@ -119,8 +123,10 @@ export class Spawner {
     };
     const running: Running = { request, source, pid: 0 };
     this.#running.set(request.startupToken, running);
-    if (request.language === "py") await this.#forkPython(running, key);
-    else this.#spawnNode(running, key);
+    const prepared = await this.#options.environments.prepare(key);
+    if (this.#stopped) return;
+    if (request.language === "py") await this.#forkPython(running, key, prepared);
+    else this.#spawnNode(running, key, prepared);
   }
 
   #environment(request: WorkerRequest, key: WorkerKey): Record<string, string> {
@@ -136,23 +142,30 @@ export class Spawner {
       POLYRAY_NAMESPACE: key.namespace,
       POLYRAY_JOB_CONFIG: request.key,
       POLYRAY_NODE: process.execPath,
-      ...key.envVars,
+      ...expanded(key.envVars),
     };
   }
 
-  #spawnNode(running: Running, key: WorkerKey): void {
+  #spawnNode(running: Running, key: WorkerKey, prepared: Prepared): void {
     const { request } = running;
     const files = this.#options.logs.files(request.startupToken);
     const out = openSync(files.out, "a", 0o600);
     const err = openSync(files.err, "a", 0o600);
     const electron = process.versions.electron === undefined ? {} : { ELECTRON_RUN_AS_NODE: "1" };
+    const executable = prepared.node.executable ?? process.execPath;
+    const argv = [...key.execArgv, ...nodeFlags(prepared.node), workerMain];
     let child: ChildProcess;
     try {
-      child = spawn(process.execPath, [...key.execArgv, workerMain], {
-        cwd: key.cwd,
+      child = spawn(executable, argv, {
+        cwd: prepared.cwd ?? key.cwd,
         detached: true,
         stdio: ["ignore", out, err],
-        env: { ...workerEnvironment(process.env), ...electron, ...this.#environment(request, key) },
+        env: {
+          ...workerEnvironment(process.env),
+          ...electron,
+          ...modulesEnvironment(prepared),
+          ...this.#environment(request, key),
+        },
       });
     } finally {
       closeSync(out);
@@ -160,21 +173,30 @@ export class Spawner {
     }
     child.unref();
     child.once("error", (error) =>
-      this.#ended(running, null, null, `cannot start ${process.execPath}: ${error.message}`),
+      this.#ended(running, null, null, `cannot start ${executable}: ${error.message}`),
     );
     child.once("exit", (code, signal) => this.#ended(running, code, signal, null));
     if (child.pid !== undefined) this.#begun(running, child.pid);
   }
 
-  async #forkPython(running: Running, key: WorkerKey): Promise<void> {
+  async #forkPython(running: Running, key: WorkerKey, prepared: Prepared): Promise<void> {
     const files = this.#options.logs.files(running.request.startupToken);
-    const pid = await this.#zygote(key).fork({
+    const env = this.#environment(running.request, key);
+    const path = [...prepared.sysPath, env.PYTHONPATH ?? process.env.PYTHONPATH ?? ""];
+    const pid = await this.#zygote(key, prepared).fork({
       startupToken: String(running.request.startupToken),
-      env: this.#environment(running.request, key),
-      cwd: key.cwd,
+      env: {
+        ...env,
+        ...(prepared.sysPath.length === 0 ? {} : { PYTHONPATH: path.filter(Boolean).join(":") }),
+      },
+      cwd: prepared.cwd ?? key.cwd,
       stdout: files.out,
       stderr: files.err,
-      sysPath: [...key.sysPath],
+      sysPath: [
+        ...prepared.sysPath,
+        ...(key.envVars.PYTHONPATH ?? "").split(":").filter(Boolean),
+        ...key.sysPath,
+      ],
     });
     this.#begun(running, pid);
   }
@@ -186,18 +208,20 @@ export class Spawner {
     this.#options.onStarted(running.request.startupToken, pid);
   }
 
-  #zygote(key: WorkerKey): Zygote {
-    const python = key.python || findPython(key.cwd);
-    let zygote = this.#zygotes.get(python);
+  #zygote(key: WorkerKey, prepared: Prepared): Zygote {
+    const command = prepared.python ?? [key.python || findPython(key.cwd)];
+    const env = startVariables(key.envVars);
+    const name = JSON.stringify([command, env]);
+    let zygote = this.#zygotes.get(name);
     if (zygote === undefined || zygote.closed) {
       zygote = new Zygote({
-        command: [python],
-        env: { POLYRAY_VERSION: this.#options.version },
+        command,
+        env: { ...env, POLYRAY_VERSION: this.#options.version },
         sessionId: `polyray-${this.#options.sessionId}`,
         version: this.#options.version,
         onExit: (exit) => this.#forkedExit(exit),
       });
-      this.#zygotes.set(python, zygote);
+      this.#zygotes.set(name, zygote);
     }
     return zygote;
   }
@@ -232,4 +256,50 @@ export class Spawner {
     }
     this.#options.onExit(token, exit);
   }
+}
+
+// Variables that are read when Python starts: a fork of a process that started without them would not have them.
+function startVariables(vars: Readonly<Record<string, string>>): Record<string, string> {
+  const matter = Object.entries(expanded(vars)).filter(([name]) =>
+    /^(LD_|MALLOC_|PYTHON(?!PATH$))/.test(name),
+  );
+  return Object.fromEntries(matter.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+// "${PATH}:/mine" takes what is there; names that are not set vanish.
+function expanded(vars: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(vars).map(([name, value]) => [
+      name,
+      value
+        .replace(/\$(?:\{(\w+)\}|(\w+))/g, (all, a?: string, b?: string) => {
+          return process.env[a ?? b ?? ""] ?? all;
+        })
+        .replace(/\$\{[A-Z0-9_]+\}/g, ""),
+    ]),
+  );
+}
+
+function nodeFlags(node: Prepared["node"]): string[] {
+  const limits = node.resourceLimits ?? {};
+  const flags = [...(node.execArgv ?? [])];
+  if (limits.maxOldGenerationSizeMb !== undefined)
+    flags.push(`--max-old-space-size=${limits.maxOldGenerationSizeMb}`);
+  if (limits.maxYoungGenerationSizeMb !== undefined)
+    flags.push(
+      `--max-semi-space-size=${Math.max(1, Math.round(limits.maxYoungGenerationSizeMb / 3))}`,
+    );
+  if (limits.stackSizeMb !== undefined)
+    flags.push(`--stack-size=${Math.round(limits.stackSizeMb * 1024)}`);
+  return flags;
+}
+
+function modulesEnvironment(prepared: Prepared): Record<string, string> {
+  if (prepared.nodeModules === null) return {};
+  const own = join(prepared.nodeModules, "node_modules");
+  const others = process.env.NODE_PATH ?? "";
+  return {
+    NODE_PATH: others === "" ? own : `${own}:${others}`,
+    POLYRAY_NODE_MODULES: prepared.nodeModules,
+  };
 }

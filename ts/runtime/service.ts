@@ -6,7 +6,7 @@
 // resources, store. Owns: the endpoint, spawner, terminals, log tailer. Everything ends with stop().
 
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
@@ -16,6 +16,8 @@ import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
 import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
 import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
+import { type EnvironmentKey, Environments } from "../node/environments/prepare.ts";
+import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
 import { Spawner, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
@@ -53,6 +55,7 @@ export class NodeService implements GcsHost {
   readonly #logs: LogTailer;
   readonly #terminals = new Terminals();
   readonly #spawner: Spawner;
+  readonly #environments: Environments;
   readonly #held = new Map<string, number[]>();
   readonly #specs = new Map<string, number>();
   readonly #drivers = new Map<number, number>();
@@ -72,9 +75,16 @@ export class NodeService implements GcsHost {
     this.#logs = new LogTailer(join(config.sessionDir, "logs"), (source, stream, lines) =>
       this.#terminals.lines(source, stream, lines),
     );
+    this.#environments = new Environments({
+      sessionId: `polyray-${config.sessionId}`,
+      sessionDir: config.sessionDir,
+      cacheRoot: join(dirname(config.sessionDir), "environments"),
+      notice: (job, line) => this.#terminals.notice(job, line),
+    });
     this.#spawner = new Spawner({
       ...config,
       logs: this.#logs,
+      environments: this.#environments,
       onStarted: (token, pid) =>
         this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
       onFailed: (token, code, message) => this.#workerFailed(token, code, message),
@@ -106,6 +116,7 @@ export class NodeService implements GcsHost {
 
   /** Ends what the service owns; the raylet is stopped by its starter. */
   stop(): void {
+    this.#environments.stop();
     this.#spawner.stop();
     this.#logs.flush();
     this.#logs.close();
@@ -154,8 +165,24 @@ export class NodeService implements GcsHost {
   }
 
   async #request(peer: Peer, request: number, payload: Uint8Array): Promise<void> {
-    const reply = await answer(payload, (method, fields) => this.handle(method, fields, peer));
+    const reply = await answer(payload, (method, fields) =>
+      method === "env.prepare"
+        ? this.#prepareEnvironment(fields)
+        : this.handle(method, fields, peer),
+    );
     if (this.#native.isAttached()) this.#endpoint.reply(peer, request, reply);
+  }
+
+  // A job's environment: its local folders become packages now; what takes long begins, and is told by the tasks.
+  async #prepareEnvironment(fields: Record<string, unknown>): Promise<Record<string, unknown>> {
+    const key = fields.key as EnvironmentKey;
+    const runtimeEnv = await this.#environments.pack(
+      (fields.runtimeEnv ?? {}) as EnvironmentSpec,
+      String(fields.cwd),
+    );
+    if (runtimeEnv.config?.eager_install !== false && fields.key !== undefined)
+      this.#environments.prepare({ ...key, runtimeEnv }).catch(() => undefined);
+    return { runtimeEnv };
   }
 
   async #rayletEvent(event: Record<string, unknown>): Promise<void> {

@@ -38,8 +38,16 @@ export function knownSpec(handle: number): LoadedSpec | undefined {
   return loaded.get(handle);
 }
 
+let refusal: PolyrayError | null = null;
+
+/** No spec loads any more: the worker's set-up failed. */
+export function refuseSpecs(error: PolyrayError): void {
+  refusal = error;
+}
+
 /** Loads a spec. Rejects with a PolyrayError, or with what the module's own code threw. */
 export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec> {
+  if (refusal !== null) return Promise.reject(refusal);
   let promise = loading.get(handle);
   if (promise === undefined) {
     promise = load(store, handle).then((spec) => {

@@ -9,11 +9,14 @@ import "../core/queue.ts";
 import "../core/remote-codec.ts";
 import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
+import { importUser } from "../core/user-module.ts";
 import { inheritedKeyBase } from "../core/worker-key.ts";
 import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { TaskExecutor } from "./executor.ts";
+import { refuseSpecs } from "./load-spec.ts";
 import { markOutput } from "./output.ts";
+import { runSetupHook, useModules } from "./set-up.ts";
 
 function variable(name: string): string {
   const value = process.env[name];
@@ -69,6 +72,10 @@ process.on("unhandledRejection", (reason: unknown) => {
   // Its state can no longer be trusted: a task worker is replaced after the current task. An actor keeps its state.
   executor.recycleSoon();
 });
+
+if (process.env.POLYRAY_NODE_MODULES !== undefined) useModules(process.env.POLYRAY_NODE_MODULES);
+const setUpError = await runSetupHook(importUser);
+if (setUpError !== null) refuseSpecs(setUpError);
 
 native.setRef(true);
 connection.store.hold();

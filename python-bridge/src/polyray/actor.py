@@ -27,7 +27,7 @@ from polyray.options import (
     check_actor,
     check_namespace,
     check_returns,
-    env_vars,
+    environment,
 )
 from polyray.placement import Placed, place
 from polyray.remote_function import Target, code_flags, options_key, put_spec
@@ -233,7 +233,9 @@ class ActorClass:
                 resources=dict(placed.amounts),
                 group=placed.group,
                 workerKey=rt.key_base.text(
-                    self._target.language, env_vars(options), self._target.exec_argv
+                    self._target.language,
+                    exec_argv=self._target.exec_argv,
+                    **environment(rt, options),
                 ),
                 args=encoded.to_bytes() if stored is None else stored.binary(),
                 argsInStore=stored is not None,

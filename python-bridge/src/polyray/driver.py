@@ -116,7 +116,7 @@ def init(
     shutdown()  # what is left of one whose runtime ended
     wanted = _address(address)
     node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs, wanted)
-    variables = _env_vars(runtime_env)
+    environment = _job_environment(runtime_env)
     embedded = None
     if wanted is None:
         if namespace is not None:
@@ -131,7 +131,7 @@ def init(
             )
         place = find_session(wanted)
     try:
-        _attach(place, namespace, variables, log_to_driver is not False, embedded)
+        _attach(place, namespace, environment, log_to_driver is not False, embedded)
     except BaseException:
         if embedded is not None:
             embedded.stop()
@@ -140,7 +140,7 @@ def init(
 
 
 def _attach(
-    place: Place, namespace: str | None, variables: dict[str, str], log: bool, embedded: Any
+    place: Place, namespace: str | None, environment: Any, log: bool, embedded: Any
 ) -> None:
     try:
         for stream in (sys.stdout, sys.stderr):
@@ -159,7 +159,6 @@ def _attach(
         sys_path=tuple(os.path.abspath(path) for path in sys.path),
         python=os.environ.get("POLYRAY_PYTHON") or sys.executable,
         namespace=space,
-        env_vars=variables,
     )
     found = Runtime(client, place, base)
     found.embedded = embedded
@@ -182,6 +181,14 @@ def _attach(
         node_id=answer.get("nodeId") or place.node_id,
         namespace=space,
     )
+    if environment:
+        from polyray.runtime_env.merging import prepare_job
+
+        try:
+            prepare_job(found, environment)
+        except BaseException:
+            client.detach()
+            raise
     runtime.set_current(found)
 
 
@@ -257,13 +264,12 @@ def _node_flags(
     return flags
 
 
-def _env_vars(runtime_env: Mapping[str, Any] | None) -> dict[str, str]:
-    from polyray.options import _runtime_env, env_vars
+def _job_environment(runtime_env: Any) -> Any:
+    if not runtime_env:
+        return None
+    from polyray.runtime_env.merging import checked
 
-    wanted = _runtime_env(runtime_env)
-    if wanted is not None:
-        raise InvalidOptionError(f"[invalid option] runtime_env must be {wanted}.")
-    return env_vars({"runtime_env": runtime_env})
+    return checked(runtime_env)
 
 
 def shutdown(*, wait_for_processes: bool = False) -> None:

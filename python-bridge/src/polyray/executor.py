@@ -124,6 +124,7 @@ class Executor:
         self._calls_done: dict[int, int] = {}
         self.main_task: bytes | None = None
         self.leaving = False
+        self.setup_error: str | None = None  # the set-up hook failed: no user code runs here
         self._pid = os.getpid()
 
     # -- taking calls
@@ -161,6 +162,9 @@ class Executor:
         number = call.spec_number
         spec = self._specs.get(number)
         if spec is None:
+            if self.setup_error is not None:
+                self.leave()
+                raise RuntimeEnvSetupError(f"[runtime env] {self.setup_error}")
             spec = self._specs[number] = self._decode_spec(call.spec)
         return spec
 

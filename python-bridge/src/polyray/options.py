@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyray.exceptions import InvalidOptionError
 from polyray.limits import RESOURCE_UNIT
+
+if TYPE_CHECKING:
+    from polyray.runtime import Runtime
 
 Check = Callable[[Any], "str | None"]
 _NONE = type(None)
@@ -231,20 +234,10 @@ def _per_yield(value: Any) -> str | None:
 
 
 def _runtime_env(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        return 'a dict such as {"env_vars": {"A": "1"}}'
-    for key, part in value.items():
-        if key != "env_vars" and part:
-            return f"a dict with env_vars ({key!r} is not built yet)"
-    variables = value.get("env_vars") or {}
-    for item in [*variables.keys(), *variables.values()]:
-        if not isinstance(item, str):
-            raise TypeError(
-                "runtime_env['env_vars'] must be of type Dict[str, str], "
-                f"but the value {item!r} is of type {type(item)}"
-            )
+    if value is not None:
+        from polyray.runtime_env.merging import of_task
+
+        of_task(value)  # raises what Ray raises
     return None
 
 
@@ -445,6 +438,12 @@ def fixed_amounts(whole: Mapping[str, float]) -> list[tuple[str, int]]:
     return sorted((name, max(1, round(amount * RESOURCE_UNIT))) for name, amount in whole.items())
 
 
-def env_vars(options: Mapping[str, Any]) -> dict[str, str]:
-    """Variables that a worker gets before user code runs."""
-    return dict((options.get("runtime_env") or {}).get("env_vars") or {})
+def environment(rt: Runtime, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables and fields of the options' runtime_env, as arguments of KeyBase.text."""
+    env = options.get("runtime_env")
+    if not env:
+        return {}
+    from polyray.runtime_env.merging import fields_of, of_task
+
+    variables, fields = fields_of(rt, of_task(env))
+    return {"env_vars": variables, "runtime_env": fields}

@@ -19,7 +19,7 @@ from polyray.options import (
     REMOTE_FORM_ERROR,
     amounts,
     check_task,
-    env_vars,
+    environment,
 )
 from polyray.placement import place
 from polyray.runtime import KEEP, Runtime
@@ -249,7 +249,7 @@ class RemoteFunction:
             scheduling=placed.scheduling,
             stream_high_water_mark=max(0, options.get("_generator_backpressure_num_objects") or 0),
         )
-        key = rt.key_base.text(target.language, env_vars(options), target.exec_argv)
+        key = rt.key_base.text(target.language, exec_argv=target.exec_argv, **environment(rt, options))
         language = _LANGUAGE[target.language]
         number = rt.client.register_spec(spec, language, placed.amounts, key, retries, 0)
         return spec, number

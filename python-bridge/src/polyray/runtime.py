@@ -42,15 +42,19 @@ class KeyBase(NamedTuple):
     namespace: str
     env_vars: Mapping[str, str] = {}
     exec_argv: Sequence[str] = ()
+    # Fields of the runtime environment beside its variables; {}: none.
+    runtime_env: Mapping[str, Any] = {}
 
     def text(
         self,
         language: str,
         env_vars: Mapping[str, str] | None = None,
         exec_argv: Sequence[str] = (),
+        runtime_env: Mapping[str, Any] | None = None,
     ) -> str:
         """The key's JSON. Equal needs give equal text."""
         merged = {**self.env_vars, **(env_vars or {})}
+        fields = {**self.runtime_env, **(runtime_env or {})}
         key = {
             "language": language,
             "job": self.job,
@@ -61,6 +65,8 @@ class KeyBase(NamedTuple):
             "python": self.python,
             "namespace": self.namespace,
         }
+        if fields:
+            key["runtimeEnv"] = dict(sorted(fields.items()))
         return json.dumps(key, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -75,6 +81,7 @@ def key_base_of(text: str) -> KeyBase:
         namespace=key.get("namespace", ""),
         env_vars=dict(key.get("envVars", {})),
         exec_argv=tuple(key.get("execArgv", ())),
+        runtime_env=dict(key.get("runtimeEnv", {})),
     )
 
 

@@ -214,6 +214,19 @@ class RuntimeContext:
         """Whether what is submitted here runs in the placement group of this task or actor."""
         return runtime.captured is not None
 
+    def get_runtime_env_string(self) -> str:
+        """The runtime environment of this process as JSON text."""
+        import json
+
+        return json.dumps(self.runtime_env, sort_keys=True)
+
+    @property
+    def runtime_env(self) -> Any:
+        """The runtime environment of this process (a RuntimeEnv)."""
+        from polyray.runtime_env.merging import current_env
+
+        return current_env(runtime.current())
+
     def get_pid(self) -> int:
         """This process."""
         return os.getpid()

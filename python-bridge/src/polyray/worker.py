@@ -43,6 +43,7 @@ def main() -> int:
     output.install()
     executor = Executor(rt)
     _install_signals(executor, client)
+    executor.setup_error = _run_setup_hook(rt)
     try:
         client.worker_ready()
         executor.serve()
@@ -53,6 +54,14 @@ def main() -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     client.detach()
     return 0
+
+
+def _run_setup_hook(rt: Runtime) -> str | None:
+    if not rt.key_base.runtime_env:
+        return None
+    from polyray.runtime_env.merging import run_setup_hook
+
+    return run_setup_hook(rt)
 
 
 def _install_signals(executor: Executor, client: Any) -> None:
