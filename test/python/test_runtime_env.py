@@ -30,9 +30,15 @@ def wheel(folder: Path, name: str, version: str = "1.0") -> str:
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as out:
         out.writestr(f"{name}.py", f"VERSION = {version!r}\n")
-        out.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        out.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        out.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        out.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        out.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        out.writestr(
+            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
     return str(path)
 
 
@@ -102,7 +108,8 @@ def test_workers_start_in_the_jobs_environment(place: Path) -> None:
     assert (seen["A"], seen["B"], seen["HOOKED"]) == ("1", "2", "1")
     assert seen["P"] == f"{os.environ['HOME']}/x:"
     assert "working_dir_files/_ray_pkg_" in seen["cwd"]
-    assert seen["cwd"] in seen["path"] and seen["cwd"] in seen["PYTHONPATH"]
+    assert seen["cwd"] in seen["path"]
+    assert seen["cwd"] in seen["PYTHONPATH"]
     text = json.loads(seen["env"])
     assert text["working_dir"].startswith("gcs://_ray_pkg_")
     assert text["working_dir"].endswith(".zip")
@@ -279,7 +286,9 @@ def test_runtime_env_is_a_dict_that_checks() -> None:
     assert env["pip"] == {"packages": ["x"], "pip_check": False}
     assert env["config"]["setup_timeout_seconds"] == 3
     assert env.plugins() == [("foo", 1)]
-    assert env.has_pip() and not env.has_uv() and not env.has_working_dir()
+    assert env.has_pip()
+    assert not env.has_uv()
+    assert not env.has_working_dir()
     assert RuntimeEnv.deserialize(env.serialize()) == env
     assert RuntimeEnv(env_vars={}) == {}
     assert RuntimeEnv(uv=["x"])["uv"] == {"packages": ["x"], "uv_check": False}
@@ -315,4 +324,5 @@ def test_an_archive_is_a_working_folder_and_progress_is_shown(tmp_path: Path) ->
         env={"POLYRAY_TMPDIR": str(tmp_path)},
     )
     assert "value (4, '1.0', 'text')" in done.stdout
-    assert "installing" in done.stderr and "ready" in done.stderr
+    assert "installing" in done.stderr
+    assert "ready" in done.stderr

@@ -157,13 +157,13 @@ export class Spawner {
     let child: ChildProcess;
     try {
       child = spawn(executable, argv, {
-        cwd: prepared.cwd ?? key.cwd,
+        cwd: key.cwd, // where --import and the like are looked for; the worker then goes to its own
         detached: true,
         stdio: ["ignore", out, err],
         env: {
           ...workerEnvironment(process.env),
           ...electron,
-          ...modulesEnvironment(prepared),
+          ...placeEnvironment(prepared),
           ...this.#environment(request, key),
         },
       });
@@ -294,11 +294,13 @@ function nodeFlags(node: Prepared["node"]): string[] {
   return flags;
 }
 
-function modulesEnvironment(prepared: Prepared): Record<string, string> {
-  if (prepared.nodeModules === null) return {};
+function placeEnvironment(prepared: Prepared): Record<string, string> {
+  const folder = prepared.cwd === null ? {} : { POLYRAY_WORKING_DIR: prepared.cwd };
+  if (prepared.nodeModules === null) return folder;
   const own = join(prepared.nodeModules, "node_modules");
   const others = process.env.NODE_PATH ?? "";
   return {
+    ...folder,
     NODE_PATH: others === "" ? own : `${own}:${others}`,
     POLYRAY_NODE_MODULES: prepared.nodeModules,
   };

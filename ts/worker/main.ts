@@ -73,6 +73,7 @@ process.on("unhandledRejection", (reason: unknown) => {
   executor.recycleSoon();
 });
 
+if (process.env.POLYRAY_WORKING_DIR !== undefined) process.chdir(process.env.POLYRAY_WORKING_DIR);
 if (process.env.POLYRAY_NODE_MODULES !== undefined) useModules(process.env.POLYRAY_NODE_MODULES);
 const setUpError = await runSetupHook(importUser);
 if (setUpError !== null) refuseSpecs(setUpError);

@@ -249,7 +249,9 @@ class RemoteFunction:
             scheduling=placed.scheduling,
             stream_high_water_mark=max(0, options.get("_generator_backpressure_num_objects") or 0),
         )
-        key = rt.key_base.text(target.language, exec_argv=target.exec_argv, **environment(rt, options))
+        key = rt.key_base.text(
+            target.language, exec_argv=target.exec_argv, **environment(rt, options)
+        )
         language = _LANGUAGE[target.language]
         number = rt.client.register_spec(spec, language, placed.amounts, key, retries, 0)
         return spec, number

@@ -3,7 +3,7 @@
 // hash, installed without running anybody's install scripts. Tasks find the packages by the worker's resolver.
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { RuntimeEnvSetupError } from "../../base/errors.ts";
 import type { EnvironmentCache } from "./cache.ts";
@@ -46,7 +46,7 @@ export async function nodeEnvironment(
     made = true;
     tools.say(`runtime env: installing ${names.join(", ") || "packages"} with npm ...`);
     writeFileSync(join(at, "package.json"), absolute(manifest, from));
-    if (lockfile !== null) copyFileSync(lockfile, join(at, "package-lock.json"));
+    if (lockfile !== null) writeFileSync(join(at, "package-lock.json"), absolute(lock, from));
     const verb = lockfile === null ? "install" : "ci";
     const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--install-links"];
     await tools.commands.run({

@@ -84,16 +84,15 @@ def prepare_job(rt: Runtime, env: RuntimeEnv) -> None:
             "python": rt.key_base.python,
             "job": rt.job,
         }
-        fields = rt.request(
-            "env.prepare", runtimeEnv=_plain(fields), cwd=os.getcwd(), key=key
-        )["runtimeEnv"]
+        fields = rt.request("env.prepare", runtimeEnv=_plain(fields), cwd=os.getcwd(), key=key)[
+            "runtimeEnv"
+        ]
     rt.key_base = rt.key_base._replace(env_vars=variables, runtime_env=fields)
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: dict(value) if isinstance(value, Mapping) else value
-        for name, value in fields.items()
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each field of a runtime environment may be: the checks, and the form that a field is kept in.
+"""What each field of a runtime environment may be: the checks, and the form that it is kept in.
 
 Texts and types of the errors are Ray's. Pure apart from looking whether named files exist.
 """
