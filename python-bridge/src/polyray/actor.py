@@ -121,9 +121,20 @@ class ActorClass:
             self.__name__ = cls.__name__
             self.__qualname__ = cls.__qualname__
             self.__module__ = cls.__module__
-        self._described = described or Description(cls)
-        self._is_async = self._described.is_async
+        self._description = described
         self._known: tuple[dict[str, Any], dict[str, Shell]] | None = None
+
+    @property
+    def _described(self) -> Description:
+        # Not before it is needed: the class of a class that names itself is empty while it is
+        # unpickled.
+        if self._description is None:
+            self._description = Description(self._target.value)
+        return self._description
+
+    @property
+    def _is_async(self) -> bool:
+        return self._described.is_async
 
     @property
     def __ray_metadata__(self) -> ActorClassMetadata:

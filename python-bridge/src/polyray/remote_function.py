@@ -168,9 +168,9 @@ class RemoteFunction:
         if function is None:
             self._function_name = target.name
             return
-        if signature is None:
-            self._signature = signature = signature_of(signature_text(function))
-        self._least, self._most = signature.least, signature.most
+        # Read at the first call: a function that names itself has no defaults yet while it is
+        # unpickled. Until then no count of arguments fits.
+        self._least, self._most = (0, -1) if signature is None else signature.range
         functools.update_wrapper(self, function, updated=())
         self._function_name = f"{self.__module__}.{getattr(self, '__name__', target.name)}"
 
@@ -185,8 +185,8 @@ class RemoteFunction:
 
         Raises TypeError when the arguments do not fit the function.
         """
-        if (kwargs or not self._least <= len(args) <= self._most) and self._signature is not None:
-            self._signature.check(args, kwargs)
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._check(args, kwargs)
         rt = runtime._current
         if rt is None:
             rt = runtime.current()
@@ -203,6 +203,15 @@ class RemoteFunction:
             return rt.client.submit_task(self._number, envelope, 1, 0, -2)
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, 0, -2)
         return refs if self._returns else None
+
+    def _check(self, args: Any, kwargs: Any) -> None:
+        if self._function is None:
+            return
+        if self._signature is None:
+            self._signature = signature_of(signature_text(self._function))
+            self._least, self._most = self._signature.range
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._signature.check(args, kwargs)
 
     def _remote(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Submit a call with options: the long form of Ray."""

@@ -103,6 +103,11 @@ class Signature:
         if needed_keywords:  # never without keywords
             self.least, self.most = 1, 0
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The fewest and the most positional arguments of a call without keywords."""
+        return self.least, self.most
+
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raises TypeError when they do not fit."""
         if not kwargs and self.least <= len(args) <= self.most:
