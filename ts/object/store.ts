@@ -5,7 +5,7 @@
 // the scratch memory into which small
 // envelopes are written. Everything else that arrives (calls, answers, pushes) goes to `onEvent`,
 // one record at a time.
-// Invariants: (1) bells are flushed once per turn, before the event loop goes on; (2) the loop is
+// Invariants: (1) bells are flushed before the event loop goes on; (2) the loop is
 // kept alive only while somebody waits
 // (waiters or `hold`); (3) two reads of one live zero-copy object share one buffer; (4) after
 // `close` every method throws ClosedError
@@ -54,6 +54,8 @@ export interface StoreOptions {
 const scratchBytes = 64 * 1024;
 /** The slot in a handle (native/node_api/handles.h). */
 const slotMask = 0x7fffff;
+/** Bells are rung after so many submissions or replies of one turn. */
+const flushEvery = 32;
 /** How long a synchronous put waits for room. */
 const putWaitMs = 2000;
 
@@ -79,11 +81,13 @@ export class ObjectStore implements RefHome {
   /** The object whose value is being decoded; 0: none (arguments). */
   #container = 0;
   #flushDue = false;
+  #unflushed = 0;
   #holds = 0;
   #alive = false;
   #closed = false;
   readonly #flush = (): void => {
     this.#flushDue = false;
+    this.#unflushed = 0;
     if (!this.#closed) this.native.flush();
   };
 
@@ -392,8 +396,13 @@ export class ObjectStore implements RefHome {
 
   // --- turns
 
-  /** Rings the bells of this turn once, at its end. Call it after every submission. */
+  /** Rings the bells of this turn at its end, and now and then before. Call it after every submission. */
   flushSoon(): void {
+    // In a long turn the other side starts on what is there already.
+    if (++this.#unflushed >= flushEvery) {
+      this.#unflushed = 0;
+      this.native.flush();
+    }
     if (this.#flushDue) return;
     this.#flushDue = true;
     queueMicrotask(this.#flush);
