@@ -29,7 +29,7 @@ _LAZY = {"inspect_serializability": "polyray.util.check_serialize"}
 _MODULES = frozenset(
     {
         "accelerators", "annotations", "check_serialize", "collective", "iter", "joblib",
-        "metrics", "multiprocessing", "queue", "scheduling_strategies", "serialization",
+        "metrics", "dask", "multiprocessing", "queue", "scheduling_strategies", "serialization",
         "state", "timer",
     }
 )  # fmt: skip
