@@ -46,6 +46,7 @@ const typescript: Tree = {
     node: 4,
     worker: 4,
     runtime: 5,
+    inline: 5,
     api: 6,
     lib: 7,
     cli: 8,

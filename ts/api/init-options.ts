@@ -23,6 +23,11 @@ export interface InitOptions {
   readonly objectStoreMemory?: Bytes;
   /** A folder on a memory file system for the store; default: anonymous memory. */
   readonly plasmaDirectory?: string;
+  /**
+   * "inline" runs everything in this process and thread, for debugging: functions are called directly, so breakpoints hold.
+   * TypeScript only; a task that calls process.exit() ends the program. Default "processes".
+   */
+  readonly mode?: "processes" | "inline";
   /** Named actors are found within one namespace. */
   readonly namespace?: string;
   /** Environment of all workers of this driver. */
@@ -51,6 +56,8 @@ const initChecks = {
   labels: texts,
   objectStoreMemory: checks.bytes,
   plasmaDirectory: checks.text,
+  mode: (value: unknown) =>
+    value === "processes" || value === "inline" ? null : '"processes" or "inline"',
   namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
   runtimeEnv: checks.runtimeEnv,
   logToDriver: checks.bool,
@@ -66,6 +73,15 @@ export function checkInitOptions(options: InitOptions): void {
       "[invalid option] includeDashboard: the dashboard is not built yet. Leave it out.",
     );
   }
+}
+
+/** Throws for what has no meaning inside of one process. */
+export function checkInline(options: InitOptions): void {
+  for (const name of ["address", "plasmaDirectory"] as const)
+    if (options[name] !== undefined && options[name] !== "local")
+      throw new InvalidOptionError(
+        `[invalid option] ${name} has no meaning with mode: "inline", which starts no node. Leave it out.`,
+      );
 }
 
 /** The part of the options that describes the node. */

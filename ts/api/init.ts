@@ -10,12 +10,15 @@ import { isMainThread } from "node:worker_threads";
 import { InvalidOptionError, makeError, PolyrayError } from "../base/errors.ts";
 import { Connection } from "../core/connection.ts";
 import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
+import { taskContext } from "../core/task-context.ts";
 import { driverKeyBase } from "../core/worker-key.ts";
+import { startInline } from "../inline/start.ts";
 import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { findSession } from "../node/session.ts";
+import { nodeConfig } from "../runtime/config.ts";
 import { type EmbeddedRuntime, startEmbedded } from "../runtime/embedded.ts";
-import { checkInitOptions, type InitOptions, nodeOptions } from "./init-options.ts";
+import { checkInitOptions, checkInline, type InitOptions, nodeOptions } from "./init-options.ts";
 
 /** What `init` gives. `await using rt = await init()` shuts it down at the end of the block. */
 export interface Runtime extends AsyncDisposable {
@@ -56,7 +59,10 @@ let stopping: Promise<void> | null = null;
  */
 export async function init(options: InitOptions = {}): Promise<Runtime> {
   checkInitOptions(options);
-  if (connectionOrNull()?.executor != null) return workerRuntime();
+  // In a worker; or in a task of an inline runtime, which must not see a difference.
+  const executes = connectionOrNull()?.executor != null;
+  if (executes && (current === null || taskContext.getStore() !== undefined))
+    return workerRuntime();
   if (stopping !== null) await stopping;
   if (current !== null) {
     if (options.ignoreReinitError !== true) {
@@ -110,6 +116,7 @@ function start(options: InitOptions): Current {
       "CLOSED",
       "the runtime is being shut down: await shutdown() before the next use",
     );
+  if (options.mode === "inline") return startInlineRuntime(options);
   const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
   if (!isMainThread && (address === undefined || address === "")) {
     const shared = sharedSession();
@@ -142,20 +149,41 @@ function attach(place: Place, options: InitOptions, embedded: EmbeddedRuntime | 
   const namespace = options.namespace ?? place.namespace;
   const logToDriver = options.logToDriver ?? true;
   const opened = open(place, namespace, options, logToDriver);
+  return become(opened, place, embedded, introduce(opened, embedded, namespace, logToDriver));
+}
+
+/** Makes a connection that of this process. */
+function become(
+  opened: Connection,
+  place: Omit<Place, "socketName" | "token">,
+  embedded: EmbeddedRuntime | null,
+  ready: Promise<void>,
+): Current {
   const runtime: Runtime = {
     address: place.address,
     nodeId: place.nodeId,
-    namespace,
+    namespace: opened.place.namespace,
     dashboardUrl: null,
     sessionDir: place.sessionDir,
     [Symbol.asyncDispose]: () => (current?.runtime === runtime ? shutdown() : Promise.resolve()),
   };
-  const ready = introduce(opened, embedded, namespace, logToDriver);
   ready.catch(() => undefined); // init awaits it; at first use its failure shows as that of the calls
   current = { connection: opened, runtime, embedded, ready };
   setConnection(opened);
   opened.onShutdown = () => lost(opened);
   return current;
+}
+
+function startInlineRuntime(options: InitOptions): Current {
+  checkInline(options);
+  const { resources, labels } = nodeConfig(nodeOptions(options));
+  const opened = startInline({
+    resources,
+    labels,
+    namespace: options.namespace ?? "",
+    envVars: options.runtimeEnv?.envVars ?? {},
+  });
+  return become(opened, opened.place, null, Promise.resolve());
 }
 
 function open(

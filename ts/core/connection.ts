@@ -24,7 +24,7 @@ import type { ObjectRef } from "../object/ref.ts";
 import { ObjectStore } from "../object/store.ts";
 import { type HandleMeta, handleParts, isActorHandle, makeActorHandle } from "./actor-handle.ts";
 import { decodeFunctionValue, encodeFunctionValue } from "./function-values.ts";
-import { Specs } from "./specs.ts";
+import { Specs, type Target } from "./specs.ts";
 import type { WorkerKeyBase } from "./worker-key.ts";
 
 /** Push topics of the node service. */
@@ -83,6 +83,8 @@ export class Connection {
   keyBase: WorkerKeyBase;
   place: Place;
   executor: Executor | null = null;
+  /** Told of every spec that is put (the inline mode calls its function itself). */
+  onSpec: ((specId: string, target: Target) => void) | null = null;
   /** Called when the runtime ends under us. */
   onShutdown: () => void = () => undefined;
   readonly #requests = new Map<number, Settle>();

@@ -93,7 +93,9 @@ export class Specs {
       const store = this.#connection.store;
       const content = extras === null ? [bytes, payload] : [bytes, payload, extras];
       const encoded = nameValues(init.name, names, () => store.encode(content, "spec"));
-      return store.refOf(store.putEncoded(encoded, undefined, EntryFlag.keep));
+      const ref = store.refOf(store.putEncoded(encoded, undefined, EntryFlag.keep));
+      this.#connection.onSpec?.(ref.id, target);
+      return ref;
     } finally {
       putting.pop();
     }

@@ -371,9 +371,26 @@ export async function answer(
       { ignoreUndefined: true },
     );
   } catch (error) {
-    const code: ErrorCode = error instanceof PolyrayError ? error.code : "SYSTEM";
-    return encode({ ok: false, code, message: (error as Error).message });
+    return encode(failure(error));
   }
+}
+
+/** As answer, for a method that answers at once. */
+export function answerNow(
+  payload: Uint8Array,
+  run: (method: string, fields: Fields) => Fields,
+): Uint8Array {
+  try {
+    const fields = decode(payload) as Fields;
+    return encode({ ok: true, ...run(String(fields.m), fields) }, { ignoreUndefined: true });
+  } catch (error) {
+    return encode(failure(error));
+  }
+}
+
+function failure(error: unknown): Fields {
+  const code: ErrorCode = error instanceof PolyrayError ? error.code : "SYSTEM";
+  return { ok: false, code, message: (error as Error).message };
 }
 
 function idField(fields: Fields, name: string): string {

@@ -11,6 +11,7 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
+import { deathEnvelope, readError } from "../gcs/death.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
 import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
@@ -21,7 +22,6 @@ import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
 import { Spawner, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
-import { decode, encodeError, plainContext } from "../object/serialize.ts";
 import { groupPayload } from "./group-payload.ts";
 
 /** What a node service needs to know; plain data, so that it can be handed to a worker thread. */
@@ -411,26 +411,7 @@ export class NodeService implements GcsHost {
   }
 
   deathEnvelope(row: ActorRow, death: Death): Uint8Array {
-    const cause = readError(death.cause);
-    const { className, name } = row.spec.handle;
-    const shown = name === null ? className : `${className} "${name}"`;
-    const detail = cause instanceof Error ? ` ${cause.message}` : "";
-    const unplaced = death.reason.startsWith("The actor is not schedulable");
-    const error = new ActorDiedError(
-      unplaced
-        ? death.reason
-        : `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`,
-      {
-        code: death.code,
-        actorId: row.spec.actor,
-        nodeId: this.config.nodeId,
-        ...(cause instanceof Error ? { cause } : {}),
-      },
-    );
-    const encoded = encodeError(error, plainContext);
-    const bytes = new Uint8Array(encoded.size);
-    encoded.writeTo(bytes);
-    return bytes;
+    return deathEnvelope(row, death, this.config.nodeId);
   }
 
   /** An object lives as long as an actor does. */
@@ -469,14 +450,4 @@ function units(amounts: Readonly<Record<string, number>>): Record<string, number
 
 function eventPeer(event: Record<string, unknown>): Peer {
   return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
-}
-
-// An error that holds refs or handles cannot be read here (the service imports none): its text is lost, the outcome is not.
-function readError(bytes: Uint8Array | null): unknown {
-  if (bytes === null) return null;
-  try {
-    return decode(bytes, plainContext);
-  } catch {
-    return null;
-  }
 }

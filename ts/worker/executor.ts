@@ -79,6 +79,7 @@ export class TaskExecutor implements Executor {
   readonly #pools = new Pools();
   readonly #running = new Map<number, Running>();
   readonly #children: Children;
+  readonly #exit: (code: number) => void;
   readonly #callsDone = new Map<LoadedSpec, number>();
   #actor: Actor | null = null;
   #actorSpec: LoadedSpec | null = null;
@@ -87,8 +88,10 @@ export class TaskExecutor implements Executor {
   #exiting = false;
   #disposed = false;
 
-  constructor(connection: Connection) {
+  /** `exit` ends the process; the inline mode has none to end. */
+  constructor(connection: Connection, exit: (code: number) => void = (code) => process.exit(code)) {
     this.#connection = connection;
+    this.#exit = exit;
     this.#children = new Children(connection.native);
     connection.store.keepsHandle = (handle) => this.#children.keeps(handle);
   }
@@ -464,7 +467,7 @@ export class TaskExecutor implements Executor {
       native.reply(call.number, status);
     }
     this.#done(call);
-    if (call.kind === CallKind.actorCreate) setTimeout(() => process.exit(1), 200).unref();
+    if (call.kind === CallKind.actorCreate) setTimeout(() => this.#exit(1), 200).unref();
   }
 
   /** The time limit is over: the body's signal fires; a body that does not end soon loses its process. */
@@ -527,7 +530,7 @@ export class TaskExecutor implements Executor {
       );
     if (force && this.#actor === null) {
       this.#connection.native.flush();
-      process.exit(1);
+      this.#exit(1);
     }
     context.abort.controller ??= new AbortController();
     const { controller } = context.abort;
@@ -590,7 +593,7 @@ export class TaskExecutor implements Executor {
     this.#exiting = true;
     this.#connection.native.workerExit();
     this.#connection.native.flush();
-    setImmediate(() => process.exit(0));
+    setImmediate(() => this.#exit(0));
   }
 }
 

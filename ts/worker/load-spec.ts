@@ -32,6 +32,12 @@ interface SpecExtras {
 
 const loaded = new Map<number, LoadedSpec>();
 const loading = new Map<number, Promise<LoadedSpec>>();
+let findTarget: (specId: string) => UserFunction | null = () => null;
+
+/** The inline mode: functions of this process itself, by the id of their spec. */
+export function useTargets(find: (specId: string) => UserFunction | null): void {
+  findTarget = find;
+}
 
 /** The loaded spec of a spec handle, when it is there already. */
 export function knownSpec(handle: number): LoadedSpec | undefined {
@@ -58,6 +64,20 @@ export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec
     promise.catch(() => loading.delete(handle));
   }
   return promise;
+}
+
+/** Loads a spec now when its function is one of this process (`useTargets`). */
+export function loadTarget(store: ObjectStore, handle: number): void {
+  if (loaded.has(handle)) return;
+  store.native.retainHandle(handle);
+  const ref = store.refOf(handle);
+  const { fields, payload, extras } = readSpec(store, ref);
+  let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, extras, ref };
+  for (let base = baseOf(payload); base !== null; base = baseOf(code.payload))
+    code = { ...readSpec(store, base), ref: base };
+  const fn = findTarget(code.ref.id);
+  if (fn !== null) loaded.set(handle, { fields, fn, extras });
+  else ref[Symbol.dispose]();
 }
 
 async function load(store: ObjectStore, handle: number): Promise<LoadedSpec> {

@@ -5,11 +5,13 @@
 // written when there is no output. Console and process.stdout/stderr are covered; native prints go under the last name.
 
 const mark = "\x1epolyray-name:";
+let isOn = false;
 let wanted = "";
 let titled = "";
 
 /** The name for output from now on. */
 export function showName(name: string): void {
+  if (!isOn) return; // the inline mode: this is the user's own process
   wanted = name;
   if (titled !== name) {
     titled = name;
@@ -19,6 +21,7 @@ export function showName(name: string): void {
 
 /** Hooks the two streams, once. */
 export function markOutput(): void {
+  isOn = true;
   for (const stream of [process.stdout, process.stderr]) {
     let shown = "";
     const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;

@@ -12,6 +12,7 @@ export async function startRuntime(options: Parameters<typeof init>[0] = {}): Pr
     numCpus: 4,
     objectStoreMemory: "128MiB",
     logToDriver: false,
+    ...(process.env.POLYRAY_TEST_MODE === "inline" ? { mode: "inline" as const } : {}),
     ...options,
   });
   t.teardown(() => shutdown());
