@@ -9,8 +9,11 @@
 #pragma once
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -285,7 +288,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   // --- service.cc
   void to_raylet(const RingSlot& slot, bool bell);
   Result<uint64_t> copy_payload(std::span<const uint8_t> payload);
+  bool send_payload(Rec kind, uint32_t a, uint64_t d, std::span<const uint8_t> payload);
   std::vector<uint8_t> take_payload(uint64_t offset, uint64_t bytes);
+  std::optional<std::vector<uint8_t>> whole_payload(const RingSlot& slot);
   uint64_t write_lease_spec(const SpecInfo& info, uint64_t* bytes);
 
   // --- poll.cc
@@ -375,6 +380,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   uint64_t raylet_belled_ns_ = 0;
   uint32_t raylet_pushes_ = 0;
   bool raylet_waiting_ = false;  // records pushed without a bell
+  std::map<std::tuple<uint32_t, uint32_t, uint64_t>, std::vector<uint8_t>>
+      pieces_;  // payloads that have not come whole, by kind, a, d
   std::vector<std::unique_ptr<Peer>> peers_;
   FlatMap<uint32_t> peer_by_key_;
   FlatMap<uint32_t> peer_by_ring_;

@@ -158,6 +158,7 @@ void ClientCore::drop_rings(Peer& peer) {
   }
   peer.calls.reset();
   peer.replies.reset();
+  rings_.trim(1);
   last_ring_ = 0;
 }
 
@@ -166,8 +167,9 @@ void ClientCore::peer_gone(const RingSlot& slot) {
   const uint64_t key = slot.a | slot.d << 32;
   const auto code = static_cast<uint32_t>(slot.b);
   const auto signal = static_cast<uint32_t>(slot.b >> 32);
-  const std::string how = signal != 0 ? "was killed by signal " + std::to_string(signal)
-                                      : "exited with code " + std::to_string(code);
+  const std::string how = signal != 0         ? "was killed by signal " + std::to_string(signal)
+                          : code == kNoNumber ? std::string("ended")
+                                              : "exited with code " + std::to_string(code);
 
   std::erase_if(incoming_, [&](const Incoming& call) { return call.peer == key; });
   for (auto stream = streams_.begin(); stream != streams_.end();) {

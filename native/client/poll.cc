@@ -107,10 +107,12 @@ void ClientCore::peer_gone_received(const RingSlot& slot) {
 
 void ClientCore::handle_raylet(const RingSlot& slot) {
   const auto with_payload = [&](EventKind kind) {
+    std::optional<std::vector<uint8_t>> payload = whole_payload(slot);
+    if (!payload) return;
     Event& event = emit(kind);
     event.a = slot.a;
     event.peer = slot.d;
-    event.payload = take_payload(slot.b, slot.c);
+    event.payload = std::move(*payload);
   };
   switch (static_cast<Rec>(slot.kind)) {
     case Rec::kObjectReady:

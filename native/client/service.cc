@@ -32,6 +32,25 @@ Result<uint64_t> ClientCore::copy_payload(std::span<const uint8_t> payload) {
   return slot;
 }
 
+// The payload of a record, once its last piece has come; nothing while more follow.
+std::optional<std::vector<uint8_t>> ClientCore::whole_payload(const RingSlot& slot) {
+  std::vector<uint8_t> piece = take_payload(slot.b, slot.c & ~kMorePieces);
+  const bool more = (slot.c & kMorePieces) != 0;
+  if (!more && pieces_.empty()) return piece;
+  const std::tuple key(slot.kind, slot.a, slot.d);
+  if (more) {
+    auto& before = pieces_[key];
+    before.insert(before.end(), piece.begin(), piece.end());
+    return std::nullopt;
+  }
+  const auto known = pieces_.find(key);
+  if (known == pieces_.end()) return piece;
+  std::vector<uint8_t> whole = std::move(known->second);
+  pieces_.erase(known);
+  whole.insert(whole.end(), piece.begin(), piece.end());
+  return whole;
+}
+
 std::vector<uint8_t> ClientCore::take_payload(uint64_t offset, uint64_t bytes) {
   std::vector<uint8_t> payload;
   if (offset == 0 || !segment_->valid_slot(offset, ChunkKind::kRecords, bytes)) return payload;
@@ -43,30 +62,33 @@ std::vector<uint8_t> ClientCore::take_payload(uint64_t offset, uint64_t bytes) {
 
 // --- control service ---------------------------------------------------------------------------------------------
 
+// In pieces when it is larger than a slot. False: no memory for it.
+bool ClientCore::send_payload(Rec kind, uint32_t a, uint64_t d, std::span<const uint8_t> payload) {
+  do {
+    const auto piece = payload.first(payload.size() > kChunkBytes ? kPieceBytes : payload.size());
+    payload = payload.subspan(piece.size());
+    Result<uint64_t> slot = copy_payload(piece);
+    if (!slot.is_ok()) return false;
+    const uint64_t bytes = piece.size() | (payload.empty() ? 0 : kMorePieces);
+    to_raylet({static_cast<uint32_t>(kind), a, slot.value(), bytes, d}, true);
+  } while (!payload.empty());
+  return true;
+}
+
 uint32_t ClientCore::service_request(std::span<const uint8_t> payload) {
   if (detached_) return 0;
-  Result<uint64_t> slot = copy_payload(payload);
-  if (!slot.is_ok()) return 0;
   const uint32_t request = ++next_request_;
-  to_raylet({static_cast<uint32_t>(Rec::kService), request, slot.value(), payload.size(), 0}, true);
-  return request;
+  return send_payload(Rec::kService, request, 0, payload) ? request : 0;
 }
 
 void ClientCore::service_reply(uint64_t peer, uint32_t request, std::span<const uint8_t> payload) {
   if (detached_) return;
-  Result<uint64_t> slot = copy_payload(payload);
-  if (slot.is_ok())
-    to_raylet(
-        {static_cast<uint32_t>(Rec::kServiceReply), request, slot.value(), payload.size(), peer},
-        true);
+  send_payload(Rec::kServiceReply, request, peer, payload);
 }
 
 void ClientCore::service_push(uint64_t peer, uint32_t topic, std::span<const uint8_t> payload) {
   if (detached_) return;
-  Result<uint64_t> slot = copy_payload(payload);
-  if (slot.is_ok())
-    to_raylet({static_cast<uint32_t>(Rec::kServicePush), topic, slot.value(), payload.size(), peer},
-              true);
+  send_payload(Rec::kServicePush, topic, peer, payload);
 }
 
 void ClientCore::raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d,

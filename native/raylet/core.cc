@@ -119,6 +119,7 @@ int RayletCore::sleep_ms(uint64_t now_ms) {
   until(processes_.next_deadline_ms());
   until(deaths_.next_deadline_ms());
   for (const auto& [endpoint, deadline] : ending_) until(deadline);
+  for (const auto& [token, by_ms] : attach_by_ms_) until(by_ms);
   if (lease_poll_at_ms_ != 0) until(lease_poll_at_ms_);
   if (stopping_) until(stop_at_ms_);
   until(idle_end_ms());
@@ -148,9 +149,11 @@ void RayletCore::react(const os::Poller::Ready& ready) {
     case Door::Token::kConnection:
       door_.readable(value, ready.events);
       break;
-    case Door::Token::kPidfd:
-      ending_[static_cast<uint32_t>(value)] = now_ms_;
+    case Door::Token::kPidfd: {
+      const Peer* peer = peers_.find(static_cast<uint32_t>(value));
+      if (peer != nullptr && !peer->reap_awaited) ending_[peer->endpoint] = now_ms_;
       break;
+    }
     case Door::Token::kBell:
       if (os::drain_event(bell_.get()) != 0) ++bells_received_;
       break;
@@ -195,6 +198,7 @@ void RayletCore::step() {
   for (const uint32_t endpoint : ended) end_endpoint(endpoint);
 
   deaths_.step(now_ms_);
+  end_late_starts();
   if (lease_poll_at_ms_ != 0 && lease_poll_at_ms_ <= now_ms_) leases_changed_ = true;
   if (leases_changed_ && !stopping_) {
     leases_changed_ = false;
@@ -251,13 +255,16 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
   ending_.erase(endpoint);
   Peer* peer = peers_.find(endpoint);
   if (peer == nullptr) return;
+  Deaths::Exit exit;
+  if (!exit_known(*peer, exit) && !peer->reap_awaited && peers_.service() != nullptr) {
+    // Somebody else is its parent, or has reaped it: who waits for its calls wants to know how it ended.
+    peer->reap_awaited = true;
+    if (peer->pidfd.is_open()) poller_.remove(peer->pidfd.get());
+    ending_[endpoint] = now_ms_ + kReapWaitMs;
+    return;
+  }
   mark_ready(endpoint);
   drain();
-  Deaths::Exit exit;
-  if (peer->pidfd.is_open()) {
-    const Result<os::ExitInfo> info = os::peek_exit(peer->pidfd.get());
-    if (info.is_ok()) exit = {info.value().code, info.value().signal};
-  }
   door_.close_peer(*peer);
   for (const uint32_t holder : leases_.holders_of(endpoint)) peers_.contact(endpoint, holder);
   const Peer gone = peers_.take(endpoint);
@@ -275,6 +282,50 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
   }
 }
 
+// How the process of this endpoint ended; true when there is nothing to wait for.
+bool RayletCore::exit_known(const Peer& peer, Deaths::Exit& exit) {
+  if (const auto told = exits_.find(peer.startup_token); told != exits_.end()) {
+    exit = told->second;
+    return true;
+  }
+  if (peer.pidfd.is_open()) {
+    const Result<os::ExitInfo> info = os::peek_exit(peer.pidfd.get());
+    if (info.is_ok()) exit = {info.value().code, info.value().signal};
+  }
+  return exit.signal != 0 || exit.code >= 0 || peer.kind != EndpointKind::kWorker || stopping_;
+}
+
+void RayletCore::worker_exited(uint64_t token, Deaths::Exit exit) {
+  const Worker* worker = workers_.by_token(token);
+  if (worker == nullptr || worker->endpoint == 0) return;
+  exits_[token] = exit;
+  if (const auto ending = ending_.find(worker->endpoint); ending != ending_.end())
+    ending->second = now_ms_;
+}
+
+// A worker that runs and never comes: whoever waits for its pool is told.
+void RayletCore::end_late_starts() {
+  for (auto it = attach_by_ms_.begin(); it != attach_by_ms_.end();) {
+    const auto [token, by_ms] = *it;
+    const Worker* worker = workers_.by_token(token);
+    const bool over = worker == nullptr || worker->endpoint != 0;
+    if (!over && by_ms > now_ms_) {
+      ++it;
+      continue;
+    }
+    it = attach_by_ms_.erase(it);
+    if (over) continue;
+    processes_.gone(token);
+    leases_.start_failed(token, json_error(StatusCode::kRuntimeEnvSetup,
+                                           "[runtime env] a worker process started but did not "
+                                           "join within " +
+                                               std::to_string(options_.worker_start_timeout_ms) +
+                                               " ms. See its log file; what runs before its "
+                                               "first task may hang."));
+    leases_changed_ = true;
+  }
+}
+
 void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
   const std::string how = exit.signal != 0 ? "by signal " + std::to_string(exit.signal)
                           : exit.code >= 0 ? "with exit code " + std::to_string(exit.code)
@@ -282,6 +333,7 @@ void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
   leases_.worker_gone(peer.startup_token,
                       "workers of this class end before they are ready (the last one " + how + ")");
   processes_.gone(peer.startup_token);
+  exits_.erase(peer.startup_token);
   JsonObject event("worker_gone");
   event.number("startupToken", static_cast<int64_t>(peer.startup_token)).number("pid", peer.pid);
   event.number("endpoint", peer.endpoint).number("serial", peer.serial);

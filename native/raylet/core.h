@@ -23,6 +23,7 @@ namespace polyray::raylet {
 class RayletCore {
  public:
   static constexpr uint64_t kExitWaitMs = 30;       // for the exit status, after the socket ended
+  static constexpr uint64_t kReapWaitMs = 100;      // for the service's word of how a worker ended
   static constexpr uint64_t kJobGraceMs = 1000;     // SIGTERM to SIGKILL at a job's end
   static constexpr uint64_t kActorGraceMs = 5000;   // the same for a returned dedicated worker
   static constexpr uint64_t kIdleWorkerMs = 10000;  // surplus idle workers end after this
@@ -59,6 +60,9 @@ class RayletCore {
   void attached(Peer& peer, std::vector<os::Fd>& stdio);
   void socket_ended(uint32_t endpoint);
   void end_endpoint(uint32_t endpoint);
+  bool exit_known(const Peer& peer, Deaths::Exit& exit);
+  void worker_exited(uint64_t token, Deaths::Exit exit);
+  void end_late_starts();
   void worker_ended(const Peer& peer, Deaths::Exit exit);
   void job_ended(uint32_t job);
   void end_idle_workers();
@@ -86,6 +90,8 @@ class RayletCore {
   Door door_;
   std::map<uint32_t, uint64_t>
       ending_;  // endpoints whose end is to be handled, and when at the latest
+  std::map<uint64_t, Deaths::Exit> exits_;     // what the service said, by startup token
+  std::map<uint64_t, uint64_t> attach_by_ms_;  // started workers that have not attached
   std::vector<os::Poller::Ready> ready_;
   uint64_t now_ms_ = 0;
   uint64_t lease_poll_at_ms_ = 0;

@@ -45,7 +45,8 @@ void ExtentDesk::grant(Peer& peer, uint32_t number, uint64_t offset) {
 
 void ExtentDesk::refuse(Peer& peer, const Waiting& waiting) {
   std::string text = waiting.why.message;
-  if (waiting.why.code == StatusCode::kObjectStoreFull) text += "; " + who_holds_what();
+  if (waiting.why.code == StatusCode::kObjectStoreFull)
+    text += "; " + who_holds_what() + " Release refs, or start with a larger objectStoreMemory.";
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.c_str());
   const uint64_t payload = peers_.store_payload(peer.endpoint, {bytes, text.size() + 1});
   peers_.send(peer, RingSlot{static_cast<uint32_t>(Rec::kExtentGrant), waiting.number, 0,

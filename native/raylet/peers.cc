@@ -117,6 +117,7 @@ void Peers::recycle(uint32_t endpoint, uint64_t in_ring, uint64_t out_ring) {
   inbound_.remove(in_ring);
   slot_free(segment_, in_ring);
   slot_free(segment_, out_ring);
+  rings_.trim(1);
   Endpoint& shared = segment_.endpoint(endpoint);
   const uint32_t high =
       std::min(shared.inbound_high.load(std::memory_order_relaxed), kMaxInboundRings);
@@ -158,10 +159,15 @@ uint64_t Peers::store_payload(uint32_t endpoint, std::span<const uint8_t> bytes)
   return offset.value();
 }
 
-bool Peers::send_payload(Peer& peer, RingSlot slot, std::span<const uint8_t> bytes) {
+bool Peers::send_payload(Peer& peer, RingSlot slot, std::span<const uint8_t> bytes, uint64_t more) {
+  while (bytes.size() > kChunkBytes) {
+    const auto piece = bytes.first(kPieceBytes);
+    if (!send_payload(peer, slot, piece, kMorePieces)) return false;
+    bytes = bytes.subspan(kPieceBytes);
+  }
   slot.b = store_payload(peer.endpoint, bytes);
   if (slot.b == 0) return false;
-  slot.c = bytes.size();
+  slot.c = bytes.size() | more;
   send(peer, slot);
   return true;
 }

@@ -42,7 +42,8 @@ struct Peer {
   uint64_t out_ring = 0;  // from_raylet
   std::unique_ptr<RingProducer> out;
   std::set<uint32_t> contacts;
-  bool dirty = false;  // `out` has records without a bell
+  bool dirty = false;         // `out` has records without a bell
+  bool reap_awaited = false;  // it ended; its parent is given a moment to say how
   uint64_t peer_id() const { return uint64_t{endpoint} | uint64_t{serial} << 32; }
 };
 
@@ -75,8 +76,9 @@ class Peers {
   // --- out
   void send(uint32_t endpoint, const RingSlot& slot);
   void send(Peer& peer, const RingSlot& slot);
-  // Copies `bytes` into a record slot of the raylet and sends `slot` with b = offset, c = size. False: no room.
-  bool send_payload(Peer& peer, RingSlot slot, std::span<const uint8_t> bytes);
+  // Copies `bytes` into record slots of the raylet and sends `slot` with b = offset, c = size | more, in pieces when they are
+  // many. False: no room.
+  bool send_payload(Peer& peer, RingSlot slot, std::span<const uint8_t> bytes, uint64_t more = 0);
   bool send_text(Peer& peer, RingSlot slot, std::string_view text);
   // The offset of a record slot with a copy of `bytes` for `endpoint`; 0: no room.
   uint64_t store_payload(uint32_t endpoint, std::span<const uint8_t> bytes);

@@ -36,6 +36,7 @@ struct RayletOptions {
       resources;                    // fixed-point amounts by name ("CPU", "GPU", "memory", ...)
   uint32_t max_idle_workers = 0;    // 0: number of CPUs
   uint32_t worker_start_limit = 4;  // at most so many starting at once
+  uint32_t worker_start_timeout_ms = 30'000;  // from the start of its process until it attaches
 };
 
 struct RayletStats {

@@ -121,6 +121,11 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
       processes_.started(slot.b, static_cast<uint32_t>(slot.c));
       if (workers_.by_token(slot.b) == nullptr)
         processes_.gone(slot.b);  // nobody wants it any more
+      else
+        attach_by_ms_[slot.b] = now_ms_ + options_.worker_start_timeout_ms;
+      break;
+    case RayletOp::kWorkerExited:
+      worker_exited(slot.b, {static_cast<int32_t>(slot.c), static_cast<int32_t>(slot.d)});
       break;
     case RayletOp::kKillEndpoint: {
       const Peer* peer = peers_.find(slot.b);

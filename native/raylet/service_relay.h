@@ -25,6 +25,7 @@ class ServiceRelay {
   struct Waiting {
     uint64_t peer_id;
     uint32_t request;
+    uint64_t more;  // kMorePieces, or 0
     std::vector<uint8_t> payload;
   };
   void forward(Peer& service, const Waiting& waiting);

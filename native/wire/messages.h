@@ -36,6 +36,8 @@ enum class Rec : uint32_t {
       38,  // no bell unless it rises from 0. a = request number, d = backlog; 0 cancels the request
   kLeaseReturn = 39,  // bell. a = lease number
   kBlocked = 40,      // bell. a = 1 the running task waits (give its resources back), 0 it goes on
+  // Payloads of kService.. kServicePush, kServiceAnswer, kPush, kServiceCall that exceed a slot come in pieces, one record
+  // each: c has the bit kMorePieces in all but the last.
   kService =
       41,  // bell. a = request number, b = payload offset, c = bytes: request to the node service
   kServiceReply =
@@ -71,6 +73,9 @@ enum class Rec : uint32_t {
   kShutdown = 76,     // bell. the runtime ends
 };
 
+inline constexpr uint64_t kMorePieces = uint64_t{1} << 63;
+inline constexpr uint64_t kPieceBytes = 60 * 1024;
+
 // How a call is cancelled (kCancel, and the event of the same name).
 inline constexpr uint32_t kCancelForce = 1;         // end its process
 inline constexpr uint32_t kCancelNotRecursive = 2;  // leave alone what the call submitted
@@ -84,6 +89,8 @@ enum class RayletOp : uint32_t {
   kKillEndpoint =
       3,  // b = endpoint | serial << 32, c = 1: SIGKILL at once, 0: SIGTERM, then SIGKILL after d ms
   kEndJob = 4,  // b = job: kill its workers, free its kept objects
+  kWorkerExited =
+      5,  // b = startup token, c = exit code (int32), d = signal: the parent has reaped it
   kGroupAdd =
       20,  // c = payload offset, d = bytes: GroupSpec; reserves its bundles as soon as they fit
   kGroupRemove =

@@ -24,13 +24,15 @@ inline AttachOptions options_for(const Raylet& raylet, EndpointKind kind = Endpo
   return options;
 }
 
-inline std::unique_ptr<Raylet> bare_raylet(uint64_t store_bytes = 16 << 20, uint64_t cpus = 2) {
+inline std::unique_ptr<Raylet> bare_raylet(uint64_t store_bytes = 16 << 20, uint64_t cpus = 2,
+                                           uint32_t start_timeout_ms = 30'000) {
   static int number = 0;
   RayletOptions options;
   options.session_name = "raylet-test-" + std::to_string(getpid()) + "-" + std::to_string(++number);
   options.session_token = kToken;
   options.object_store_bytes = store_bytes;
   options.package_version = "1.2.3";
+  options.worker_start_timeout_ms = start_timeout_ms;
   options.resources = {{"CPU", cpus * kResourceUnit}};
   Result<std::unique_ptr<Raylet>> started = Raylet::start(options);
   EXPECT_TRUE(started.is_ok()) << started.status().message;

@@ -250,6 +250,44 @@ TEST(Service, ManyMessagesBothWaysKeepTheirOrderAndLeakNoRecords) {
   EXPECT_LT(used, 8u);
 }
 
+TEST(Service, MessagesOfAnySizeArriveWhole) {
+  auto raylet = bare_raylet();
+  auto service = std::move(Client::attach(options_for(*raylet, EndpointKind::kService)).value());
+  std::vector<std::unique_ptr<Client>> drivers;
+  for (int i = 0; i < 2; ++i)
+    drivers.push_back(std::move(Client::attach(options_for(*raylet)).value()));
+  const size_t sizes[] = {0, 60 * 1024, 64 * 1024, 64 * 1024 + 1, 120 * 1024, 1'000'000};
+  const auto text_for = [](size_t size, char of) { return std::string(size, of); };
+  for (size_t i = 0; i < std::size(sizes); ++i) {  // two askers at once, their pieces interleaved
+    drivers[0]->service_request(bytes_of(text_for(sizes[i], 'a')));
+    drivers[1]->service_request(bytes_of(text_for(sizes[i], 'b')));
+  }
+  for (auto& driver : drivers) driver->flush();
+  size_t calls = 0;
+  ASSERT_TRUE(run_until(
+      *service, [&] { return calls == 2 * std::size(sizes); },
+      [&](Event& event) {
+        if (event.kind != EventKind::kServiceCall) return;
+        ++calls;
+        const char of = static_cast<uint32_t>(event.peer) == drivers[0]->endpoint() ? 'a' : 'b';
+        EXPECT_EQ(plain_text(event.payload), text_for(event.payload.size(), of));
+        service->service_reply(event.peer, event.a, event.payload);
+      }));
+  service->service_push(~uint64_t{0}, 7, bytes_of(text_for(200'000, 'p')));
+  service->flush();
+  for (size_t at = 0; at < drivers.size(); ++at) {
+    size_t answers = 0, pushed = 0;
+    EXPECT_TRUE(run_until(
+        *drivers[at], [&] { return answers == std::size(sizes) && pushed == 1; },
+        [&](Event& event) {
+          const std::string text = plain_text(event.payload);
+          if (event.kind == EventKind::kPush) pushed += text == text_for(200'000, 'p');
+          if (event.kind == EventKind::kServiceAnswer)
+            answers += text == text_for(sizes[event.a - 1], at == 0 ? 'a' : 'b');
+        }));
+  }
+}
+
 TEST(Service, AnActorWithoutHandlesIsReported) {
   auto raylet = bare_raylet();
   auto service = std::move(Client::attach(options_for(*raylet, EndpointKind::kService)).value());
@@ -287,6 +325,35 @@ TEST(Leases, NestedGetsThreeDeepRunOnOneCpu) {
   EXPECT_EQ(get(*client, ids[0]), "nested a");
   EXPECT_EQ(get(*client, ids[1]), "nested b");
   EXPECT_EQ(get(*client, ids[2]), "nested c");
+}
+
+TEST(Leases, AWorkerThatStartsAndNeverJoinsFailsWhoeverWaitsForIt) {
+  auto raylet = bare_raylet(16 << 20, 2, 100);
+  auto service = std::move(Client::attach(options_for(*raylet, EndpointKind::kService)).value());
+  auto driver = std::move(Client::attach(options_for(*raylet)).value());
+  Submitter submitter{*driver, driver->register_spec(make_spec(*driver))};
+  const ObjectId id = submitter.task("echo:x");
+  driver->flush();
+  pid_t child = 0;
+  ASSERT_TRUE(run_until(
+      *service, [&] { return child != 0; },
+      [&](Event& event) {
+        const std::string json = plain_text(event.payload);
+        const size_t at = json.find("\"startupToken\":");
+        if (event.kind != EventKind::kRayletEvent || at == std::string::npos) return;
+        child = fork();
+        if (child == 0) {
+          setsid();
+          pause();
+        }
+        service->raylet_command(RayletOp::kWorkerStarted,
+                                std::strtoull(json.c_str() + at + 15, nullptr, 10), child, 0, {});
+      }));
+  service->flush();
+  const std::string text = get(*driver, id);
+  EXPECT_EQ(driver->status(id), ObjectStatus::kError);
+  EXPECT_NE(text.find("did not join within 100 ms"), std::string::npos) << text;
+  end_child(child);
 }
 
 TEST(Leases, TwoDriversShareOneCpu) {

@@ -48,6 +48,7 @@ export const RayletOp = {
   workerStarted: 2,
   killEndpoint: 3,
   endJob: 4,
+  workerExited: 5,
   groupAdd: 20,
   groupRemove: 21,
 } as const;

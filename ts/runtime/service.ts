@@ -5,7 +5,7 @@
 // It carries out the GCS's effects through the native endpoint and answers what is not the GCS's business: job.info,
 // resources, store. Owns: the endpoint, spawner, terminals, log tailer. Everything ends with stop().
 
-import { hostname } from "node:os";
+import { constants, hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
@@ -88,7 +88,12 @@ export class NodeService implements GcsHost {
       onStarted: (token, pid) =>
         this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
       onFailed: (token, code, message) => this.#workerFailed(token, code, message),
-      onExit: (token, exit) => this.#exits.get(token)?.(exit),
+      onExit: (token, exit) => {
+        const signal = exit.signal === null ? 0 : constants.signals[exit.signal as NodeJS.Signals];
+        const code = BigInt.asUintN(64, BigInt(exit.exitCode ?? -1));
+        this.#endpoint.command(RayletOp.workerExited, token, code, BigInt(signal ?? 0), null);
+        this.#exits.get(token)?.(exit);
+      },
     });
     this.#endpoint = new ServiceEndpoint(native, config.socketName, config.token, {
       request: (peer, request, payload) => void this.#request(peer, request, payload),
