@@ -228,8 +228,12 @@ def test_a_compiled_graph_is_awaited() -> None:
 
 def test_what_cannot_be_compiled_is_refused() -> None:
     a = Counter.remote(0)
-    with pytest.raises(NotImplementedError, match="exactly one InputNode"):
+    with pytest.raises(ValueError, match="No InputNode found"):
         a.echo.bind(1).experimental_compile()
+    with InputNode() as one, InputNode() as other:
+        two_inputs = MultiOutputNode([a.echo.bind(one), a.echo.bind(other)])
+    with pytest.raises(NotImplementedError, match="exactly one InputNode"):
+        two_inputs.experimental_compile()
     with InputNode() as inp, pytest.raises(NotImplementedError, match="actor method nodes"):
         add.bind(inp, 1).experimental_compile()
     with InputNode() as inp, pytest.raises(ValueError, match="already created"):

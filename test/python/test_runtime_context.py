@@ -171,6 +171,8 @@ def test_rays_names_are_there_and_other_languages_are_refused() -> None:
     assert repr(ray.Language.PYTHON) == "PYTHON"
     assert ray.Language.PYTHON != ray.Language.JAVA
     assert "util" in dir(ray)
+    assert ray.actor.ActorProxy[Sync] is not None
+    assert ray.actor.ActorHandle[int] is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ray.nothing
     for refused in (
@@ -184,3 +186,32 @@ def test_rays_names_are_there_and_other_languages_are_refused() -> None:
     ):
         with pytest.raises(InvalidOptionError):
             refused()
+
+
+def test_progress_bars_draw_in_drivers_and_print_in_workers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from polyray.experimental import tqdm_ray
+
+    def counted(items: list[int]) -> tuple[int, str]:
+        import contextlib
+        import io
+
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            total = sum(tqdm_ray.tqdm(items, desc="load", flush_interval_s=0))
+        return total, out.getvalue()
+
+    assert counted([1, 2, 3])[0] == 6
+    assert "load: 100%|####################| 3/3" in capsys.readouterr().err
+    total, printed = ray.get(ray.remote(counted).remote([4, 5]))
+    assert total == 9
+    assert printed.splitlines()[-1].startswith("load: 100%|####################| 2/2")
+    bar = tqdm_ray.tqdm(unit="row")
+    bar.set_description("more")
+    bar.update(5)
+    bar.close()
+    assert bar.n == 5
+    assert "more: 5 row" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="No iterable"):
+        list(bar)

@@ -80,13 +80,13 @@ ObjectID = ObjectRef
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
+    import importlib.util
 
     if name in _LAZY:
         value = getattr(importlib.import_module(f"polyray.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _MODULES and importlib.util.find_spec(f"polyray.{name}") is not None:
         return importlib.import_module(f"polyray.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -84,6 +84,9 @@ def method(*args: Any, **options: Any) -> Any:
     return decorate
 
 
+ActorProxy = ActorHandle  # in annotations: ActorProxy[Counter]
+
+
 class ActorClassInheritanceException(TypeError):
     """A class was derived from an actor class."""
 

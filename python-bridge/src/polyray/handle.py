@@ -10,6 +10,7 @@ maxTaskRetries. `ActorMethod.remote` is a hot path.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import GenericAlias
 from typing import Any
 
 from polyray import runtime
@@ -160,6 +161,8 @@ def shells_of(meta: Mapping[str, Any]) -> dict[str, Shell]:
 
 class ActorHandle:
     """A reference to an actor; its methods have `.remote()`."""
+
+    __class_getitem__ = classmethod(GenericAlias)  # ActorHandle[Counter] in annotations
 
     def __init__(
         self,

@@ -54,6 +54,11 @@ class CompiledDAG:
         nodes: list[DAGNode] = []
         self._root.traverse_and_apply(nodes.append)
         inputs = [node for node in nodes if isinstance(node, InputNode)]
+        if not inputs:
+            raise ValueError(
+                "No InputNode found in the DAG: when traversing upwards, no upstream node was "
+                f"found for {self._root}."
+            )
         if len(inputs) != 1:
             raise NotImplementedError("Compiled DAGs currently require exactly one InputNode")
         direct = indexed = False

@@ -188,10 +188,10 @@ def _checked(timeout: float | None) -> float | None:
 def _full() -> tuple[type[BaseException], ...]:
     import asyncio
 
-    return (Full, asyncio.QueueFull)
+    return (asyncio.QueueFull,)
 
 
 def _empty() -> tuple[type[BaseException], ...]:
     import asyncio
 
-    return (Empty, asyncio.QueueEmpty)
+    return (asyncio.QueueEmpty,)
