@@ -162,7 +162,7 @@ def shells_of(meta: Mapping[str, Any]) -> dict[str, Shell]:
 class ActorHandle:
     """A reference to an actor; its methods have `.remote()`."""
 
-    __class_getitem__ = classmethod(GenericAlias)  # ActorHandle[Counter] in annotations
+    __class_getitem__: Any = classmethod(GenericAlias)  # ActorHandle[Counter] in annotations
 
     def __init__(
         self,
