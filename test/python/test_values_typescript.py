@@ -187,6 +187,34 @@ def test_tables_and_frames_come_back(ts: Callable[[str], Any]) -> None:
     assert ray.get(ts("kind").remote(table)) in ("Table", "ArrowValue")
 
 
+class Relation:
+    """As a relation of a database: Arrow data by the PyCapsule protocol, not to be pickled."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a relation belongs to its connection")
+
+
+class Frame(Relation):
+    """One that can be pickled keeps its class."""
+
+    def __reduce__(self) -> Any:
+        return Frame, (self._table,)
+
+
+def test_arrow_streams_of_other_libraries_go_in(ts: Callable[[str], Any]) -> None:
+    table = pa.table({"a": [1, 2], "b": ["x", None]})
+    assert ray.get(ray.put(Relation(table))).equals(table)
+    assert ray.get(ray.put([Relation(table), 1]))[0].equals(table)
+    assert ray.get(ts("kind").remote(Relation(table))) in ("Table", "ArrowValue")
+    assert type(ray.get(ray.put(Frame(table)))) is Frame
+
+
 def test_javascript_sees_each_kind_as_the_table_says(ts: Callable[[str], Any]) -> None:
     rows = {
         "null": None, "boolean": True, "number": 1, "bigint": 2**60, "string": "s",

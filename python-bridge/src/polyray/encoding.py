@@ -194,6 +194,10 @@ class Encoder:
             form = _arrow_form(self, value)
         elif isinstance(value, BaseException):
             form = self.error(value)
+        elif hasattr(type(value), "__arrow_c_stream__") and _only_streams(self, value):
+            import pyarrow
+
+            form = _arrow_form(self, pyarrow.table(value))
         else:
             form = None
         return self.opaque(value) if form is None else form
@@ -336,6 +340,26 @@ def _arrow_form(encoder: Encoder, value: Any) -> Any:
 
     encoder.flags |= FLAG_ARROW
     return _Ext(v.EXT_ARROW, pack_plain([encoder.part(value, measure), kind]))
+
+
+_stream_kinds: dict[type, bool] = {}
+
+
+def _only_streams(encoder: Encoder, value: Any) -> bool:
+    # A relation of a database, say: it gives Arrow data (the PyCapsule protocol) and cannot be
+    # pickled. Objects that can be (polars, pandas) keep their class.
+    kind = type(value)
+    known = _stream_kinds.get(kind)
+    if known is None:
+        probe = PickleGroup(0)
+        probe.add(value)
+        try:
+            probe.dump(encoder.ctx)
+            known = False
+        except Exception:  # whatever its class raises
+            known = True
+        _stream_kinds[kind] = known
+    return known
 
 
 def _refusal(
