@@ -350,8 +350,9 @@ bool ClientCore::cancel(const ObjectId& task, bool force, bool recursive,
   cancel_errors_[call->task.unique].assign(error.begin(), error.end());
   if (Peer* peer = find_peer(call->peer); peer != nullptr && peer->calls != nullptr) {
     const uint32_t how = (force ? kCancelForce : 0) | (recursive ? 0 : kCancelNotRecursive);
+    const ObjectId why = cancel_reason(call->task, error);
     peer->calls->push(
-        {static_cast<uint32_t>(Rec::kCancel), how, id_word(call->task), call->task.unique, 0});
+        {static_cast<uint32_t>(Rec::kCancel), how, id_word(why), why.unique, call->task.unique});
     mark_dirty(*peer, false);
   }
   // A worker busy with a task does not look at its rings: its control thread does.
@@ -363,6 +364,16 @@ bool ClientCore::cancel(const ObjectId& task, bool force, bool recursive,
   }
   flush();
   return false;
+}
+
+// The error that a cancel gives travels as an object: held here until the call is over, read by the worker.
+ObjectId ClientCore::cancel_reason(const ObjectId& task, std::span<const uint8_t> error) {
+  ObjectId& reason = cancel_reasons_[task.unique];
+  if (reason.unique == 0) {
+    const Result<ObjectId> stored = put(error, envelope_refs(error, nullptr), 0);
+    if (stored.is_ok()) reason = stored.value();
+  }
+  return reason;
 }
 
 uint64_t ClientCore::call_peer(const ObjectId& task) {

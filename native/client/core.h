@@ -280,6 +280,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   Running* running(uint64_t handle);
   void release_running(Running& run);
   void on_cancel(const RingSlot& slot);
+  ObjectId cancel_reason(const ObjectId& task, std::span<const uint8_t> error);
   void on_stream_item(uint64_t peer, const RingSlot& slot);
   void on_stream_credit(const RingSlot& slot);
   void release_items(Stream& stream, uint32_t received);
@@ -370,6 +371,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   FlatMap<uint64_t> zombies_;  // retracted records whose reply has not come -> peer key
   std::unordered_map<uint64_t, std::vector<uint8_t>>
       cancel_errors_;  // running calls that were cancelled, by task unique
+  std::unordered_map<uint64_t, ObjectId> cancel_reasons_;  // the same errors as objects
   uint64_t next_seq_ = 0;
   uint32_t next_request_ = 0;
 

@@ -295,12 +295,22 @@ void ClientCore::send_reply(uint64_t key, uint64_t record, uint64_t seq, ReplySt
 }
 
 void ClientCore::on_cancel(const RingSlot& slot) {
-  const uint64_t* handle = running_by_task_.find(slot.c);
-  if (handle == nullptr) return;  // it is over, or its record was retracted
+  const uint64_t* handle = running_by_task_.find(slot.d);
+  const Running* run = handle == nullptr ? nullptr : running(*handle);
+  if (run == nullptr) return;  // it is over, or its record was retracted
+  std::vector<uint8_t> error;
+  if (slot.c != 0) {
+    const ObjectId reason = id_from(slot.b, slot.c);
+    if (Result<ObjectView> view = pin(reason); view.is_ok()) {
+      error.assign(view.value().data, view.value().data + view.value().size);
+      if (view.value().pinned) unpin(reason);
+    }
+  }
   Event& event = emit(EventKind::kCancel);
-  event.id = id_from(slot.b, slot.c);
+  event.id = run->call.task;
   event.a = slot.a;
   event.b = *handle;
+  event.payload = std::move(error);
 }
 
 // --- streams -----------------------------------------------------------------------------------------------------

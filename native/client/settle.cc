@@ -48,7 +48,14 @@ void ClientCore::complete(CallSlot slot) {
     segment_->entry(id.index).supervisor_note = 0;
   }
   if (call.streaming) emit(EventKind::kStreamEnd).id = call.task;
-  if (call.cancelled) cancel_errors_.erase(call.task.unique);
+  if (call.cancelled) {
+    cancel_errors_.erase(call.task.unique);
+    if (const auto reason = cancel_reasons_.find(call.task.unique);
+        reason != cancel_reasons_.end()) {
+      if (reason->second.unique != 0) drop_ref(reason->second);
+      cancel_reasons_.erase(reason);
+    }
+  }
   for (const ObjectId& id : record_returns(record)) drop_ref(id);
   for (const ObjectId& id : record_refs(record)) drop_ref(id);
   if (call.holds_actor) drop_ref(actors_[call.number].id);

@@ -210,7 +210,7 @@ export function free(refs: AnyRef | readonly AnyRef[]): void {
 
 /**
  * Cancels the call that makes a value, and the calls that it submitted (`recursive`, default true): queued ones at once; a
- * running one's currentSignal() fires with `reason`. `force` ends the task's process.
+ * running one's currentSignal() fires with `reason`. `force` ends the task's process, after `graceMs`.
  */
 export async function cancel(
   ref: AnyRef | ObjectRefStream<unknown>,
@@ -222,7 +222,7 @@ export async function cancel(
   cancelCall(connection(), task, options);
 }
 
-const cancelChecks = { force: checks.bool, recursive: checks.bool, reason: () => null };
+const cancelChecks = { force: checks.bool, graceMs: checks.finite, recursive: checks.bool, reason: () => null };
 
 /** What is known of an object. */
 export interface ObjectInfo {

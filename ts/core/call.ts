@@ -61,7 +61,6 @@ export function submitTask(
   args: readonly unknown[],
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
-  settings.signal?.throwIfAborted();
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
   const handles = connection.native.submitTask(
@@ -87,7 +86,6 @@ export function submitActorCall(
   args: readonly unknown[],
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
-  settings.signal?.throwIfAborted();
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
   const handles = connection.native.submitActorCall(
@@ -130,6 +128,7 @@ function finish(
 
 function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSignal): void {
   const onAbort = (): void => cancelCall(connection, ref, { reason: signal.reason });
+  if (signal.aborted) return onAbort();
   signal.addEventListener("abort", onAbort, { once: true });
   // The listener lives as long as the call: it goes when the result is there.
   connection.store.wait([ref], 1).then(
@@ -142,6 +141,8 @@ function cancelOnAbort(connection: Connection, ref: ObjectRef, signal: AbortSign
 export interface CancelOptions {
   /** Ends the process that runs the task. Default false. */
   readonly force?: boolean;
+  /** With `force`: milliseconds that the body has to end by itself. Default 0. */
+  readonly graceMs?: number;
   /** Cancels the calls that it submitted too. Default true. */
   readonly recursive?: boolean;
   /** Why: `cause` of the TaskCancelledError. */
@@ -154,7 +155,15 @@ export function cancelCall(
   ref: ObjectRef,
   options: CancelOptions = {},
 ): void {
-  if (connection.isOpen) cancelHandle(connection, ObjectRef.handleOf(ref), options);
+  if (!connection.isOpen) return;
+  const { graceMs = 0, force = false } = options;
+  const asks = force && graceMs > 0;
+  cancelHandle(connection, ObjectRef.handleOf(ref), asks ? { ...options, force: false } : options);
+  if (!asks) return;
+  const kill = ({ notReady }: { notReady: ObjectRef[] }): void => {
+    if (notReady.length > 0) cancelCall(connection, ref, { ...options, graceMs: 0 });
+  };
+  connection.store.wait([ref], 1, { timeoutMs: graceMs }).then(kill, () => undefined);
 }
 
 /** As cancelCall, by the handle of the call's first return. */

@@ -6,6 +6,7 @@
 // beside the spec (`extras`), so that only specs that have them carry them.
 
 import { InvalidOptionError } from "../base/errors.ts";
+import { noteErrorClass } from "../object/error-classes.ts";
 import type { RetryErrors, RetryPlan } from "./types.ts";
 
 /** The options that say how to retry. */
@@ -61,6 +62,7 @@ export function retryRules(
     throw new InvalidOptionError(
       `[invalid option] ${where}: the errors of a Python function cannot be told apart here; use retryErrors: true, or [PythonError].`,
     );
+  if (Array.isArray(errors)) for (const one of errors) noteErrorClass(one);
   const names =
     Array.isArray(errors) && language === "ts"
       ? Buffer.from(JSON.stringify(errors.map((one: { name: string }) => one.name)))

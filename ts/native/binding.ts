@@ -98,7 +98,7 @@ export const EventKind = {
  *   enough to be here; else `read(handle)`.
  * - objectGone: handle.
  * - call: a = the call's number (for `reply`), id = its task id, more words in CallRec.
- * - cancel: id = task id; a = CancelFlag bits. The call number, when it still runs here, is in `b0` (0:
+ * - cancel: id = task id; a = CancelFlag bits; payload: the error that the caller gave. The call number, when it still runs here, is in `b0` (0:
  *   unknown).
  * - streamItem: handle = task, a = item number, handle2 = the item (the consumer owns one count).
  *   streamEnd: handle = task.

@@ -12,6 +12,7 @@ import {
   TaskError,
   UnserializableError,
 } from "../base/errors.ts";
+import { errorPrototype } from "./error-classes.ts";
 import { describeValue } from "./serialize-path.ts";
 
 /** Where a task ran, for the error of its failure. */
@@ -157,6 +158,8 @@ function userOf(fields: Readonly<Record<string, unknown>>): Error {
     className === "AggregateError"
       ? new AggregateError([], message)
       : newError(className, message, name);
+  const prototype = errorPrototype(className);
+  if (prototype !== null) Object.setPrototypeOf(error, prototype);
   hide(error, "stack", text(fields.stack) ?? "");
   if (error.name !== (name ?? className)) hide(error, "name", name ?? className);
   if ("cause" in fields) hide(error, "cause", fields.cause);

@@ -24,7 +24,13 @@ import {
   ReplyStatus,
 } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
-import { type CallArgs, decodeArgs, encodeError, encodeTaskError } from "../object/serialize.ts";
+import {
+  type CallArgs,
+  decode,
+  decodeArgs,
+  encodeError,
+  encodeTaskError,
+} from "../object/serialize.ts";
 import { Children } from "./children.ts";
 import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
 import { showName } from "./output.ts";
@@ -135,7 +141,7 @@ export class TaskExecutor implements Executor {
         this.#take(reader);
         break;
       case EventKind.cancel:
-        this.#cancel(reader.word(Rec.b0), reader.word(Rec.a));
+        this.#cancel(reader.word(Rec.b0), reader.word(Rec.a), reader.payload());
         break;
       case EventKind.streamCredit:
         this.#running.get(reader.word(Rec.b0))?.stream?.credit(reader.word(Rec.a));
@@ -435,10 +441,12 @@ export class TaskExecutor implements Executor {
     const late = context === null ? null : timedOut(context);
     const aborted = context?.abort.controller?.signal.aborted === true;
     const cancelled =
-      aborted && late === null && (thrown as Error | undefined)?.name === "AbortError";
-    const own = cancelled
-      ? makeError("TASK_CANCELLED", `${name} was cancelled while it ran`, this.#where(call, name))
-      : late;
+      context !== null &&
+      aborted &&
+      late === null &&
+      (thrown === context.abort.controller?.signal.reason ||
+        (thrown as Error | undefined)?.name === "AbortError");
+    const own = cancelled ? this.#cancelled(call, context) : late;
     this.#settleError(call, own, thrown, name);
   }
 
@@ -510,7 +518,7 @@ export class TaskExecutor implements Executor {
     if (done >= spec.fields.maxCalls) this.#recycle = true;
   }
 
-  #cancel(number: number, flags: number): void {
+  #cancel(number: number, flags: number, given: Uint8Array): void {
     const force = (flags & CancelFlag.force) !== 0;
     const recursive = (flags & CancelFlag.notRecursive) === 0;
     const queued = this.#pools.takeQueued(number);
@@ -524,9 +532,13 @@ export class TaskExecutor implements Executor {
     const running = this.#running.get(number);
     if (running === undefined) return;
     const { context, call } = running;
+    const why = this.#reasonOf(given);
+    const reason =
+      why ??
+      makeError("TASK_CANCELLED", `${context.taskName} was cancelled`, { taskId: call.taskId });
     if (recursive)
       this.#children.each(context, (child) =>
-        cancelHandle(this.#connection, child, { force, recursive }),
+        cancelHandle(this.#connection, child, { force, recursive, reason: why }),
       );
     if (force && this.#actor === null) {
       this.#connection.native.flush();
@@ -534,25 +546,42 @@ export class TaskExecutor implements Executor {
     }
     context.abort.controller ??= new AbortController();
     const { controller } = context.abort;
-    const reason = makeError("TASK_CANCELLED", `${context.taskName} was cancelled`, {
-      taskId: call.taskId,
-    });
     // Listeners see the context of the call that they belong to.
     taskContext.run(context, () => controller.abort(reason));
     running.stream?.stop();
-    if (context.abort.asked !== true) this.#abandon(running, reason);
+    if (context.abort.asked !== true) this.#abandon(running);
+  }
+
+  /** The reason that the caller gave: the cause of its error. */
+  #reasonOf(envelope: Uint8Array): unknown {
+    if (envelope.length === 0) return undefined;
+    try {
+      return (decode(envelope, this.#connection.store.context) as Error).cause;
+    } catch {
+      return undefined; // a reason of a class that this process cannot read
+    }
+  }
+
+  #cancelled(call: Call, context: TaskContext): PolyrayError {
+    const reason: unknown = context.abort.controller?.signal.reason;
+    const own = reason instanceof PolyrayError && reason.code === "TASK_CANCELLED";
+    return makeError("TASK_CANCELLED", `${context.taskName} was cancelled while it ran`, {
+      ...this.#where(call, context.taskName),
+      ...(own ? {} : { cause: reason }),
+    });
   }
 
   /**
    * A body that never asked for its signal cannot notice that it was cancelled: soon the call is answered without it. A
    * task's worker is then replaced; an actor goes on.
    */
-  #abandon({ call, context }: Running, reason: PolyrayError): void {
+  #abandon({ call, context }: Running): void {
     const graceMs = this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
     setTimeout(() => {
       if (this.#running.get(call.number)?.call !== call) return;
       if (this.#actor === null) this.#recycle = true;
-      this.#settleError(call, reason, reason, context.taskName);
+      const error = this.#cancelled(call, context);
+      this.#settleError(call, error, error, context.taskName);
     }, graceMs).unref();
   }
 

@@ -11,6 +11,7 @@
 
 import { types } from "node:util";
 import { UnserializableError } from "../../base/errors.ts";
+import { noteErrorClass } from "../error-classes.ts";
 import { SourceProblem } from "./analyze.ts";
 import type {
   Capture,
@@ -199,6 +200,7 @@ class Capturer {
   }
 
   #captureFunction(fn: AnyFunction): Capture {
+    noteErrorClass(fn);
     const index = this.#indices.get(fn);
     if (index !== undefined) return { kind: "node", node: index };
     const requireOf = knownRequires.get(fn);
@@ -297,7 +299,10 @@ class Capturer {
     const own = captureModuleLocal(free.name, value, origin);
     if (own !== null) return own;
     const imported = importedCapture(free.name, value, scope, origin, this.#mainUrls);
-    if (imported !== null) return imported;
+    if (imported !== null) {
+      noteErrorClass(value);
+      return imported;
+    }
     const exported = this.#exportedVariable(free.name, value, scope.type, origin);
     if (exported !== null) return exported;
     if (free.name === "exports" && isPlainContainer(value))

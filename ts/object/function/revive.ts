@@ -8,6 +8,7 @@
  * Invariant: two captures of one node get the same object.
  */
 
+import { noteErrorClass } from "../error-classes.ts";
 import { findSourceMap } from "node:module";
 import { isMethodForm } from "./analyze.ts";
 import type {
@@ -264,6 +265,7 @@ function placed(node: FunctionNode): { source: string; line: number; column: num
 }
 
 function extract(node: FunctionNode, made: unknown): AnyFunction {
+  if (node.form === "class") noteErrorClass(made);
   if (!isMethodForm(node.form)) return made as AnyFunction;
   const [descriptor] = Object.values(Object.getOwnPropertyDescriptors(made as object));
   return (descriptor?.value ?? descriptor?.get ?? descriptor?.set) as AnyFunction;
