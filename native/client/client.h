@@ -113,7 +113,8 @@ enum class EventKind : uint32_t {
   kObjectReady = 1,  // id: subscribed or own return, now sealed (status = kSealed | kError)
   kObjectGone = 2,   // id: freed or lost; a waiter must fail
   kCall = 3,         // call: run it and reply()
-  kCancel = 4,  // id = task id, a = kCancelForce | ..., payload = the caller's error: it cancelled a call that runs here
+  kCancel =
+      4,  // id = task id, a = kCancelForce | ..., payload = the caller's error: it cancelled a call that runs here
   kStreamItem = 5,     // id = task id, a = item number, id2 = item's object
   kStreamEnd = 6,      // id = task id: the stream's first return (completed) is sealed too
   kServiceAnswer = 7,  // a = request, payload

@@ -39,14 +39,14 @@ export function get(what: unknown, options?: WaitOptions): Promise<unknown> {
     if (what instanceof ObjectRef) {
       if (current.executor === null) return store.get(what, limits);
       const waits = store.status(what) === ObjectStatus.pending;
-      return waits ? blocking(current, store.get(what, limits)) : store.get(what, limits);
+      return waits ? current.whileBlocked(() => store.get(what, limits)) : store.get(what, limits);
     }
     if (Array.isArray(what)) {
       checkRefs(what, "get");
       const promise = store.getAll(what as AnyRef[], limits);
       return current.executor === null || allSettled(current, what as AnyRef[])
         ? promise
-        : blocking(current, promise);
+        : current.whileBlocked(() => promise);
     }
     if (typeof what === "object" && what !== null && isRecord(what))
       return getRecord(what, options);
@@ -100,17 +100,6 @@ function allSettled(current: Connection, refs: readonly AnyRef[]): boolean {
   return refs.every((ref) => current.store.status(ref) !== ObjectStatus.pending);
 }
 
-/** In a worker: the running task waits. */
-async function blocking<T>(current: Connection, promise: Promise<T>): Promise<T> {
-  const { executor } = current;
-  executor?.blocked(1);
-  try {
-    return await promise;
-  } finally {
-    if (current.isOpen) executor?.blocked(-1);
-  }
-}
-
 /** The value, blocking this thread until it is there. For scripts, worker threads and workers. */
 export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: number } = {}): T {
   checkRef(ref, "getSync");
@@ -118,11 +107,11 @@ export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: nu
   const current = connection();
   const { executor, store } = current;
   const waits = executor !== null && store.status(ref) === ObjectStatus.pending;
-  if (waits) executor.blocked(1);
+  const goOn = waits ? executor.block() : null;
   try {
     return store.getSync(ref, timeoutMs ?? -1);
   } finally {
-    if (waits && current.isOpen) executor.blocked(-1);
+    goOn?.();
   }
 }
 
@@ -185,7 +174,7 @@ export async function wait<R extends AnyRef>(
   if (current.store.hasRepeats(refs))
     throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
   const promise = current.store.wait(refs, numReturns, limits);
-  return current.executor === null ? promise : blocking(current, promise);
+  return current.executor === null ? promise : current.whileBlocked(() => promise);
 }
 
 /**
@@ -222,7 +211,12 @@ export async function cancel(
   cancelCall(connection(), task, options);
 }
 
-const cancelChecks = { force: checks.bool, graceMs: checks.finite, recursive: checks.bool, reason: () => null };
+const cancelChecks = {
+  force: checks.bool,
+  graceMs: checks.finite,
+  recursive: checks.bool,
+  reason: () => null,
+};
 
 /** What is known of an object. */
 export interface ObjectInfo {

@@ -33,8 +33,8 @@ export const Topic = { actorState: 1, lines: 2, warning: 3 } as const;
 /** Whoever runs calls in this process (ts/worker). */
 export interface Executor {
   onEvent(reader: EventReader): void;
-  /** The running task waits for objects (1) or goes on (-1). */
-  blocked(change: 1 | -1): void;
+  /** The running task waits: its resources go back until the returned function is called (or the task ends). */
+  block(): () => void;
   /** The running call submitted another one, whose first return has this handle. */
   submitted(handle: number): void;
 }
@@ -111,6 +111,16 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.store.isOpen;
+  }
+
+  /** Runs a wait; in a worker the running task gives its resources back meanwhile. */
+  async whileBlocked<T>(wait: () => Promise<T>): Promise<T> {
+    const goOn = this.executor?.block();
+    try {
+      return await wait();
+    } finally {
+      goOn?.();
+    }
   }
 
   /** Ends the connection. Pending gets and requests are rejected. */

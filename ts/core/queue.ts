@@ -182,12 +182,12 @@ type Methods = ActorHandle<QueueActor<unknown>>;
 /** The value of a ref; in a worker the task's resources go back meanwhile. */
 async function value<V>(ref: ObjectRef<V>): Promise<V> {
   const { store, executor } = connection();
-  executor?.blocked(1);
+  const goOn = executor?.block();
   try {
     return await store.get(ref);
   } finally {
     ref[Symbol.dispose]();
-    if (store.isOpen) executor?.blocked(-1);
+    goOn?.();
   }
 }
 

@@ -43,7 +43,7 @@ export class RefStream<T = unknown> implements StreamSink {
   /** The items' values, in order. */
   async *values(): AsyncGenerator<T, void, undefined> {
     for await (const ref of this) {
-      const value = (await this.#connection.store.get(ref)) as T;
+      const value = (await this.#connection.store.get(ref)) as T; // sealed already
       ref[Symbol.dispose]();
       yield value;
     }
@@ -64,9 +64,12 @@ export class RefStream<T = unknown> implements StreamSink {
           await store.get(this.#task); // throws what the generator threw
           return;
         } else {
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve;
-          });
+          await this.#connection.whileBlocked(
+            () =>
+              new Promise<void>((resolve) => {
+                this.#wake = resolve;
+              }),
+          );
           if (!this.#connection.isOpen)
             throw store.closeReason ?? makeError("CLOSED", "the runtime was shut down");
         }

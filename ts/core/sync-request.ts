@@ -87,14 +87,14 @@ export abstract class Named {
         .request("sync.withdraw", this.fields(current, { holder }))
         .catch(() => undefined);
     signal?.addEventListener("abort", withdraw, { once: true });
-    if (timeoutMs !== 0) current.executor?.blocked(1);
+    const goOn = timeoutMs === 0 ? undefined : current.executor?.block();
     try {
       const answer = await current.request(method, fields);
       signal?.throwIfAborted();
       return answer;
     } finally {
       signal?.removeEventListener("abort", withdraw);
-      if (timeoutMs !== 0 && current.isOpen) current.executor?.blocked(-1);
+      goOn?.();
     }
   }
 

@@ -90,6 +90,8 @@ export class TaskExecutor implements Executor {
   #actor: Actor | null = null;
   #actorSpec: LoadedSpec | null = null;
   #blocked = 0;
+  /** Which task runs: waits of an earlier one count no more. */
+  #epoch = 0;
   #recycle = false;
   #exiting = false;
   #disposed = false;
@@ -118,15 +120,25 @@ export class TaskExecutor implements Executor {
     this.#next(this.#pools.main);
   }
 
-  /** A get inside a task waits (+1) or goes on (-1): the task's resources go back meanwhile. */
-  blocked(change: 1 | -1): void {
-    if (this.#actor !== null) return;
+  /** The task waits: its resources go back meanwhile. A wait that outlives its task ends with it. */
+  block(): () => void {
+    if (this.#actor !== null) return () => undefined;
+    const epoch = this.#epoch;
+    this.#shiftBlocked(1);
+    let over = false;
+    return () => {
+      if (over || epoch !== this.#epoch) return;
+      over = true;
+      this.#shiftBlocked(-1);
+    };
+  }
+
+  #shiftBlocked(change: number): void {
     const before = this.#blocked;
     this.#blocked += change;
-    if (before === 0 || this.#blocked === 0) {
-      this.#connection.native.setBlocked(this.#blocked > 0);
-      this.#connection.store.flushSoon();
-    }
+    if ((before === 0) === (this.#blocked === 0) || !this.#connection.isOpen) return;
+    this.#connection.native.setBlocked(this.#blocked > 0);
+    this.#connection.store.flushSoon();
   }
 
   /** A call was submitted: when a call of ours did it, it is its child. */
@@ -354,7 +366,11 @@ export class TaskExecutor implements Executor {
     const running = this.#running.get(call.number);
     if (running !== undefined) running.stream = state;
     promise.then(
-      () => this.#succeed(call, spec, context, null),
+      () => {
+        const signal = context.abort.controller?.signal;
+        if (signal?.aborted === true) this.#fail(call, signal.reason, context.taskName, spec);
+        else this.#succeed(call, spec, context, null);
+      },
       (error: unknown) => this.#fail(call, error, context.taskName, spec),
     );
   }
@@ -426,10 +442,10 @@ export class TaskExecutor implements Executor {
       this.#done(call);
     };
     if (plan === null) return answer();
-    this.blocked(1);
+    const goOn = this.block();
     setTimeout(
       () => {
-        this.blocked(-1);
+        goOn();
         answer();
       },
       pauseMs(plan, call.attempt, Math.random),
@@ -505,12 +521,14 @@ export class TaskExecutor implements Executor {
     this.#running.delete(call.number);
     running.pool.running--;
     this.#children.end(running.context.children);
-    if (call.kind === CallKind.task) this.#count(call);
+    if (call.kind === CallKind.task) this.#taskOver(call);
     if (running.pool.queue.length > 0 || this.#recycle) this.#next(running.pool);
   }
 
-  /** maxCalls: this worker leaves after so many runs of the function. */
-  #count(call: Call): void {
+  #taskOver(call: Call): void {
+    this.#epoch++;
+    if (this.#blocked > 0) this.#shiftBlocked(-this.#blocked);
+    // maxCalls: this worker leaves after so many runs of the function.
     const spec = knownSpec(call.spec);
     if (spec === undefined || spec.fields.maxCalls <= 0) return;
     const done = (this.#callsDone.get(spec) ?? 0) + 1;

@@ -8,8 +8,8 @@
  * Invariant: two captures of one node get the same object.
  */
 
-import { noteErrorClass } from "../error-classes.ts";
 import { findSourceMap } from "node:module";
+import { noteErrorClass } from "../error-classes.ts";
 import { isMethodForm } from "./analyze.ts";
 import type {
   Capture,
