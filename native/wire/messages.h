@@ -16,7 +16,8 @@ enum class Rec : uint32_t {
       1,  // bell. b = offset of CallRecord. Answered by exactly one kReply, also when it was retracted
   kReply =
       2,  // bell (batched: one bell per drain). b = offset of CallRecord, a = ReplyStatus, c = seq, d = caller_serial
-  kCancel = 3,  // bell. a = kCancelForce | kCancelNotRecursive, b,c = error (object, or nil), d = task (unique)
+  kCancel =
+      3,  // bell. a = kCancelForce | kCancelNotRecursive, b,c = error (object, or nil), d = task (unique)
   kStreamItem =
       4,  // bell. b = offset of CallRecord, a = item number, c = unique, d = node_tag | index << 32 of the item
   kRingSwitch =
