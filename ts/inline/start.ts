@@ -129,8 +129,8 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
     if (call?.worker != null) this.#workers.get(call.worker.number)?.executor.onEvent(reader);
   }
 
-  blocked(change: 1 | -1): void {
-    this.#current()?.executor.blocked(change);
+  block(): () => void {
+    return this.#current()?.executor.block() ?? (() => undefined);
   }
 
   submitted(handle: number): void {
