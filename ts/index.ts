@@ -21,6 +21,7 @@ export {
   type StoreStats,
   storeStats,
 } from "./api/cluster.ts";
+export { Graph, type GraphInput, graph } from "./api/graph.ts";
 export type { TimeSummary } from "./api/histogram.ts";
 export { init, isInitialized, type Runtime, shutdown } from "./api/init.ts";
 export type { InitOptions } from "./api/init-options.ts";
@@ -77,6 +78,7 @@ export {
   remoteClass,
 } from "./api/remote.ts";
 export { transfer } from "./api/transfer.ts";
+export { type Interceptors, registerWorkerPlugin, use } from "./api/use.ts";
 export {
   logOnce,
   type ProgressOptions,
@@ -90,7 +92,10 @@ export type { PoolOptions, RunOptions } from "./api/worker-pool-options.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";
 export { version } from "./base/version.ts";
+export { GraphNode } from "./core/graph-node.ts";
+export type { InterceptedCall, Interceptor } from "./core/interceptors.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
+export type { WorkerPlugin } from "./core/plugins.ts";
 export type { PoolContext } from "./core/pool-worker.ts";
 export { Queue, type QueueLimits, type QueueOptions } from "./core/queue.ts";
 export {

@@ -11,6 +11,8 @@ import { ObjectRef } from "../object/ref.ts";
 import type { HandleForm } from "../object/values.ts";
 import { type CallExtras, type CallSettings, defaultCall, submitActorCall } from "./call.ts";
 import type { Connection } from "./connection.ts";
+import { GraphNode } from "./graph-node.ts";
+import { submitting } from "./interceptors.ts";
 import { asksStream, checkCallOptions, highWaterMarkOf, returnCount } from "./options.ts";
 import { retryRules } from "./retry.ts";
 import { openStream } from "./streams.ts";
@@ -88,10 +90,21 @@ export class ActorMethod {
   }
 
   remote(...args: unknown[]): unknown {
+    if (submitting.run === null) return this.#submit(args);
+    const name = `${this.#core.meta.className}.${this.#name}`;
+    return submitting.run({ kind: "method", name, args }, (call) => this.#submit(call.args));
+  }
+
+  #submit(args: readonly unknown[]): unknown {
     const refs = this.#core.call(this.#name, args, this.#settings);
     return (this.#settings.flags & CallFlag.streaming) === 0
       ? refs
       : openStream(this.#core.connection, refs as ObjectRef);
+  }
+
+  /** A node of a lazy graph. */
+  bind(...args: unknown[]): GraphNode {
+    return new GraphNode(this, args);
   }
 
   /** A call per item. */

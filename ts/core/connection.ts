@@ -83,6 +83,10 @@ export class Connection {
   keyBase: WorkerKeyBase;
   place: Place;
   executor: Executor | null = null;
+  /** Grows when keyBase changes: specs are registered again. */
+  keyVersion = 0;
+  /** Worker plugins live as long as the connection. */
+  readonly plugins: ObjectRef[] = [];
   /** Told of every spec that is put (the inline mode calls its function itself). */
   onSpec: ((specId: string, target: Target) => void) | null = null;
   /** Called when the runtime ends under us. */

@@ -12,6 +12,8 @@ import type { TaskSpecInit } from "../wire/task-spec.ts";
 import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
+import { GraphNode } from "./graph-node.ts";
+import { submitting } from "./interceptors.ts";
 import {
   asksStream,
   checkOptions,
@@ -40,6 +42,7 @@ export class RemoteFunctionCore {
   #settings: CallSettings = defaultCall;
   #connection: Connection | null = null;
   #number = 0;
+  #keyVersion = 0;
 
   constructor(source: RemoteSource, options: TaskOptions) {
     checkTaskOptions(options, `remote function ${source.name}`);
@@ -49,12 +52,24 @@ export class RemoteFunctionCore {
 
   /** Submits a call. */
   remote(...args: unknown[]): unknown {
+    if (submitting.run === null) return this.#submit(args);
+    const { name } = this.source;
+    return submitting.run({ kind: "task", name, args }, (call) => this.#submit(call.args));
+  }
+
+  #submit(args: readonly unknown[]): unknown {
     const current = connection();
-    if (this.#connection !== current || capturing.on) this.#prepare(current);
+    if (this.#connection !== current || this.#keyVersion !== current.keyVersion || capturing.on)
+      this.#prepare(current);
     const once = this.taskOptions.idempotencyKey;
     if (once !== undefined) return this.#once(current, once, args);
     const refs = submitTask(current, this.#number, args, this.#settings);
     return this.#settings.flags === 0 ? refs : openStream(current, refs as ObjectRef);
+  }
+
+  /** A node of a lazy graph. */
+  bind(...args: unknown[]): GraphNode {
+    return new GraphNode(this, args);
   }
 
   /** Submits a call per item. */
@@ -103,6 +118,7 @@ export class RemoteFunctionCore {
     };
     this.#number = this.spec(current).number;
     this.#connection = current;
+    this.#keyVersion = current.keyVersion;
   }
 
   /** @internal The registered spec of these options. */

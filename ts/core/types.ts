@@ -4,6 +4,7 @@
 // returns an ObjectRef gives ObjectRef<ObjectRef<T>>, as in Ray.
 
 import type { ObjectRef } from "../object/ref.ts";
+import type { BindArgs, GraphNode } from "./graph-node.ts";
 
 /** A parameter of a remote call: the value, or a ref to it (then the value arrives). */
 export type Arg<T> = T | ObjectRef<T>;
@@ -38,6 +39,8 @@ type RefsOf<V> = V extends readonly unknown[]
 export interface RemoteFunction<A extends unknown[], R> {
   /** Submits a call; returns at once. */
   remote(...args: Args<A>): Result<R>;
+  /** A node of a lazy graph (`graph`): the call as it will be made in each run. */
+  bind(...args: BindArgs<A>): GraphNode<Awaited<R>>;
   /** Submits a call per item (its first argument); the refs are in the order of the items. */
   map(items: Iterable<Arg<A[0]>>, options?: MapBatchOptions): Result<R>[];
   /** The same function with other options. `numReturns` above 1 splits a returned tuple. */

@@ -17,6 +17,8 @@ export interface WorkerKeyBase {
   readonly namespace: string;
   /** What else the workers' environment has (ts/core/runtime-env.ts); absent: nothing. */
   readonly runtimeEnv?: EnvironmentFields;
+  /** Ids of the plugins that TypeScript workers load (ts/core/plugins.ts); absent: none. */
+  readonly plugins?: readonly string[];
 }
 
 /** Fields of a runtime environment beside its variables, as they travel (ts/node/environments/spec.ts). */
@@ -60,6 +62,7 @@ export function inheritedKeyBase(text: string): WorkerKeyBase {
     python: key.python ?? "",
     namespace: key.namespace ?? "",
     ...(key.runtimeEnv === undefined ? {} : { runtimeEnv: key.runtimeEnv }),
+    ...(key.plugins === undefined ? {} : { plugins: key.plugins }),
   };
 }
 
@@ -81,6 +84,7 @@ export function workerKey(
     python: base.python,
     namespace: base.namespace,
     ...(Object.keys(fields).length === 0 ? {} : { runtimeEnv: sorted(fields) }),
+    ...(base.plugins === undefined ? {} : { plugins: base.plugins }),
   });
 }
 

@@ -11,6 +11,7 @@ import { readyMethod } from "../core/actor-handle.ts";
 import { type CallExtras, cancelHandle, extrasMark } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
+import { executing } from "../core/interceptors.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
@@ -303,7 +304,9 @@ export class TaskExecutor implements Executor {
           "INVALID_ARGUMENT",
           `${context.taskName} is TypeScript: it takes no keyword arguments`,
         );
-      const result = taskContext.run(context, () => this.#body(call, spec, args.args));
+      const result = taskContext.run(context, () =>
+        this.#intercepted(call, spec, context, args.args),
+      );
       if ((call.flags & CallFlag.streaming) !== 0) this.#stream(call, spec, context, result);
       else if (isThenable(result)) {
         result.then(
@@ -314,6 +317,14 @@ export class TaskExecutor implements Executor {
     } catch (error) {
       this.#fail(call, error, context.taskName, spec);
     }
+  }
+
+  #intercepted(call: Call, spec: LoadedSpec, context: TaskContext, args: unknown[]): unknown {
+    if (executing.run === null || call.kind === CallKind.actorCreate)
+      return this.#body(call, spec, args);
+    const kind = call.kind === CallKind.task ? "task" : "method";
+    const name = context.taskName;
+    return executing.run({ kind, name, args }, (next) => this.#body(call, spec, [...next.args]));
   }
 
   #body(call: Call, spec: LoadedSpec, args: unknown[]): unknown {

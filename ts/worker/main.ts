@@ -2,9 +2,10 @@
 // Entry of a TypeScript worker process. Attaches by the environment that the node service set (docs/design/0001-core.md),
 // then runs what comes until the runtime ends. It is the leader of its own session: ending it ends what it started.
 
-import { makeError } from "../base/errors.ts";
+import { makeError, type PolyrayError } from "../base/errors.ts";
 import { Connection } from "../core/connection.ts";
 import { setConnection } from "../core/context.ts";
+import { loadPlugins } from "../core/plugins.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
 import "../core/sync.ts";
@@ -75,8 +76,16 @@ process.on("unhandledRejection", (reason: unknown) => {
 
 if (process.env.POLYRAY_WORKING_DIR !== undefined) process.chdir(process.env.POLYRAY_WORKING_DIR);
 if (process.env.POLYRAY_NODE_MODULES !== undefined) useModules(process.env.POLYRAY_NODE_MODULES);
-const setUpError = await runSetupHook(importUser);
+const setUpError =
+  (await runSetupHook(importUser)) ?? (await loadPlugins(connection).then(() => null, pluginError));
 if (setUpError !== null) refuseSpecs(setUpError);
+
+function pluginError(error: unknown): PolyrayError {
+  const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return makeError("RUNTIME_ENV_SETUP", `a worker plugin failed in the worker: ${why}`, {
+    cause: error,
+  });
+}
 
 native.setRef(true);
 connection.store.hold();
