@@ -80,7 +80,10 @@ function load(): Loaded {
       attempt(built, absent(built)) ?? attempt(`${platformPackage()}/polyray.node`, null);
     if (found !== null) return found;
   }
-  throw makeError("SYSTEM", `polyray.node could not be loaded (${tried.join("; ")})`);
+  throw makeError(
+    "SYSTEM",
+    `polyray.node could not be loaded (${tried.join("; ")}). Install ${platformPackage()}, run "npm run build" in a checkout, or name a file by POLYRAY_NATIVE; init({ mode: "inline" }) needs none`,
+  );
 }
 
 /** The error of a native status. */
