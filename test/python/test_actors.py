@@ -240,3 +240,16 @@ def test_refs_can_be_awaited_and_made_futures() -> None:
 
 async def _value(ref: ray.ObjectRef) -> int:
     return int(await ref)
+
+
+def test_special_methods_of_a_class_can_be_called() -> None:
+    @ray.remote
+    class Box:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> int:
+            return 10 * index
+
+    box = Box.remote()
+    assert ray.get([box.__len__.remote(), box.__getitem__.remote(2)]) == [3, 20]

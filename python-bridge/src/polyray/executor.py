@@ -370,7 +370,7 @@ class Executor:
             return _terminate
         found = (
             None
-            if name.startswith("__") and name != "__call__"
+            if name.startswith("__") and name not in actor.meta["methods"]
             else getattr(actor.instance, name, None)
         )
         if not callable(found):
