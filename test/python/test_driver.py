@@ -140,7 +140,7 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(
         ("ray.init(colour='blue')", {}, "InvalidOptionError .*colour"),
         ("ray.init(resources={'CPU': 1})", {}, "InvalidOptionError .*resources"),
         ("ray.init('ray://host:10001')", {}, "InvalidOptionError .*ray://"),
-        ("ray.init(runtime_env={'pip': ['x']})", {}, "InvalidOptionError .*pip"),
+        ("ray.init(runtime_env={'pip': 3})", {}, "TypeError .*pip"),
         (
             "ray.init()",
             {"POLYRAY_HOME": "/nowhere"},

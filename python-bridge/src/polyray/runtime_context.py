@@ -8,19 +8,24 @@ warning in the log, or raises.
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from typing import Any
 
 from polyray import ids, runtime
 from polyray.placement import parse
 
-logger = logging.getLogger(__name__)
 _WORKER_ONLY = "This method is only available when the process is a worker. Current mode: 0"
 
 
+def _warn_of_driver() -> None:
+    import logging
+
+    logging.getLogger(__name__).warning(_WORKER_ONLY)
+
+
 def _deprecated(instead: str) -> None:
+    import warnings
+
     from polyray.util.annotations import RayDeprecationWarning
 
     warnings.warn(
@@ -125,7 +130,7 @@ class RuntimeContext:
 
     def _running_in_worker(self) -> Any:
         if not runtime.current().is_worker:
-            logger.warning(_WORKER_ONLY)
+            _warn_of_driver()
             return None
         return self._running()
 
