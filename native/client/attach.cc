@@ -138,6 +138,7 @@ ClientCore::ClientCore(const WelcomeBody& welcome, std::unique_ptr<Segment> segm
       entries_(*segment_, ChunkKind::kEntries, endpoint_),
       records_(*segment_, ChunkKind::kRecords, endpoint_),
       rings_(*segment_, ChunkKind::kRings, endpoint_),
+      events_(*segment_, ChunkKind::kEvents, endpoint_),
       slabs_(*segment_, endpoint_),
       row_(*segment_, endpoint_),
       populated_(segment_->data_bytes() / (64 * 1024) + 1),

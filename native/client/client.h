@@ -252,6 +252,9 @@ class Client {
   virtual bool arm(uint32_t bits) = 0;
   // Sleeps until rung, interrupted by a signal, or timeout_ms (-1: some while); callers loop. No lock needed.
   virtual void wait_doorbell(int timeout_ms) = 0;
+  // Rows about what this node runs and holds (client/observe.cc has the layout); for the node service. Finished events
+  // that were read are freed.
+  virtual std::vector<uint8_t> observe(uint32_t what) = 0;
   virtual void gc_done() = 0;
   // Ends the endpoint in order: releases rows, returns leases, closes the socket.
   virtual void detach() = 0;

@@ -142,6 +142,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   bool arm(uint32_t bits) override;
   void wait_doorbell(int timeout_ms) override;
   void gc_done() override;
+  std::vector<uint8_t> observe(uint32_t what) override;
   void detach() override;
   const Counters& counters() const override { return counters_; }
 
@@ -204,6 +205,13 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::span<const ObjectId> returns_of(const PendingCall& call);
   ActorQueue& actor_queue(const ObjectId& actor, uint32_t* number);
 
+  // --- observe.cc
+  TaskEvent* new_event(const CallRecord& record, const ObjectId& task, uint64_t start_ns);
+  static void end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status);
+  void observe_tasks(std::vector<uint8_t>& rows);
+  void observe_objects(std::vector<uint8_t>& rows);
+  void observe_endpoints(std::vector<uint8_t>& rows);
+
   // --- settle.cc
   void settle(CallSlot call, std::span<const uint8_t> envelope);
   void settle_with(CallSlot call, StatusCode code, const std::string& message);
@@ -250,6 +258,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
     uint64_t record = 0;
     uint64_t peer = 0;
     uint64_t started_ns = 0;
+    TaskEvent* event = nullptr;
     uint32_t generation = 0;
     bool used = false;
     bool args_pinned = false;
@@ -317,7 +326,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::atomic<bool> detached_{false};
 
   // Memory and objects.
-  SlotPool entries_, records_, rings_;
+  SlotPool entries_, records_, rings_, events_;
+  std::vector<uint64_t> event_slots_;  // the last kEventsKept, used in turn
+  size_t next_event_ = 0;
   SlabPool slabs_;
   ReferenceRow row_;
   uint64_t next_unique_ = 0;

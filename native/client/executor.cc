@@ -184,6 +184,7 @@ bool ClientCore::deliver(const Incoming& incoming) {
   if (call.kind == CallKind::kTask) ++running_tasks_;
   running_by_task_[call.task.unique] = call.handle;
   run.started_ns = os::now_ns();
+  run.event = new_event(record, call.task, run.started_ns);
   ++counters_.calls_executed;
   Event& event = emit(EventKind::kCall);
   event.call = call;
@@ -263,9 +264,12 @@ void ClientCore::reply(uint64_t handle, ReplyStatus status) {
   Running* run = running(handle);
   if (run == nullptr) return;
   CallRecord& record = segment_->record(run->record);
-  if (run->started_ns != 0)
+  if (run->started_ns != 0) {
+    const uint64_t now_ns = os::now_ns();
     record.service_ns =
-        static_cast<uint32_t>(std::min<uint64_t>(os::now_ns() - run->started_ns, 0xffffffff));
+        static_cast<uint32_t>(std::min<uint64_t>(now_ns - run->started_ns, 0xffffffff));
+    end_event(run->event, now_ns, status);
+  }
   const uint64_t offset = run->record;
   const uint64_t peer = run->peer;
   const uint64_t seq = run->call.seq;

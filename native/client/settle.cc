@@ -23,6 +23,12 @@ void ClientCore::settle(CallSlot slot, std::span<const uint8_t> envelope) {
   const PendingCall& call = calls_[slot];
   const uint32_t dead = call.peer != 0 ? static_cast<uint32_t>(call.peer) : kNoNumber;
   for (const ObjectId& id : returns_of(call)) seal_foreign(id, envelope, kEntryError, dead);
+  if (TaskEvent* event = new_event(record_of(call), call.task, 0)) {
+    event->attempt = static_cast<uint16_t>(call.attempt);
+    event->end_ns = os::now_ns();
+    const auto outcome = call.cancelled ? EventOutcome::kCancelled : EventOutcome::kNeverRan;
+    event->outcome.store(static_cast<uint32_t>(outcome), std::memory_order_release);
+  }
   complete(slot);
 }
 

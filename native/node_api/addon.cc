@@ -67,6 +67,7 @@ const Entry kEntries[] = {
     {"serviceReply", service_reply},
     {"servicePush", service_push},
     {"requestDedicated", request_dedicated},
+    {"observe", observe},
     {"returnLease", return_lease},
     {"submitActorCreate", submit_actor_create},
     {"rayletCommand", raylet_command},

@@ -26,7 +26,7 @@ Function put_small, put_parts, put_begin, put_seal, put_abort, status_of, subscr
 Function register_spec, submit_task, submit_actor_call, set_actor_state, actor_phase,
     actor_pending_calls, cancel, call_peer, stream_consumed;
 // bind_service.cc
-Function service_request, service_call, service_reply, service_push, request_dedicated,
+Function service_request, service_call, service_reply, service_push, request_dedicated, observe,
     return_lease, submit_actor_create, raylet_command;
 // bind_execute.cc
 Function worker_ready, worker_exit, return_small, return_parts, return_begin, return_seal, reply,

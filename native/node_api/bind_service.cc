@@ -65,6 +65,15 @@ napi_value request_dedicated(napi_env env, napi_callback_info info) {
   return make_u32(env, client->request_dedicated(a.self().specs[spec]));
 }
 
+napi_value observe(napi_env env, napi_callback_info info) {
+  Arguments<1> a(env, info);
+  const uint32_t what = a.u32(0);
+  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
+  if (client == nullptr) return nullptr;
+  const std::vector<uint8_t> rows = client->observe(what);
+  return copy_bytes(env, rows.data(), rows.size());
+}
+
 napi_value return_lease(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   const uint32_t lease = a.u32(0);

@@ -81,7 +81,14 @@ struct alignas(64) ObjectEntry {
 static_assert(sizeof(ObjectEntry) == kEntryBytes && std::is_standard_layout_v<ObjectEntry>);
 
 // One 64 KiB piece of the chunk heap. Any process claims a free chunk by CAS on owner.
-enum class ChunkKind : uint32_t { kFree = 0, kEntries = 1, kRecords = 2, kRings = 3, kRow = 4 };
+enum class ChunkKind : uint32_t {
+  kFree = 0,
+  kEntries = 1,
+  kRecords = 2,
+  kRings = 3,
+  kRow = 4,
+  kEvents = 5
+};
 inline constexpr uint32_t kOwnerOrphan =
     0xffffffff;  // the owner died; slots drain, then the raylet frees it
 
@@ -263,5 +270,33 @@ struct alignas(64) CallRecord {
   uint32_t service_ns;     // written by the callee before kDone: how long it ran (saturating)
 };
 static_assert(sizeof(CallRecord) == 128);
+
+// What became of one run of a call: written by the process that ran it (or that gave it up), read and freed by the node
+// service. A process keeps its last kEventsKept ones; those of a dead process stay until they are read.
+inline constexpr uint32_t kEventsKept = 8192;
+enum class EventOutcome : uint32_t {
+  kRunning = 0,
+  kFinished = 1,
+  kFailed = 2,
+  kRetried = 3,   // it failed and will run again
+  kReturned = 4,  // not begun after all
+  kCancelled = 5,
+  kNeverRan = 6,  // its caller settled it with an error
+};
+struct TaskEvent {
+  std::atomic<uint32_t> outcome;  // EventOutcome; written last
+  uint16_t kind;                  // CallKind
+  uint16_t attempt;
+  uint32_t pid;
+  uint32_t job;
+  ObjectId task;
+  ObjectId spec;
+  ObjectId actor;
+  uint64_t start_ns;  // CLOCK_MONOTONIC; 0: never began
+  uint64_t end_ns;
+  uint32_t serial;  // of the endpoint that wrote it
+  char method[44];  // NUL-terminated, cut
+};
+static_assert(sizeof(TaskEvent) == kEntryBytes);
 
 }  // namespace polyray

@@ -23,6 +23,7 @@ import { LogTailer } from "../node/logs.ts";
 import { Spawner, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
+import { StateService } from "./state-service.ts";
 
 /** What a node service needs to know; plain data, so that it can be handed to a worker thread. */
 export interface ServiceConfig {
@@ -52,6 +53,7 @@ export class NodeService implements GcsHost {
   readonly #sync: SyncService;
   readonly #native: NativeBinding;
   readonly #endpoint: ServiceEndpoint;
+  readonly #states: StateService;
   readonly #logs: LogTailer;
   readonly #terminals = new Terminals();
   readonly #spawner: Spawner;
@@ -68,6 +70,11 @@ export class NodeService implements GcsHost {
     this.#native = native;
     this.#onShutdown = onShutdown;
     this.gcs = new GcsService(this);
+    this.#states = new StateService(native, this.gcs.state, {
+      nodeId: config.nodeId,
+      address: config.address,
+      readError,
+    });
     this.#sync = new SyncService({
       holdObject: (id) => native.handleOfId(idFromBytes(id)),
       dropObject: (handle) => this.#dropObject(handle),
@@ -135,6 +142,7 @@ export class NodeService implements GcsHost {
     fields: Record<string, unknown>,
     peer: Peer,
   ): Record<string, unknown> | Promise<Record<string, unknown>> {
+    if (this.#states.handles(method)) return this.#states.request(method, fields);
     if (this.gcs.handles(method)) return this.gcs.request(method, fields, peer);
     if (this.#sync.handles(method)) return this.#sync.request(method, fields, peer);
     switch (method) {
@@ -267,6 +275,12 @@ export class NodeService implements GcsHost {
         : exit.signal !== null
           ? `was killed by ${exit.signal}`
           : `exited with code ${exit.exitCode}`;
+    this.#states.workerGone(
+      pid,
+      Number(peer >> 32n),
+      `The worker process ${how}.`,
+      exit?.exitCode === 0,
+    );
     const said =
       exit === null || exit.lastLines.length === 0
         ? ""

@@ -56,6 +56,7 @@ _LAZY = {
     "UniqueID": "ids",
     "WorkerID": "ids",
     "client": "client_builder",
+    "timeline": "trace_events",
 }
 _MODULES = frozenset(
     {

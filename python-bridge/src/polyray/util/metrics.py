@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of the program's own: counters, gauges, histograms with tags, as Ray's.
+
+Values are kept in this process; prometheus_text() gives them in the text form of Prometheus.
+Thread rules: any thread.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_lock = threading.Lock()
+_metrics: dict[str, Metric] = {}
+
+TagValues = tuple[str, ...]
+
+
+class Metric:
+    """Base of the metrics: a name, a description, the tags that records may carry.
+
+    Raises ValueError for an empty or impossible name, TypeError for tag keys that are no tuple.
+    """
+
+    _kind = "untyped"
+
+    def __init__(
+        self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None
+    ) -> None:
+        if len(name) == 0:
+            raise ValueError("Empty name is not allowed. Please provide a metric name.")
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"Invalid metric name: {name}. Metric names use letters, digits, _ and :, "
+                "and do not begin with a digit."
+            )
+        if tag_keys is not None and not isinstance(tag_keys, tuple):
+            raise TypeError(f"tag_keys should be a tuple type, got: {type(tag_keys)}")
+        for key in tag_keys or ():
+            if not isinstance(key, str):
+                raise TypeError(f"Tag keys must be str, got {type(key)}.")
+        self._name = name
+        self._description = description
+        self._tag_keys: tuple[str, ...] = tag_keys or ()
+        self._default_tags: dict[str, str] = {}
+        self._values: dict[TagValues, float] = {}
+        with _lock:
+            known = _metrics.get(name)
+            if known is not None and type(known) is type(self):
+                self._values = known._values
+            _metrics[name] = self
+
+    def set_default_tags(self, default_tags: dict[str, str]) -> Metric:
+        """Tags that every record carries unless it says otherwise. Returns this metric."""
+        for key, value in default_tags.items():
+            if key not in self._tag_keys:
+                raise ValueError(f"Unrecognized tag key {key}.")
+            if not isinstance(value, str):
+                raise TypeError(f"Tag values must be str, got {type(value)}.")
+        self._default_tags = dict(default_tags)
+        return self
+
+    def _tags(self, tags: Mapping[str, str] | None) -> TagValues:
+        given = {**self._default_tags, **(tags or {})}
+        for key, value in (tags or {}).items():
+            if not isinstance(value, str):
+                raise TypeError(f"Tag values must be str, got {type(value)}.")
+            if key not in self._tag_keys:
+                raise ValueError(f"Unrecognized tag key {key}.")
+        missing = [key for key in self._tag_keys if key not in given]
+        if missing:
+            raise ValueError(f"Missing value for tag key(s): {','.join(missing)}.")
+        return tuple(given[key] for key in self._tag_keys)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Name, description, tag keys and default tags."""
+        return {
+            "name": self._name,
+            "description": self._description,
+            "tag_keys": self._tag_keys,
+            "default_tags": self._default_tags,
+        }
+
+    def _samples(self) -> list[tuple[str, dict[str, str], float]]:
+        return [
+            ("", dict(zip(self._tag_keys, tags, strict=True)), value)
+            for tags, value in self._values.items()
+        ]
+
+    def __reduce__(self) -> Any:
+        return type(self), self._made_from(), {"_default_tags": self._default_tags}
+
+    def _made_from(self) -> tuple[Any, ...]:
+        return (self._name, self._description, self._tag_keys)
+
+
+class Counter(Metric):
+    """A number that only grows."""
+
+    _kind = "counter"
+
+    def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
+        """Add to it. Raises ValueError for a value of zero or less."""
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"value must be int or float, got {type(value)}.")
+        if value <= 0:
+            raise ValueError(f"value must be >0, got {value}")
+        key = self._tags(tags)
+        with _lock:
+            self._values[key] = self._values.get(key, 0.0) + value
+
+
+class Gauge(Metric):
+    """A number that goes up and down."""
+
+    _kind = "gauge"
+
+    def set(self, value: float | None, tags: dict[str, str] | None = None) -> None:
+        """Set it. None records nothing."""
+        if value is None:
+            return
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"value must be int or float, got {type(value)}.")
+        key = self._tags(tags)
+        with _lock:
+            self._values[key] = float(value)
+
+
+class Histogram(Metric):
+    """How often values fell into ranges. `boundaries`: their upper ends, positive and rising."""
+
+    _kind = "histogram"
+
+    def __init__(
+        self,
+        name: str,
+        description: str = "",
+        boundaries: Sequence[float] | None = None,
+        tag_keys: tuple[str, ...] | None = None,
+    ) -> None:
+        if boundaries is None or len(boundaries) == 0:
+            raise ValueError(
+                "boundaries argument should be provided when using the Histogram class. "
+                "e.g., Histogram('name', boundaries=[1.0, 2.0])"
+            )
+        for index, boundary in enumerate(boundaries):
+            if boundary <= 0:
+                raise ValueError(
+                    "Invalid `boundaries` argument at index "
+                    f"{index}, {boundaries}. Use positive values for the arguments."
+                )
+        super().__init__(name, description, tag_keys)
+        self.boundaries = list(boundaries)
+        self._counts: dict[TagValues, list[int]] = {}
+        self._sums: dict[TagValues, float] = {}
+
+    def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
+        """Record a value."""
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"value must be int or float, got {type(value)}.")
+        key = self._tags(tags)
+        with _lock:
+            counts = self._counts.setdefault(key, [0] * (len(self.boundaries) + 1))
+            counts[bisect.bisect_left(self.boundaries, value)] += 1
+            self._sums[key] = self._sums.get(key, 0.0) + value
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Name, description, tag keys, default tags and boundaries."""
+        return {**super().info, "boundaries": self.boundaries}
+
+    def _samples(self) -> list[tuple[str, dict[str, str], float]]:
+        found: list[tuple[str, dict[str, str], float]] = []
+        for tags, counts in self._counts.items():
+            labels = dict(zip(self._tag_keys, tags, strict=True))
+            total = 0
+            for boundary, count in zip([*self.boundaries, "+Inf"], counts, strict=True):
+                total += count
+                found.append(("_bucket", {**labels, "le": str(boundary)}, total))
+            found.append(("_sum", labels, self._sums[tags]))
+            found.append(("_count", labels, total))
+        return found
+
+    def _made_from(self) -> tuple[Any, ...]:
+        return (self._name, self._description, self.boundaries, self._tag_keys)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def prometheus_text() -> str:
+    """The metrics of this process in the text form of Prometheus."""
+    lines: list[str] = []
+    with _lock:
+        for name, metric in _metrics.items():
+            full = f"ray_{name}"
+            lines.append(f"# HELP {full} {_escaped(metric._description)}")
+            lines.append(f"# TYPE {full} {metric._kind}")
+            for suffix, labels, value in metric._samples():
+                inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+                shown = f"{{{inner}}}" if inner else ""
+                lines.append(f"{full}{suffix}{shown} {value}")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["Counter", "Gauge", "Histogram", "Metric", "prometheus_text"]
