@@ -57,6 +57,16 @@ export function exitActor(): never {
   throw new ActorExit("the actor leaves");
 }
 
+/** The handle of the actor that runs this method: to give to others, or to call itself later. */
+export function self<T>(): ActorHandle<T> {
+  const context = taskContext.getStore();
+  if (context?.actorId == null || context.actorMeta === null)
+    throw makeError("INVALID_ARGUMENT", "self() works inside of an actor's methods");
+  const current = connection();
+  const ref = current.store.importRef(context.actorId);
+  return makeActorHandle(current, ref, context.actorMeta) as ActorHandle<T>;
+}
+
 /** Fires when the running task or method is cancelled. Outside of one: never. */
 export function currentSignal(): AbortSignal {
   return signalOf(taskContext.getStore());

@@ -8,10 +8,12 @@ import type { Connection } from "../core/connection.ts";
 import { connection } from "../core/context.ts";
 import { checkOptions, checks } from "../core/options.ts";
 import { RefStream } from "../core/streams.ts";
+import { taskContext } from "../core/task-context.ts";
 import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { bind } from "./transfer.ts";
+import { type Waitable, waitMixed } from "./wait-mixed.ts";
 import { checkWaitOptions } from "./wait-options.ts";
 
 type AnyRef = ObjectRef<unknown>;
@@ -100,10 +102,18 @@ function allSettled(current: Connection, refs: readonly AnyRef[]): boolean {
   return refs.every((ref) => current.store.status(ref) !== ObjectStatus.pending);
 }
 
-/** The value, blocking this thread until it is there. For scripts, worker threads and workers. */
+/**
+ * The value, blocking this thread until it is there. For scripts, worker threads and tasks; refused in actors, whose other
+ * methods would stand still.
+ */
 export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: number } = {}): T {
   checkRef(ref, "getSync");
   const { timeoutMs } = checkWaitOptions(options, "getSync");
+  if (taskContext.getStore()?.actorId != null)
+    throw makeError(
+      "INVALID_ARGUMENT",
+      "getSync would stop every method of this actor; use await get()",
+    );
   const current = connection();
   const { executor, store } = current;
   const waits = executor !== null && store.status(ref) === ObjectStatus.pending;
@@ -156,12 +166,13 @@ export function putAsync<T>(
 }
 
 /** Waits until `numReturns` (default 1) of the refs are done, failed ones included, or the time is over. Order is kept. */
-export async function wait<R extends AnyRef>(
+export async function wait<R extends AnyRef | ObjectRefStream<unknown>>(
   refs: readonly R[],
   options: WaitOptions & { readonly numReturns?: number; readonly fetchLocal?: boolean } = {},
 ): Promise<{ ready: R[]; notReady: R[] }> {
   if (!Array.isArray(refs)) throw notRef(refs, "wait");
-  checkRefs(refs, "wait");
+  const streams = refs.some((one) => one instanceof RefStream);
+  checkRefs(streams ? refs.filter((one) => !(one instanceof RefStream)) : refs, "wait");
   const { numReturns = 1, fetchLocal: _fetchLocal, ...rest } = options;
   const limits = checkWaitOptions(rest, "wait");
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > Math.max(1, refs.length)) {
@@ -171,9 +182,14 @@ export async function wait<R extends AnyRef>(
   }
   if (refs.length === 0) return { ready: [], notReady: [] };
   const current = connection();
-  if (current.store.hasRepeats(refs))
+  const plain = streams ? refs.filter((one) => one instanceof ObjectRef) : refs;
+  if (current.store.hasRepeats(plain as readonly AnyRef[]))
     throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
-  const promise = current.store.wait(refs, numReturns, limits);
+  if (streams)
+    return current.whileBlocked(() =>
+      waitMixed(current, refs as readonly (R & Waitable)[], numReturns, limits),
+    );
+  const promise = current.store.wait(refs as readonly (R & AnyRef)[], numReturns, limits);
   return current.executor === null ? promise : current.whileBlocked(() => promise);
 }
 

@@ -27,6 +27,7 @@ export class RefStream<T = unknown> implements StreamSink {
   #taken = 0;
   #ended = false;
   #wake: (() => void) | null = null;
+  readonly #watchers = new Set<() => void>();
 
   constructor(connection: Connection, task: ObjectRef) {
     this.#connection = connection;
@@ -110,9 +111,21 @@ export class RefStream<T = unknown> implements StreamSink {
     this.#rouse();
   }
 
+  /** @internal True when the next item, or the end, is here. */
+  get isReady(): boolean {
+    return this.#items.length > 0 || this.#ended;
+  }
+
+  /** @internal Calls `told` at the next item or at the end; returns how to stop that. */
+  whenReady(told: () => void): () => void {
+    this.#watchers.add(told);
+    return () => this.#watchers.delete(told);
+  }
+
   #rouse(): void {
     this.#wake?.();
     this.#wake = null;
+    for (const told of [...this.#watchers]) told();
   }
 
   get [Symbol.toStringTag](): string {

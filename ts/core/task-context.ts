@@ -3,6 +3,7 @@
 // The worker fills it; runtimeContext() and currentSignal() of the api read it.
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { HandleMeta } from "./actor-handle.ts";
 
 /** Facts about the running call. */
 export interface TaskContext {
@@ -16,6 +17,8 @@ export interface TaskContext {
   readonly scheduling?: string | null;
   /** Fires when the call is cancelled; made at first use. `asked`: the body can notice. */
   readonly abort: { controller: AbortController | null; asked?: boolean };
+  /** What handles of its actor carry; null outside of actors. */
+  readonly actorMeta: HandleMeta | null;
   /** The calls that it submitted. */
   readonly children: ChildCalls;
 }

@@ -80,6 +80,8 @@ export class ObjectStore implements RefHome {
   #round = 0;
   /** The object whose value is being decoded; 0: none (arguments). */
   #container = 0;
+  /** Handles whose error was given to somebody. */
+  readonly #seenErrors = new Set<number>();
   #flushDue = false;
   #unflushed = 0;
   #holds = 0;
@@ -99,7 +101,7 @@ export class ObjectStore implements RefHome {
     this.#out = this.info.out;
     this.#reader = new EventReader(this.info);
     this.collected = new FinalizationRegistry(({ handle }) => {
-      if (handle !== 0) this.dropRef(handle);
+      if (handle !== 0) this.#forgotten(handle);
     });
     this.#bufferEnds = new FinalizationRegistry((handle) => {
       if (this.#buffers.get(handle)?.deref() === undefined) this.#buffers.delete(handle);
@@ -193,6 +195,28 @@ export class ObjectStore implements RefHome {
       this.pending.add(state.handle, state);
     } else state.settled = true;
     return state.settled;
+  }
+
+  // Nobody can ask for the value any more: a failure that nobody saw is told once.
+  #forgotten(handle: number): void {
+    if (this.#closed) return;
+    if (this.native.status(handle) === ObjectStatus.error && !this.#seenErrors.has(handle))
+      this.#tellUnseen(handle);
+    this.dropRef(handle);
+  }
+
+  #tellUnseen(handle: number): void {
+    if (process.env.POLYRAY_IGNORE_UNHANDLED_ERRORS === "1") return;
+    try {
+      const bytes = this.native.read(handle, false);
+      const error = bytes === null ? null : (decode(bytes, this.context) as Partial<PolyrayError>);
+      if (error === null || error.code === "TASK_CANCELLED") return;
+      process.stderr.write(
+        `polyray: a call failed and nobody asked for its result (${this.idOf(handle)}): ${error.message}\n`,
+      );
+    } catch {
+      // an error that this process cannot read
+    }
   }
 
   idOf(handle: number): string {
@@ -516,7 +540,10 @@ export class ObjectStore implements RefHome {
     } finally {
       this.#container = 0;
     }
-    if (isError) throw value;
+    if (isError) {
+      this.#seenErrors.add(handle);
+      throw value;
+    }
     if (
       bytes.length >= this.info.zeroCopyBytes &&
       typeof value === "object" &&

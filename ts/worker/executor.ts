@@ -7,7 +7,7 @@
 // before it have started.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
-import { readyMethod } from "../core/actor-handle.ts";
+import { type HandleMeta, readyMethod } from "../core/actor-handle.ts";
 import { type CallExtras, cancelHandle, extrasMark } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
@@ -33,7 +33,7 @@ import {
   encodeTaskError,
 } from "../object/serialize.ts";
 import { Children } from "./children.ts";
-import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
+import { handleMetaOf, knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
 import { showName } from "./output.ts";
 import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
@@ -61,6 +61,7 @@ interface Actor {
   readonly id: string;
   readonly name: string | null;
   readonly className: string;
+  readonly meta: HandleMeta;
   readonly instance: Record<string, unknown>;
   readonly incarnation: number;
 }
@@ -251,6 +252,7 @@ export class TaskExecutor implements Executor {
       actorRestarted: call.incarnation > 0,
       scheduling,
       abort,
+      actorMeta: actor?.meta ?? null,
       children: { ended: false, forgotten: [] },
     };
   }
@@ -352,6 +354,7 @@ export class TaskExecutor implements Executor {
       id: call.actorId,
       name: spec.fields.actorName,
       className: spec.fields.name,
+      meta: handleMetaOf(spec.fields),
       instance,
       incarnation: call.incarnation,
     };

@@ -5,7 +5,7 @@
 // as the task's error.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
-import type { MethodDefaults } from "../core/actor-handle.ts";
+import type { HandleMeta, MethodDefaults } from "../core/actor-handle.ts";
 import { reviveValue } from "../core/function-values.ts";
 import { rememberSpec } from "../core/remote-codec.ts";
 import type { RetryExtras } from "../core/retry.ts";
@@ -152,6 +152,21 @@ export function methodDefaultsOf(method: MethodFields): MethodDefaults {
     ...(timeoutMs > 0 ? { timeoutMs } : {}),
     ...(maxTaskRetries === 0 ? {} : { maxTaskRetries }),
     ...(concurrencyGroup === null ? {} : { concurrencyGroup }),
+  };
+}
+
+/** What handles of an actor of this class carry. */
+export function handleMetaOf(fields: TaskSpecFields): HandleMeta {
+  return {
+    language: "ts",
+    className: fields.name,
+    methods: fields.methods.map((one) => one.name),
+    maxTaskRetries: fields.maxTaskRetries,
+    maxPendingCalls: fields.maxPendingCalls,
+    name: fields.actorName,
+    methodOptions: Object.fromEntries(
+      fields.methods.map((method) => [method.name, methodDefaultsOf(method)]),
+    ),
   };
 }
 
