@@ -61,7 +61,10 @@ for (const name of [
 
 const executor = new TaskExecutor(connection);
 connection.executor = executor;
-connection.onShutdown = () => void executor.dispose().finally(() => process.exit(0));
+const endInOrder = (): void => void executor.dispose().finally(() => process.exit(0));
+connection.onShutdown = endInOrder;
+// How the raylet ends a worker in order; after a grace it kills.
+process.once("SIGTERM", endInOrder);
 setConnection(connection);
 markOutput();
 native.startControlThread();
