@@ -176,6 +176,12 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
           },
           nb::arg("task"))
       .def(
+          "stream_at_end",
+          [](Endpoint& self, nb::handle task) {
+            return self.open().stream_at_end(nb::cast<Ref&>(task).id);
+          },
+          nb::arg("task"))
+      .def(
           "stream_consumed",
           [](Endpoint& self, nb::handle task, uint32_t items) {
             Session& session = self.open();

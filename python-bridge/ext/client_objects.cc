@@ -126,18 +126,23 @@ nb::object fetch(Endpoint& self, nb::handle ref, int64_t timeout_ms, bool blocke
 
 // A list of bools: which of the refs are settled, once `needed` of them are or the time is over.
 nb::list wait(Endpoint& self, nb::handle refs, size_t needed, int64_t timeout_ms, bool blocked,
-              bool any_error) {
+              bool any_error, bool streams) {
   Session& session = self.open();
   const std::vector<ObjectId> ids = ids_of(refs);
   const bool main = on_main_thread();
   wait_with_signals(self, timeout_ms, [&](int64_t left) {
-    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main, any_error);
+    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main, any_error,
+                        streams);
   });
   std::vector<bool> settled(ids.size());
   {
     const Locked lock(session);
     for (size_t i = 0; i < ids.size(); ++i)
       settled[i] = session.client().status(ids[i]) != ObjectStatus::kPending;
+  }
+  if (streams) {
+    for (size_t i = 0; i < ids.size(); ++i)
+      settled[i] = settled[i] || session.stream_has_item(ids[i], false);
   }
   nb::list flags;
   for (const bool flag : settled) flags.append(nb::bool_(flag));
@@ -156,11 +161,12 @@ nb::object ref_of(Endpoint& self, nb::handle raw) {
   return make_ref(held ? self.session : nullptr, id);
 }
 
-bool notify(Endpoint& self, nb::handle ref, const std::shared_ptr<Notifier>& notifier) {
+bool notify(Endpoint& self, nb::handle ref, const std::shared_ptr<Notifier>& notifier,
+            bool next_item) {
   const ObjectId id = id_of(ref);
   Session& session = self.open();
   nb::gil_scoped_release release;
-  return session.notify(id, notifier);
+  return session.notify(id, notifier, next_item);
 }
 
 }  // namespace
@@ -175,7 +181,7 @@ void bind_client_objects(nb::class_<Endpoint>& client) {
           "read_id", [](Endpoint& self, nb::handle raw) { return read(self, id_of_bytes(raw)); },
           nb::arg("id"))
       .def("wait", &wait, nb::arg("refs"), nb::arg("needed"), nb::arg("timeout_ms"),
-           nb::arg("blocked"), nb::arg("any_error") = false)
+           nb::arg("blocked"), nb::arg("any_error") = false, nb::arg("streams") = false)
       .def(
           "status",
           [](Endpoint& self, nb::handle ref) {
@@ -195,7 +201,8 @@ void bind_client_objects(nb::class_<Endpoint>& client) {
           },
           nb::arg("ref"))
       .def("ref_of", &ref_of, nb::arg("id"))
-      .def("notify", &notify, nb::arg("ref"), nb::arg("notifier"))
+      .def("notify", &notify, nb::arg("ref"), nb::arg("notifier"),
+           nb::arg("next_item") = false)
       .def("create_actor_object", [](Endpoint& self) {
         Session& session = self.open();
         Result<ObjectId> made = Status{};

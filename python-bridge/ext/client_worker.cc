@@ -210,6 +210,21 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
             check(status);
           },
           nb::arg("call"), nb::arg("number"), nb::arg("item"))
+      .def(
+          "wait_consumed",
+          [](Endpoint& self, nb::handle task, uint32_t needed, int64_t timeout_ms) {
+            Session& session = self.open();
+            const ObjectId id = id_of_bytes(task);
+            const bool main = on_main_thread();
+            return wait_with_signals(self, timeout_ms, [&](int64_t left) {
+              return session.wait_consumed(id, needed, left, main);
+            });
+          },
+          nb::arg("task"), nb::arg("needed"), nb::arg("timeout_ms"))
+      .def(
+          "end_producing",
+          [](Endpoint& self, nb::handle task) { self.session->end_producing(id_of_bytes(task)); },
+          nb::arg("task"))
       .def("worker_ready",
            [](Endpoint& self) {
              Session& session = self.open();

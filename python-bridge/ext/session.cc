@@ -86,7 +86,7 @@ void Session::on_event(Event& event) {
     case EventKind::kStreamItem:
       if (auto stream = streams_.find(event.id.unique); stream != streams_.end()) {
         stream->second.items.push_back(event.id2);
-        tell(event.id);  // an asynchronous reader waits for the task's id, which is not settled yet
+        settle_stream(event.id);
       } else {
         client_->release_ref(event.id2);
       }
@@ -95,7 +95,13 @@ void Session::on_event(Event& event) {
       if (auto stream = streams_.find(event.id.unique); stream != streams_.end())
         stream->second.ended = true;
       settle(event.id);
+      settle_stream(event.id);
       break;
+    case EventKind::kStreamCredit: {
+      uint32_t& consumed = consumed_[event.id.unique];
+      consumed = std::max(consumed, event.a);
+      break;
+    }
     case EventKind::kCancel:
       if (event.a & kCancelForce) _exit(137);  // the caller settles the call
       cancelled_[event.id.unique] = event.a;
@@ -115,29 +121,41 @@ void Session::on_event(Event& event) {
 }
 
 void Session::settle(const ObjectId& id) {
-  auto [first, last] = waits_.equal_range(id.unique);
+  settle_in(waits_, id);
+  tell(notifiers_, id);
+}
+
+// Whoever waits for the next item of a stream; its task's own ref is not settled by that.
+void Session::settle_stream(const ObjectId& id) {
+  settle_in(stream_waits_, id);
+  tell(stream_notifiers_, id);
+}
+
+void Session::settle_in(Waits& waits, const ObjectId& id) {
+  auto [first, last] = waits.equal_range(id.unique);
   for (auto it = first; it != last; ++it) {
     it->second->pending -= 1;
     it->second->settled += 1;
     if (it->second->any_error) it->second->failed |= has_failed(id);
   }
-  waits_.erase(first, last);
-  tell(id);
+  waits.erase(first, last);
 }
 
-void Session::tell(const ObjectId& id) {
-  if (auto found = notifiers_.find(id.unique); found != notifiers_.end()) {
+void Session::tell(Notifiers& notifiers, const ObjectId& id) {
+  if (auto found = notifiers.find(id.unique); found != notifiers.end()) {
     for (auto& notifier : found->second.who) notifier->add(found->second.id);
-    notifiers_.erase(found);
+    notifiers.erase(found);
   }
 }
 
 // The runtime has ended: whoever waits asks, and gets the error.
 void Session::tell_all() {
-  for (auto& [unique, told] : notifiers_) {
-    for (auto& notifier : told.who) notifier->add(told.id);
+  for (Notifiers* notifiers : {&notifiers_, &stream_notifiers_}) {
+    for (auto& [unique, told] : *notifiers) {
+      for (auto& notifier : told.who) notifier->add(told.id);
+    }
+    notifiers->clear();
   }
-  notifiers_.clear();
 }
 
 bool Session::has_failed(const ObjectId& id) {
@@ -227,13 +245,20 @@ void Session::leave() {
 }
 
 WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
-                          bool blocked, bool main_thread, bool any_error) {
+                          bool blocked, bool main_thread, bool any_error, bool streams) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!usable()) return WaitOutcome::kClosed;
   ObjectWait mine;
   mine.any_error = any_error;
   for (const ObjectId& id : ids) {
-    if (client_->subscribe(id) == ObjectStatus::kPending) {
+    if (auto stream = streams_.find(id.unique); streams && stream != streams_.end()) {
+      if (!stream->second.has_next()) {
+        stream_waits_.emplace(id.unique, &mine);
+        mine.pending += 1;
+      } else {
+        mine.settled += 1;
+      }
+    } else if (client_->subscribe(id) == ObjectStatus::kPending) {
       waits_.emplace(id.unique, &mine);
       mine.pending += 1;
     } else {
@@ -245,9 +270,11 @@ WaitOutcome Session::wait(const std::vector<ObjectId>& ids, size_t needed, int64
   const auto outcome = run_until(lock, done, timeout_ms, main_thread, blocked);
   if (mine.pending > 0) {
     for (const ObjectId& id : ids) {
-      auto [first, last] = waits_.equal_range(id.unique);
-      for (auto it = first; it != last;)
-        it = it->second == &mine ? waits_.erase(it) : std::next(it);
+      for (Waits* waits : {&waits_, &stream_waits_}) {
+        auto [first, last] = waits->equal_range(id.unique);
+        for (auto it = first; it != last;)
+          it = it->second == &mine ? waits->erase(it) : std::next(it);
+      }
     }
   }
   return outcome;
@@ -299,12 +326,17 @@ void Session::open_stream(const ObjectId& task) {
   streams_[task.unique];
 }
 
-bool Session::stream_has_item(const ObjectId& task) {
+bool Session::stream_has_item(const ObjectId& task, bool unknown) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (usable() && !draining_) drain();
   auto stream = streams_.find(task.unique);
-  return ended_ || stream == streams_.end() || stream->second.ended ||
-         !stream->second.items.empty();
+  return ended_ || (stream == streams_.end() ? unknown : stream->second.has_next());
+}
+
+bool Session::stream_at_end(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto stream = streams_.find(task.unique);
+  return stream == streams_.end() || (stream->second.ended && stream->second.items.empty());
 }
 
 WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms,
@@ -315,7 +347,7 @@ WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t tim
   // Only kStreamEnd ends a stream: the task's own ref may be sealed while items still wait in the producer's queue.
   const auto ready = [&] {
     auto stream = streams_.find(task.unique);
-    return stream == streams_.end() || stream->second.ended || !stream->second.items.empty();
+    return stream == streams_.end() || stream->second.has_next();
   };
   const auto outcome = run_until(lock, ready, timeout_ms, main_thread);
   if (outcome != WaitOutcome::kReady) return outcome;
@@ -325,6 +357,23 @@ WaitOutcome Session::next_item(const ObjectId& task, ObjectId& item, int64_t tim
     stream->second.items.pop_front();
   }
   return outcome;
+}
+
+// The producer waits until the caller has taken `needed` items, or the call is cancelled.
+WaitOutcome Session::wait_consumed(const ObjectId& task, uint32_t needed, int64_t timeout_ms,
+                                   bool main_thread) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto ready = [&] {
+    const auto found = consumed_.find(task.unique);
+    return (found != consumed_.end() && found->second >= needed) ||
+           cancelled_.contains(task.unique);
+  };
+  return run_until(lock, ready, timeout_ms, main_thread);
+}
+
+void Session::end_producing(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  consumed_.erase(task.unique);
 }
 
 void Session::close_stream(const ObjectId& task) {
@@ -339,15 +388,18 @@ void Session::close_stream(const ObjectId& task) {
 
 // --- without waiting ---------------------------------------------------------------------------------------------
 
-bool Session::notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier) {
+bool Session::notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier,
+                     bool next_item) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!usable() || ended_) return false;
-  if (auto stream = streams_.find(id.unique); stream != streams_.end()) {
-    if (stream->second.ended || !stream->second.items.empty()) return false;
+  if (auto stream = streams_.find(id.unique); next_item && stream != streams_.end()) {
+    if (stream->second.has_next()) return false;
   } else if (client_->subscribe(id) != ObjectStatus::kPending) {
     return false;
+  } else {
+    next_item = false;
   }
-  Told& told = notifiers_[id.unique];
+  Told& told = (next_item ? stream_notifiers_ : notifiers_)[id.unique];
   told.id = id;
   told.who.push_back(notifier);
   start_pump(false);

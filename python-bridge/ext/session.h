@@ -68,7 +68,7 @@ class Session {
   // --- waiting (without the GIL)
   // Until `needed` of the ids are settled; `any_error`: or one of them with an error. `blocked`: a task that waits tells the raylet, which uses its resources meanwhile.
   WaitOutcome wait(const std::vector<ObjectId>& ids, size_t needed, int64_t timeout_ms,
-                   bool blocked, bool main_thread, bool any_error = false);
+                   bool blocked, bool main_thread, bool any_error = false, bool streams = false);
   // The same for a few of many: `fresh` are those of `ids` that the client does not watch yet; all are looked at after
   // each wake-up.
   WaitOutcome wait_few(const std::vector<ObjectId>& fresh, const std::vector<ObjectId>& ids,
@@ -81,13 +81,19 @@ class Session {
   // Item `index` of a stream (its reference goes to the caller), or kReady with a nil id: the stream has ended.
   WaitOutcome next_item(const ObjectId& task, ObjectId& item, int64_t timeout_ms, bool main_thread);
 
+  // Until the caller of a stream that is produced here has taken `needed` items (or cancelled it).
+  WaitOutcome wait_consumed(const ObjectId& task, uint32_t needed, int64_t timeout_ms,
+                            bool main_thread);
+  void end_producing(const ObjectId& task);
+
   // --- without waiting. REQUIRES: mutex_ held for those that say so.
   void open_stream(const ObjectId& task);  // held
-  bool stream_has_item(const ObjectId& task);
+  bool stream_has_item(const ObjectId& task, bool unknown = true);
+  bool stream_at_end(const ObjectId& task);  // it has ended and every item was taken
   void close_stream(const ObjectId& task);  // drops what was not taken
   void watch_actor(const ObjectId& actor);  // held; once per actor, answers are handled here
-  bool notify(const ObjectId& id,
-              const std::shared_ptr<Notifier>& notifier);  // false: settled already
+  // False: settled already. `next_item`: the id names a stream, whose next item (or end) is meant.
+  bool notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier, bool next_item);
   Chores take_chores();
   // How a call that runs here was cancelled (Chores::Cancelled::how), or nothing.
   std::optional<uint32_t> cancelled(const ObjectId& task);
@@ -104,7 +110,7 @@ class Session {
   void on_event(Event& event);
   void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
   void settle(const ObjectId& id);
-  void tell(const ObjectId& id);  // the notifiers
+  void settle_stream(const ObjectId& id);
   void tell_all();
   bool has_failed(const ObjectId& id);
   void leave();
@@ -114,6 +120,7 @@ class Session {
   struct Stream {
     std::deque<ObjectId> items;
     bool ended = false;
+    bool has_next() const { return ended || !items.empty(); }
   };
   struct Told {
     ObjectId id;
@@ -122,6 +129,11 @@ class Session {
   struct IdHash {
     size_t operator()(const ObjectId& id) const { return id.unique * 0x9e3779b97f4a7c15ull; }
   };
+
+  using Waits = std::unordered_multimap<uint64_t, ObjectWait*>;
+  using Notifiers = std::unordered_map<uint64_t, Told>;
+  void settle_in(Waits& waits, const ObjectId& id);
+  static void tell(Notifiers& notifiers, const ObjectId& id);
 
   const int owner_pid_;
   std::mutex mutex_;
@@ -136,8 +148,11 @@ class Session {
   std::vector<Event> batch_;
   std::deque<IncomingCall> calls_;
   std::unordered_map<uint32_t, std::vector<uint8_t>> answers_;
-  std::unordered_multimap<uint64_t, ObjectWait*> waits_;
-  std::unordered_map<uint64_t, Told> notifiers_;
+  Waits waits_;
+  Waits stream_waits_;
+  Notifiers notifiers_;
+  Notifiers stream_notifiers_;
+  std::unordered_map<uint64_t, uint32_t> consumed_;  // of streams that are produced here
   std::unordered_map<uint64_t, Stream> streams_;
   std::unordered_set<uint64_t> watched_actors_;
   std::unordered_map<uint32_t, ObjectId> watch_requests_;

@@ -8,6 +8,7 @@ Invariants: (1) code 0 is an exception of the user's own, other codes are rows o
 from __future__ import annotations
 
 import builtins
+import os
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +16,21 @@ from typing import Any
 from polyray.exceptions import (
     _BY_NAME,
     CrossLanguageError,
+    RayActorError,
     RayError,
     RayTaskError,
     UnserializableException,
     UserCodeException,
     error_of_number,
+    task_error_message,
 )
 
 _TASK_FAILED = _BY_NAME["TASK_FAILED"].code
 _MAX_CAUSES = 16
+_FIRST_LINE = "Traceback (most recent call last):\n"
+_ARGUMENT_FAILED = (
+    "  At least one of the input arguments for this task could not be computed:\n"
+)
 
 
 def stack_of(error: BaseException) -> str:
@@ -31,7 +38,27 @@ def stack_of(error: BaseException) -> str:
     remote = getattr(error, "remote_stack", None)
     if isinstance(error, RayError) and isinstance(remote, str):
         return remote
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return traceback_of(error)
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as text, without the frames of this package."""
+    whole = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    seen: set[int] = set()
+    pending: list[Any] = [whole]
+    while pending:
+        part = pending.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack = traceback.StackSummary.from_list(
+            [frame for frame in part.stack if not frame.filename.startswith(_PACKAGE)]
+        )
+        pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+    return "".join(whole.format())
 
 
 def error_fields(
@@ -93,7 +120,9 @@ def _ray_fields(error: RayError) -> dict[str, Any]:
     return {
         "code": _TASK_FAILED if row is None else row.code,
         "cls": "RayTaskError" if task else type(error).__name__,
-        "msg": str(error.args[0]) if error.args else "",
+        "msg": task_error_message(error)
+        if isinstance(error, RayTaskError)
+        else (str(error.args[0]) if error.args else ""),
         "lang": "py",
         "stack": stack_of(error),
         "task": error.task_name,
@@ -102,8 +131,18 @@ def _ray_fields(error: RayError) -> dict[str, Any]:
         "nodeId": error.node_id,
         "pid": error.pid,
         "chain": list(getattr(error, "chain", ())) or None,
-        "props": None if path is None else {"path": path},
+        "props": _props(error, path),
     }
+
+
+def _props(error: RayError, path: str | None) -> dict[str, Any] | None:
+    if path is not None:
+        return {"path": path}
+    if isinstance(error, RayTaskError):
+        if error.actor_repr is None and error.ip is None:
+            return None
+        return {"actorRepr": error.actor_repr, "ip": error.ip}
+    return {"initFailed": True} if getattr(error, "_actor_init_failed", False) else None
 
 
 def _text(value: Any) -> str | None:
@@ -139,7 +178,12 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
     props = fields.get("props")
     if isinstance(error, UnserializableException) and isinstance(props, dict):
         error.path = _text(props.get("path"))
+    if isinstance(error, RayActorError) and isinstance(props, dict) and props.get("initFailed"):
+        error._actor_init_failed = True
     if isinstance(error, RayTaskError):
+        if isinstance(props, dict):
+            error.actor_repr = _text(props.get("actorRepr"))
+            error.ip = _text(props.get("ip"))
         chain = fields.get("chain")
         error.chain = tuple(str(name) for name in chain) if isinstance(chain, list) else ()
         return error.as_instanceof_cause()
@@ -190,6 +234,7 @@ def task_error_of(
     actor_id: str | None = None,
     node_id: str | None = None,
     pid: int | None = None,
+    actor_repr: str | None = None,
 ) -> RayTaskError:
     """What a task raised, as the RayTaskError of its caller.
 
@@ -201,9 +246,12 @@ def task_error_of(
     if nested is not None:
         inner = nested.chain or ((nested.task_name,) if nested.task_name else ())
     chain = (task_name, *inner)
-    stack = nested.remote_stack if nested is not None and nested.remote_stack else None
-    if stack is None and isinstance(cause, BaseException):
-        stack = stack_of(cause)
+    if nested is not None and isinstance(cause, CrossLanguageError):
+        stack = nested.remote_stack
+    else:
+        stack = traceback_of(raised)
+        if getattr(raised, "_of_argument", False):
+            stack = stack.replace(_FIRST_LINE, _FIRST_LINE + _ARGUMENT_FAILED, 1)
     error = RayTaskError(
         f"[task failed] {' > '.join(chain)}: {_describe(cause)}",
         task_name=task_name,
@@ -213,6 +261,7 @@ def task_error_of(
         pid=pid,
         remote_stack=stack,
         cause=cause,
+        actor_repr=actor_repr,
     )
     error.chain = chain
     return error

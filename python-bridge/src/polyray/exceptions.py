@@ -9,6 +9,7 @@ of a task. Invariants: (1) absent details are None; (2) every class of the table
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from polyray.error_codes import ROWS, ErrorRow
@@ -45,7 +46,7 @@ class RayError(Exception):
             if name != "cause" and name not in _DETAILS:
                 raise TypeError(f"{type(self).__name__} has no detail {name!r}")
             setattr(self, name, value)
-        if isinstance(self.cause, BaseException):
+        if isinstance(self.cause, BaseException) and not isinstance(self, RayTaskError):
             self.__cause__ = self.cause
 
     @property
@@ -58,9 +59,36 @@ PolyrayError = RayError
 
 
 class RayTaskError(RayError):
-    """The user's function failed; `cause` is its own exception."""
+    """The user's function failed; `cause` is its own exception.
+
+    Its text is the worker's traceback under a line that names the task, the process and the node.
+    Made by the runtime; a program may make one as in Ray: `RayTaskError(function_name,
+    traceback_str, cause)`.
+    """
 
     chain: tuple[str, ...] = ()
+    ip: str | None = None
+    actor_repr: str | None = None
+
+    def __init__(
+        self,
+        message: str = "",
+        traceback_str: str | None = None,
+        cause: Any = None,
+        proctitle: str | None = None,
+        pid: int | None = None,
+        ip: str | None = None,
+        actor_repr: str | None = None,
+        actor_id: str | None = None,
+        **details: Any,
+    ) -> None:
+        details.update(cause=cause, pid=pid, actor_id=actor_id)
+        if traceback_str is not None:  # Ray's form
+            details.setdefault("task_name", (proctitle or message).removeprefix("ray::"))
+            details.setdefault("remote_stack", traceback_str)
+        super().__init__(message, **details)
+        self.ip = ip
+        self.actor_repr = actor_repr
 
     @property
     def retryable(self) -> bool:
@@ -73,13 +101,37 @@ class RayTaskError(RayError):
         return self.task_name
 
     @property
+    def proctitle(self) -> str:
+        """Title of the process that ran it, as Ray calls it."""
+        return f"ray::{self.task_name}"
+
+    @property
     def traceback_str(self) -> str:
         """The stack of the worker, as Ray calls it."""
         return self.remote_stack or ""
 
     def __str__(self) -> str:
-        text = str(self.args[0]) if self.args else ""
-        return f"{text}\n{self.remote_stack}" if self.remote_stack else text
+        stack = self.remote_stack
+        if not stack:
+            return str(self.args[0]) if self.args else ""
+        if _HEADER not in stack:
+            return f"{self._head()}\n{stack}"
+        return stack.strip().replace(_HEADER, self._head())
+
+    def _head(self) -> str:
+        actor = f", actor_id={self.actor_id}, repr={self.actor_repr}" if self.actor_repr else ""
+        return (
+            f"\x1b[36m{self.proctitle}()\x1b[39m (pid={self.pid}, ip={self.ip or _LOCAL_IP}{actor})"
+        )
+
+    def __reduce__(self) -> Any:
+        return _rebuild_task_error, (self.args, dict(self.__dict__))
+
+    def make_dual_exception_instance(self) -> RayTaskError:
+        """The same error as an instance of the user's class too. TypeError where Python forbids
+        that."""
+        cause = self.cause
+        return _dual_class(type(cause))(self, cause)  # type: ignore[no-any-return]
 
     def as_instanceof_cause(self) -> RayTaskError:
         """The same error, as an instance of the user's class too where Python allows that."""
@@ -88,51 +140,88 @@ class RayTaskError(RayError):
             return self
         if isinstance(cause, CrossLanguageError):
             return self
-        dual = _dual_class(type(cause))
-        if dual is None:
-            return self
         try:
-            error = dual.__new__(dual)
-        except TypeError:  # its constructor cannot be skipped, as with ExceptionGroup
+            return self.make_dual_exception_instance()
+        except Exception:  # the class refuses a second base, or to be made: the plain error stays
             return self
-        error.args = self.args
-        error.__dict__.update(self.__dict__)
-        details = {key: value for key, value in error.__dict__.items() if key != "code"}
-        error.__dict__.update(getattr(cause, "__dict__", {}))
-        error.__dict__.update(details)
-        _copy_slots(cause, error)
-        error.__cause__ = cause
-        return error  # type: ignore[no-any-return]
 
 
-_DUALS: dict[type, type | None] = {}
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)  # since Python 3.11
+_HEADER = "Traceback (most recent call last):"
+_LOCAL_IP = "127.0.0.1"
+_DUALS: dict[type, Any] = {}
+
+
+def _rebuild_task_error(args: tuple[Any, ...], state: dict[str, Any]) -> RayTaskError:
+    error = RayTaskError.__new__(RayTaskError)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def _dual_class(cause_class: type) -> Any:
-    if cause_class not in _DUALS:
-        name = f"RayTaskError({cause_class.__name__})"
-        body = {
-            "__init__": lambda self, *args, **kwargs: None,
-            "__str__": RayTaskError.__str__,
-            "__module__": "polyray.exceptions",
-            "__reduce__": lambda self: (_rebuild_dual, (_plain_task_error(self),)),
-        }
-        try:
-            _DUALS[cause_class] = type(name, (RayTaskError, cause_class), body)
-        except TypeError:  # the class refuses a second base: the plain error stays
-            _DUALS[cause_class] = None
-    return _DUALS[cause_class]
+    found = _DUALS.get(cause_class)
+    if found is not None:
+        return found
+    name = f"RayTaskError({cause_class.__name__})"
+
+    class Dual(RayTaskError, cause_class):  # type: ignore[misc]
+        def __new__(cls, plain: RayTaskError, cause: Any) -> Any:
+            if _GROUP is not None and isinstance(cause, _GROUP):
+                return super().__new__(cls, cause.message, cause.exceptions)
+            return super().__new__(cls)
+
+        def __init__(self, plain: RayTaskError, cause: Any) -> None:
+            self.__dict__.update(getattr(cause, "__dict__", {}))
+            self.__dict__.update(plain.__dict__)
+            self.__dict__["_message"] = plain.args[0] if plain.args else ""
+            self.__dict__["_dual_args"] = (cause,)
+            self.cause = cause
+            _copy_slots(cause, self)
+
+        # The user's class may have an `args` of its own.
+        @property
+        def args(self) -> Any:
+            return self.__dict__.get("_dual_args", ())
+
+        @args.setter
+        def args(self, value: Any) -> None:
+            self.__dict__["_dual_args"] = value
+
+        def __getattr__(self, attribute: str) -> Any:
+            cause = self.__dict__.get("cause")
+            if cause is None or attribute.startswith("__"):
+                raise AttributeError(attribute)
+            return getattr(cause, attribute)
+
+        def __str__(self) -> str:
+            return RayTaskError.__str__(self)
+
+        def __reduce__(self) -> Any:
+            return _rebuild_dual, (_plain_task_error(self),)
+
+    Dual.__name__ = Dual.__qualname__ = name
+    Dual.__module__ = "polyray.exceptions"
+    _DUALS[cause_class] = Dual
+    return Dual
 
 
 def _plain_task_error(error: RayTaskError) -> RayTaskError:
-    plain = RayTaskError(*error.args, cause=error.cause)
-    for name in (*_DETAILS, "chain"):
+    plain = RayTaskError(error.__dict__.get("_message", ""), cause=error.cause)
+    for name in (*_DETAILS, "chain", "ip", "actor_repr"):
         setattr(plain, name, getattr(error, name))
     return plain
 
 
 def _rebuild_dual(plain: RayTaskError) -> RayTaskError:
     return plain.as_instanceof_cause()
+
+
+def task_error_message(error: RayTaskError) -> str:
+    """The one-line message, also of a dual error (whose args are the cause, as in Ray)."""
+    if "_message" in error.__dict__:
+        return str(error.__dict__["_message"])
+    return str(error.args[0]) if error.args else ""
 
 
 def _copy_slots(source: BaseException, target: BaseException) -> None:
@@ -163,7 +252,20 @@ class UserCodeException(RayError):
 
 
 class TaskCancelledError(RayError):
-    """The task was cancelled before it finished."""
+    """The task was cancelled before it finished. `TaskCancelledError(task_id, error_message)` as in
+    Ray; a text alone is the whole message."""
+
+    error_message: str | None = None
+
+    def __init__(self, task_id: Any = None, error_message: str | None = None, **details: Any):
+        if isinstance(task_id, str):
+            super().__init__(task_id, **details)
+            return
+        text = f"Task: {task_id} was cancelled. " if task_id else ""
+        super().__init__(text + (error_message or ""), **details)
+        if task_id is not None:
+            self.task_id = task_id
+        self.error_message = error_message
 
 
 class TaskTimeoutError(RayError, TimeoutError):
@@ -177,13 +279,77 @@ class GetTimeoutError(RayError, TimeoutError):
 class WorkerCrashedError(RayError):
     """The worker process ended while it ran the task."""
 
+    def __str__(self) -> str:
+        return _more(
+            "The worker died unexpectedly while executing this task. "
+            "Check python-core-worker-*.log files for more information.",
+            self,
+        )
+
 
 class RayActorError(RayError):
-    """An actor cannot answer."""
+    """An actor cannot answer. `RayActorError(actor_id, error_msg)` as in Ray; a text alone is the
+    whole message."""
+
+    BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
+    _actor_init_failed = False
+    _preempted = False
+
+    def __init__(
+        self,
+        message: Any = None,
+        error_msg: str | None = None,
+        actor_init_failed: bool = False,
+        preempted: bool = False,
+        **details: Any,
+    ) -> None:
+        if error_msg is not None:
+            details.setdefault("actor_id", message)
+            message = error_msg
+        super().__init__(self.BASE_ERROR_MSG if message is None else message, **details)
+        if actor_init_failed:
+            self._actor_init_failed = True
+        if preempted:
+            self._preempted = True
+
+    @property
+    def error_msg(self) -> str:
+        """The whole message."""
+        return str(self)
+
+    @property
+    def actor_init_failed(self) -> bool:
+        """True when the constructor of the actor raised."""
+        return self._actor_init_failed
+
+    @property
+    def preempted(self) -> bool:
+        """True when the actor's node was taken away."""
+        return self._preempted
 
 
 class ActorDiedError(RayActorError):
-    """The actor is dead for good."""
+    """The actor is dead for good. `cause`: what its constructor raised, if that is why."""
+
+    BASE_ERROR_MSG = "The actor died unexpectedly before finishing this task."
+
+    def __init__(self, why: Any = None, /, **details: Any) -> None:
+        cause = details.get("cause") if why is None else why
+        if isinstance(cause, RayTaskError):
+            details.setdefault("actor_id", cause.actor_id)
+            details["cause"] = cause.cause
+            super().__init__(
+                f"The actor died because of an error raised in its creation task, {cause}",
+                actor_init_failed=True,
+                **details,
+            )
+        else:
+            super().__init__(why, **details)
+
+    @staticmethod
+    def from_task_error(task_error: RayTaskError) -> ActorDiedError:
+        """The error of an actor whose constructor raised."""
+        return ActorDiedError(task_error)
 
 
 class ActorUnavailableError(RayActorError):
@@ -197,17 +363,35 @@ class NodeDiedError(RayError):
 class LocalRayletDiedError(RayError):
     """The node service of this machine ended."""
 
+    def __str__(self) -> str:
+        return _more(
+            "The task's local raylet died. Check raylet.out for more information.", self
+        )
+
 
 class RuntimeEnvSetupError(RayError):
     """The environment of a worker could not be set up."""
+
+    @property
+    def error_message(self) -> str | None:
+        """Why."""
+        return str(self.args[0]) if self.args else None
+
+    def __str__(self) -> str:
+        text = "Failed to set up runtime environment."
+        return f"{text}\n{self.args[0]}" if self.args and self.args[0] else text
 
 
 class OutOfMemoryError(RayError):
     """The worker was ended because memory ran out."""
 
+    @property
+    def message(self) -> str:
+        """The whole message."""
+        return str(self)
 
-class StreamingGeneratorReplayInconsistentError(RayError):
-    """A retried generator gave other items than before."""
+
+
 
 
 class ObjectRefStreamEndOfStreamError(RayError):
@@ -215,23 +399,78 @@ class ObjectRefStreamEndOfStreamError(RayError):
 
 
 class ObjectLostError(RayError):
-    """The bytes of the object are gone from every node."""
+    """The bytes of the object are gone from every node. `ObjectLostError(object_ref_hex,
+    owner_address, call_site)` as in Ray; a text alone is the whole message."""
+
+    object_ref_hex: str = ""
+    owner_address: Any = None
+    call_site: str = ""
+    _WHY = (
+        "All copies of {id} have been lost due to node failure. Check cluster logs "
+        "(`/tmp/ray/session_latest/logs`) for more information about the failure."
+    )
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        if len(args) < 3:
+            super().__init__(*args, **details)
+            return
+        self.object_ref_hex, self.owner_address, self.call_site = args[:3]
+        created = (
+            f"The ObjectRef was created at: {self.call_site}"
+            if self.call_site
+            else "To see information about where this ObjectRef was created "
+            "in Python, set the environment variable "
+            "RAY_record_ref_creation_sites=1 during `ray start` and `ray.init()`."
+        )
+        why = self._WHY.format(id=self.object_ref_hex)
+        super().__init__(
+            f"Failed to retrieve object {self.object_ref_hex}. {created}\n\n{why}", **details
+        )
 
 
 class OwnerDiedError(ObjectLostError):
     """The process that created the ref ended."""
 
+    _WHY = (
+        "The object's owner has exited. This is the Python worker that first created the ObjectRef "
+        "via `.remote()` or `ray.put()`. Check cluster logs (`/tmp/ray/session_latest/logs`) for "
+        "more information about the Python worker failure."
+    )
+
 
 class ObjectFreedError(ObjectLostError):
     """The object was freed or the ref released."""
+
+    _WHY = (
+        "The object was manually freed using the internal `free` call. Please ensure that `free` "
+        "is only called once the object is no longer needed."
+    )
 
 
 class ObjectFetchTimedOutError(ObjectLostError):
     """The object could not be copied from its node in time."""
 
+    _WHY = (
+        "Fetch for object {id} timed out because no locations were found for the object. This may "
+        "indicate a system-level bug."
+    )
+
 
 class ObjectReconstructionFailedError(ObjectLostError):
     """The object was lost and could not be rebuilt."""
+
+    reason: Any = None
+    reason_message: str | None = None
+
+    def __init__(
+        self, *args: Any, reason: Any = None, reason_message: str | None = None, **details: Any
+    ) -> None:
+        if reason_message is not None:
+            self._WHY = f"[{reason or 'UNKNOWN'}] {reason_message}"
+            args = (args[0], None, "")
+        super().__init__(*args, **details)
+        self.reason = reason
+        self.reason_message = reason_message
 
 
 class ObjectReconstructionFailedMaxAttemptsExceededError(ObjectReconstructionFailedError):
@@ -245,13 +484,34 @@ class ObjectReconstructionFailedLineageEvictedError(ObjectReconstructionFailedEr
 class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
     """The object was deleted although a ref was alive."""
 
+    _WHY = (
+        "The object has already been deleted by the reference counting protocol. This should not "
+        "happen."
+    )
+
 
 class ObjectStoreFullError(RayError):
     """The object store has no room for the value."""
 
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}\nThe local object store is full of objects that are still in "
+            "scope and cannot be evicted. Tip: Use the `ray memory` command "
+            "to list active objects in the cluster."
+        )
+
 
 class OutOfDiskError(RayError):
     """No disk space is left for spilled objects."""
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}\nThe object cannot be created because the local object store"
+            " is full and the local disk's utilization is over capacity"
+            " (95% by default)."
+            "Tip: Use `df` on this node to check disk usage and "
+            "`ray memory` to check object store memory usage."
+        )
 
 
 class CorruptValueError(RayError):
@@ -265,17 +525,29 @@ class LimitError(RayError):
 class TaskUnschedulableError(RayError):
     """No node can ever run the task."""
 
+    def __str__(self) -> str:
+        return f"The task is not schedulable: {super().__str__()}"
+
 
 class ActorUnschedulableError(RayError):
     """No node can ever hold the actor."""
+
+    def __str__(self) -> str:
+        return f"The actor is not schedulable: {super().__str__()}"
 
 
 class TaskPlacementGroupRemoved(RayError):
     """The placement group of the task was removed."""
 
+    def __str__(self) -> str:
+        return "The placement group corresponding to this task has been removed."
+
 
 class ActorPlacementGroupRemoved(RayError):
     """The placement group of the actor was removed."""
+
+    def __str__(self) -> str:
+        return "The placement group corresponding to this Actor has been removed."
 
 
 class PendingCallsLimitExceeded(RayError):
@@ -283,14 +555,33 @@ class PendingCallsLimitExceeded(RayError):
 
 
 class RaySystemError(RayError):
-    """The runtime or the operating system refused an operation."""
+    """The runtime or the operating system refused an operation. `RaySystemError(client_exc,
+    traceback_str)` as in Ray."""
+
+    def __init__(self, client_exc: Any = "", traceback_str: str | None = None, **details: Any):
+        super().__init__(client_exc, **details)
+        self.client_exc = client_exc
+        self.traceback_str = traceback_str
+
+    def __str__(self) -> str:
+        text = f"System error: {self.args[0] if self.args else ''}"
+        return f"{text}\ntraceback: {self.traceback_str}" if self.traceback_str else text
+
+
+class StreamingGeneratorReplayInconsistentError(RaySystemError):
+    """A retried generator gave other items than before."""
 
 
 class RpcError(RayError):
     """A call between processes of the runtime failed."""
 
+    def __init__(self, message: str = "", rpc_code: Any = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.message = message
+        self.rpc_code = rpc_code
 
-class RayChannelError(RayError):
+
+class RayChannelError(RaySystemError):
     """A channel was closed or broke."""
 
 
@@ -298,11 +589,11 @@ class RayChannelTimeoutError(RayChannelError, TimeoutError):
     """A channel gave no item in time."""
 
 
-class RayCgraphCapacityExceeded(RayError):
+class RayCgraphCapacityExceeded(RaySystemError):
     """Too many runs of a compiled graph are in flight."""
 
 
-class RayDirectTransportError(RayError):
+class RayDirectTransportError(RaySystemError):
     """A direct device transfer failed."""
 
 
@@ -348,13 +639,46 @@ class AsyncioActorExit(RayError):
     """Raised by exit_actor inside an asyncio actor."""
 
 
-PlasmaObjectNotAvailable = ObjectLostError
+class PlasmaObjectNotAvailable(RayError):
+    """An object was not there in time: a name of old programs."""
+
 
 RAY_EXCEPTION_TYPES = [
-    value
-    for value in list(globals().values())
-    if isinstance(value, type) and issubclass(value, RayError)
+    PlasmaObjectNotAvailable,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+    RayActorError,
+    ObjectStoreFullError,
+    ObjectLostError,
+    ObjectFetchTimedOutError,
+    ReferenceCountingAssertionError,
+    ObjectReconstructionFailedError,
+    OwnerDiedError,
+    GetTimeoutError,
+    AsyncioActorExit,
+    RuntimeEnvSetupError,
+    TaskPlacementGroupRemoved,
+    ActorPlacementGroupRemoved,
+    PendingCallsLimitExceeded,
+    LocalRayletDiedError,
+    TaskUnschedulableError,
+    ActorDiedError,
+    ActorUnschedulableError,
+    ActorUnavailableError,
+    RayChannelError,
+    RayChannelTimeoutError,
+    OufOfBandObjectRefSerializationException,
+    RayCgraphCapacityExceeded,
+    UnserializableException,
+    ActorAlreadyExistsError,
+    ActorHandleNotFoundError,
+    AuthenticationError,
 ]
+
+
+def _more(text: str, error: RayError) -> str:
+    return f"{text} {error.args[0]}" if error.args and error.args[0] else text
 
 
 def error_row(code: str) -> ErrorRow:

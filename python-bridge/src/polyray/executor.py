@@ -196,7 +196,7 @@ class Executor:
             )
             if spec.fields.scheduling != runtime.placement:
                 enter_placement(spec.fields.scheduling)
-            args, kwargs = decode_args(call.args, self._rt)
+            args, kwargs = self._arguments(call)
             if call.flags & _STREAMING:
                 self._stream(call, spec.value(*args, **kwargs))
             else:
@@ -208,6 +208,13 @@ class Executor:
             self._variable.set(None)
         if spec is not None and spec.fields.max_calls:
             self._count(call.spec_number, spec.fields.max_calls)
+
+    def _arguments(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
+        try:
+            return decode_args(call.args, self._rt)
+        except RayError as error:  # an argument's own task failed
+            error._of_argument = True  # type: ignore[attr-defined]
+            raise
 
     def _count(self, spec_number: int, limit: int) -> None:
         done = self._calls_done[spec_number] = self._calls_done.get(spec_number, 0) + 1
@@ -311,6 +318,7 @@ class Executor:
                 actor_id=_actor.id.hex() if _actor is not None else None,
                 node_id=self._rt.place.node_id or None,
                 pid=self._pid,
+                actor_repr=None if _actor is None else _repr_of(_actor),
             )
         try:
             with contextlib.suppress(ClosedError):  # answered before it was interrupted
@@ -335,7 +343,7 @@ class Executor:
             )
             enter_placement(spec.fields.scheduling)
             _actor = actor = Actor(call.actor, call.incarnation, spec)
-            args, kwargs = decode_args(call.args, self._rt)
+            args, kwargs = self._arguments(call)
             actor.instance = spec.value(*args, **kwargs)
             self.main_task = None
             self._prepare(actor)
@@ -398,7 +406,7 @@ class Executor:
                 )
             )
             function = actor.methods.get(name) or self._method(name)
-            args, kwargs = decode_args(call.args, self._rt)
+            args, kwargs = self._arguments(call)
             result = function(*args, **kwargs)
             if call.flags & _STREAMING:
                 self._stream(call, result)
@@ -460,7 +468,7 @@ class Executor:
                     Running(call.task, name, call.attempt, actor.spec.fields.resources)
                 )
                 function = self._method(call.method)
-                args, kwargs = decode_args(call.args, self._rt)
+                args, kwargs = self._arguments(call)
                 result = function(*args, **kwargs)
                 if call.flags & _STREAMING:
                     await self._stream_async(call, result)
@@ -488,6 +496,13 @@ class Executor:
             self._client.stream_item(call.handle, number, self._rt.put(item))
             number += 1
         self._finish(call, None)
+
+
+def _repr_of(actor: Actor) -> str | None:
+    try:
+        return repr(actor.instance) if actor.instance is not None else actor.spec.name
+    except Exception:  # the user's __repr__ raised
+        return actor.spec.name
 
 
 def _cancelled(task: bytes) -> TaskCancelledError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from polyray import _native, runtime
 from polyray._native import NOT_PLAIN, ObjectRef
 from polyray.exceptions import InvalidOptionError, ObjectLostError, RayError
+from polyray.ids import ID_BYTES, JobID, TaskID
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,15 +29,13 @@ _FAILED = (2, 3)  # sealed with an error; gone
 
 def milliseconds(timeout: float | None) -> int:
     """A time limit in milliseconds; -1 is none."""
-    if timeout is None:
+    if timeout is None or timeout == -1:
         return -1
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise InvalidOptionError(
             f"[invalid option] timeout must be a number of seconds or None, not {timeout!r}."
         )
     if timeout < 0:
-        if timeout == -1:
-            return -1
         raise InvalidOptionError(f"[invalid option] timeout must not be negative: {timeout}.")
     return min(int(timeout * 1000 + 0.999), 2**53)
 
@@ -53,7 +52,19 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     taken = _compiled(object_refs)
     if taken is not None:
         return taken(timeout)
-    refs = _list_of_refs(object_refs, "get")
+    if not isinstance(object_refs, list):
+        if hasattr(object_refs, "_task_ref"):  # a stream is its own value, as in Ray
+            return object_refs
+        raise ValueError(
+            f"Invalid type of object refs, {type(object_refs)}, is given. "
+            "'object_refs' must either be an ObjectRef or a list of ObjectRefs. "
+        )
+    refs: list[ObjectRef[Any]] = object_refs
+    for ref in refs:
+        if type(ref) is not ObjectRef:
+            raise TypeError(
+                f"Attempting to call `get` on the value {ref}, which is not an ray.ObjectRef."
+            )
     limit = milliseconds(timeout)
     client = rt.client
     if limit != 0:
@@ -87,7 +98,9 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
     """Put a value into the store and get a ref to it."""
     if type(value) is ObjectRef:
         raise TypeError(
-            "put() of an ObjectRef is not allowed: pass the ref itself, or put a list that holds it"
+            "Calling 'put' on an ray.ObjectRef is not allowed. "
+            "If you really want to do this, you can wrap the "
+            "ray.ObjectRef in a list and call 'put' on it."
         )
     return runtime.current().put(value)
 
@@ -99,31 +112,34 @@ def wait(
     timeout: float | None = None,
     fetch_local: bool = True,
 ) -> tuple[list[Any], list[Any]]:
-    """Wait until `num_returns` of the refs are ready; gives (ready, not ready).
-
-    Both are in the order of the argument.
+    """Wait until `num_returns` of the refs (or streams: their next item) are ready; gives (ready,
+    not ready). Both are in the order of the argument.
     """
     rt = runtime.current()
-    if type(num_returns) is int:
+    if type(num_returns) is int and (timeout is None or timeout >= 0):
         split = rt.client.wait_split(
             ray_waitables, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
         )
         if split is not None:
             return split
-    refs = _list_of_refs(ray_waitables, "wait")
-    if len(set(refs)) != len(refs):
-        raise ValueError("wait() needs different refs: one of them is there twice")
+    refs, streams = _waitables(ray_waitables)
+    if timeout is not None and timeout < 0:
+        raise InvalidOptionError(
+            f"The 'timeout' argument must be nonnegative. Received {timeout}"
+        )
     if not refs:
-        raise ValueError("wait() needs at least one ref")
-    if (
-        isinstance(num_returns, bool)
-        or not isinstance(num_returns, int)
-        or not 1 <= num_returns <= len(refs)
-    ):
-        raise ValueError(f"num_returns must be 1 to {len(refs)}, not {num_returns!r}")
-    settled = rt.client.wait(
-        refs, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
-    )
+        return [], []
+    if len(set(ray_waitables)) != len(refs):
+        raise InvalidOptionError("Wait requires a list of unique ray_waitables.")
+    if num_returns <= 0:
+        raise InvalidOptionError(f"Invalid number of objects to return {num_returns}.")
+    if num_returns > len(refs):
+        raise InvalidOptionError(
+            "num_returns cannot be greater than the number "
+            "of ray_waitables provided to ray.wait."
+        )
+    blocked = runtime.runs_task.get() is not None
+    settled = rt.client.wait(refs, num_returns, milliseconds(timeout), blocked, False, streams)
     ready: list[Any] = []
     rest: list[Any] = []
     for waitable, is_settled in zip(ray_waitables, settled, strict=True):
@@ -131,17 +147,32 @@ def wait(
     return ready, rest
 
 
-def _list_of_refs(refs: Any, what: str) -> list[ObjectRef[Any]]:
-    if not isinstance(refs, (list, tuple)):
-        raise TypeError(f"{what}() takes an ObjectRef or a list of them, not {type(refs).__name__}")
+def _waitables(given: Any) -> tuple[list[ObjectRef[Any]], bool]:
+    """The refs to wait for, and whether one of them stands for a stream."""
+    if not isinstance(given, list):
+        if type(given) is ObjectRef or hasattr(given, "_task_ref"):
+            raise TypeError(
+                "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, "
+                f"got a single ray.ObjectRef or ray.ObjectRefGenerator {given}"
+            )
+        raise TypeError(
+            "wait() expected a list of ray.ObjectRef or "
+            f"ray.ObjectRefGenerator, got {type(given)}"
+        )
     found: list[ObjectRef[Any]] = []
-    for ref in refs:
+    streams = False
+    for waitable in given:
+        ref = waitable
         if type(ref) is not ObjectRef:
-            ref = getattr(ref, "_task_ref", ref)
-        if type(ref) is not ObjectRef:
-            raise TypeError(f"{what}() takes ObjectRefs, but the list holds a {type(ref).__name__}")
+            ref = getattr(waitable, "_task_ref", None)
+            if type(ref) is not ObjectRef:
+                raise TypeError(
+                    "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, "
+                    f"got list containing {type(waitable)}"
+                )
+            streams = True
         found.append(ref)
-    return found
+    return found, streams
 
 
 class LoopWaiter:
@@ -159,10 +190,15 @@ class LoopWaiter:
                     future.set_result(None)
 
     async def until_ready(
-        self, ref: ObjectRef[Any], loop: asyncio.AbstractEventLoop, rt: runtime.Runtime
+        self,
+        ref: ObjectRef[Any],
+        loop: asyncio.AbstractEventLoop,
+        rt: runtime.Runtime,
+        next_item: bool = False,
     ) -> None:
-        """Return when the ref is settled (or, of a stream, has an item), or the runtime ended."""
-        if not rt.client.notify(ref, self.notifier):
+        """Return when the ref is settled (`next_item`: when its stream has one), or the runtime
+        ended."""
+        if not rt.client.notify(ref, self.notifier, next_item):
             return
         future: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(ref.binary(), []).append(future)
@@ -172,7 +208,9 @@ class LoopWaiter:
 _loops: weakref.WeakKeyDictionary[Any, LoopWaiter] = weakref.WeakKeyDictionary()
 
 
-async def until_ready(ref: ObjectRef[Any], rt: runtime.Runtime | None = None) -> None:
+async def until_ready(
+    ref: ObjectRef[Any], rt: runtime.Runtime | None = None, next_item: bool = False
+) -> None:
     """Await readiness without reading the value."""
     import asyncio
 
@@ -180,13 +218,15 @@ async def until_ready(ref: ObjectRef[Any], rt: runtime.Runtime | None = None) ->
     waiter = _loops.get(loop)
     if waiter is None:
         waiter = _loops[loop] = LoopWaiter(loop)
-    await waiter.until_ready(ref, loop, rt or runtime.of_refs())
+    await waiter.until_ready(ref, loop, rt or runtime.of_refs(), next_item)
 
 
 async def get_async(ref: ObjectRef[Any]) -> Any:
     """The value of a ref, for coroutines."""
     rt = runtime.of_refs()
     await until_ready(ref, rt)
+    while rt.client.status(ref) == 0:  # a stream told its next item under the same id
+        await until_ready(ref, rt)
     return rt.get(ref, 0)
 
 
@@ -265,12 +305,24 @@ def _from_hex(cls: type, text: str) -> ObjectRef[Any]:
     return runtime.current().client.ref_of(bytes.fromhex(text))
 
 
-def _task_id(self: ObjectRef[Any]) -> str:
-    return self.hex()
+def _task_id(self: ObjectRef[Any]) -> TaskID:
+    return TaskID(self.binary())
 
 
-def _job_id(self: ObjectRef[Any]) -> int:
-    return runtime.current().job
+def _job_id(self: ObjectRef[Any]) -> JobID:
+    return JobID.from_int(runtime.current().job)
+
+
+def _no_text(self: ObjectRef[Any]) -> str:
+    return ""
+
+
+def _on_completed(self: ObjectRef[Any], call: Any) -> None:
+    def settle(future: Any) -> None:
+        error = future.exception()
+        call(future.result() if error is None else error)
+
+    _future(self).add_done_callback(settle)
 
 
 def _as_future(self: ObjectRef[Any], _internal: bool = False) -> Any:
@@ -293,6 +345,10 @@ def _equip() -> None:
     cls.job_id = _job_id
     cls.from_binary = classmethod(_from_binary)
     cls.from_hex = classmethod(_from_hex)
+    cls.size = classmethod(lambda cls: ID_BYTES)
+    cls.__bytes__ = lambda self: self.binary()
+    cls.call_site = _no_text
+    cls._on_completed = _on_completed
 
 
 _equip()

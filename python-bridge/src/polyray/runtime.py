@@ -227,12 +227,7 @@ _starter: Callable[[], Any] | None = None
 
 def timed_out(ref: ObjectRef[Any]) -> GetTimeoutError:
     """The error of a get that took too long."""
-    error = make_error(
-        "GET_TIMEOUT",
-        f"{ref.hex()} was not ready in time. Wait longer, or see what its task waits for.",
-    )
-    assert isinstance(error, GetTimeoutError)
-    return error
+    return GetTimeoutError("Get timed out: some object(s) not ready.", task_id=ref.hex())
 
 
 def peek() -> Runtime | None:
