@@ -18,6 +18,7 @@ from typing import Any
 
 import msgpack
 
+from polyray import remade
 from polyray import values as v
 from polyray.envelope import FLAG_ARROW, Encoded, Part, byte_view, envelope_refs
 from polyray.errors import error_fields
@@ -222,6 +223,9 @@ class Encoder:
 
     def pickled_error(self, error: BaseException) -> Any:
         """An exception in a group of its own: one that cannot be pickled spoils nothing else."""
+        name = type_name(error)
+        if remade.applies_to(error):
+            error = remade.Remade(error)  # type: ignore[assignment]
         probe = PickleGroup(0)
         probe.add(error)
         try:
@@ -231,7 +235,7 @@ class Encoder:
         ):  # whatever the user's class raises: the error travels without its original
             return None
         group = self.new_group()
-        return _Ext(v.EXT_PY_OBJECT, pack_plain([group.part, group.add(error), type_name(error)]))
+        return _Ext(v.EXT_PY_OBJECT, pack_plain([group.part, group.add(error), name]))
 
     def finish(self, body: bytes, flags: int, name: str, root: Any, arg_refs: int = 0) -> Encoded:
         for group in self.groups:

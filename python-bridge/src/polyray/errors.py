@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from polyray.exceptions import (
     _BY_NAME,
+    ActorDiedError,
     CrossLanguageError,
     RayActorError,
     RayError,
     RayTaskError,
+    Unpicklable,
     UnserializableException,
-    UserCodeException,
     error_of_number,
     task_error_message,
 )
@@ -180,6 +182,8 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
         error.path = _text(props.get("path"))
     if isinstance(error, RayActorError) and isinstance(props, dict) and props.get("initFailed"):
         error._actor_init_failed = True
+    if isinstance(error, ActorDiedError):
+        return _as_ray_tells(error)
     if isinstance(error, RayTaskError):
         if isinstance(props, dict):
             error.actor_repr = _text(props.get("actorRepr"))
@@ -187,6 +191,45 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
         chain = fields.get("chain")
         error.chain = tuple(str(name) for name in chain) if isinstance(chain, list) else ()
         return error.as_instanceof_cause()
+    return error
+
+
+_DEAD = re.compile(r"^\[actor died\] (.*) \(([0-9a-f]+)\) is dead: (.*)$", re.S)
+_REASONS = {
+    "it was killed by kill().": "it was killed by `ray.kill`.",
+    "it left by exit_actor().": (
+        "its worker process has died. Worker exit type: INTENDED_USER_EXIT "
+        "Worker exit detail: Worker exits by an user request. exit_actor() is called."
+    ),
+}
+
+
+def _as_ray_tells(error: ActorDiedError) -> ActorDiedError:
+    """The death of an actor in the lines that Ray's programs look for."""
+    found = _DEAD.match(str(error.args[0])) if error.args else None
+    if found is None:
+        return error
+    name, actor_id, why = found.groups()
+    error.remote_stack = None
+    if isinstance(error.cause, RayTaskError):
+        task = error.cause
+        made = ActorDiedError(task, node_id=error.node_id)
+        made.actor_id = error.actor_id
+        return made
+    pid = re.search(r"\(pid (\d+)\)", why)
+    reason = _REASONS.get(why) or (
+        "its worker process has died. Worker exit type: SYSTEM_ERROR " f"Worker exit detail: {why}"
+        if pid
+        else why
+    )
+    lines = [
+        ActorDiedError.BASE_ERROR_MSG,
+        f"\tclass_name: {name}",
+        f"\tactor_id: {actor_id}",
+        *([f"\tpid: {pid.group(1)}"] if pid else []),
+        f"The actor is dead because {reason}",
+    ]
+    error.args = ("\n".join(lines),)
     return error
 
 
@@ -223,7 +266,12 @@ def _stand_in(fields: dict[Any, Any]) -> BaseException:
             return cls(message)
         except TypeError:  # it wants other arguments
             pass
-    return UserCodeException(f"{name}: {message}", remote_stack=_text(fields.get("stack")))
+    stack = _text(fields.get("stack"))
+    return Unpicklable(
+        f"Exception {_text(fields.get('mod'))}.{name} isn't serializable: {message}\n"
+        f"Original exception details:\n{stack}",
+        remote_stack=stack,
+    )
 
 
 def task_error_of(

@@ -138,7 +138,7 @@ class RayTaskError(RayError):
         cause = self.cause
         if not isinstance(cause, Exception) or isinstance(self, type(cause)):
             return self
-        if isinstance(cause, CrossLanguageError):
+        if isinstance(cause, (CrossLanguageError, Unpicklable)):
             return self
         try:
             return self.make_dual_exception_instance()
@@ -169,7 +169,10 @@ def _dual_class(cause_class: type) -> Any:
         def __new__(cls, plain: RayTaskError, cause: Any) -> Any:
             if _GROUP is not None and isinstance(cause, _GROUP):
                 return super().__new__(cls, cause.message, cause.exceptions)
-            return super().__new__(cls)
+            try:
+                return super().__new__(cls)
+            except TypeError:  # MemoryError and its like have a __new__ of their own
+                return BaseException.__new__(cls)
 
         def __init__(self, plain: RayTaskError, cause: Any) -> None:
             self.__dict__.update(getattr(cause, "__dict__", {}))
@@ -177,6 +180,8 @@ def _dual_class(cause_class: type) -> Any:
             self.__dict__["_message"] = plain.args[0] if plain.args else ""
             self.__dict__["_dual_args"] = (cause,)
             self.cause = cause
+            if not isinstance(cause, RayError) and hasattr(cause, "code"):
+                self.code = cause.code  # the user's own
             _copy_slots(cause, self)
 
         # The user's class may have an `args` of its own.
@@ -245,6 +250,10 @@ class CrossLanguageError(RayError):
 
 
 JsError = CrossLanguageError
+
+
+class Unpicklable(RayError):
+    """Stands for an exception that could not be pickled; its text has class, text and stack."""
 
 
 class UserCodeException(RayError):

@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 from polyray import _native, output, runtime
@@ -231,6 +232,10 @@ class Executor:
         if call.return_count > 1:
             self._finish_many(call, value)
             return
+        if isinstance(value, GeneratorType):  # num_returns="dynamic"
+            from polyray.streams import DynamicObjectRefGenerator
+
+            value = DynamicObjectRefGenerator([self._rt.put(item) for item in value])
         self.main_task = None
         plain = _native.encode_plain(value)
         if plain is not None and len(plain) <= COPY_BYTES:
@@ -245,14 +250,13 @@ class Executor:
 
     def _finish_many(self, call: Any, value: Any) -> None:
         count = call.return_count
-        try:
-            values = list(value)
-        except TypeError:
-            values = None
+        if isinstance(value, (GeneratorType, range)):
+            value = list(value)
+        number = len(value)
         self.main_task = None
-        if values is None or len(values) != count:
-            got = f"{len(values)}" if values is not None else f"a {type(value).__name__}"
-            raise ValueError(f"num_returns is {count}, but the function returned {got}")
+        if number != count:
+            raise ValueError(f"Task returned {number} objects, but num_returns={count}.")
+        values = list(value)
         encoded = [encode(item, self._rt, f"result[{i}]") for i, item in enumerate(values)]
         for index, part in enumerate(encoded):
             self._return(call, index, part)
@@ -270,9 +274,21 @@ class Executor:
         self._client.return_seal(buffer, is_error)
 
     def _stream(self, call: Any, items: Any) -> None:
-        for number, item in enumerate(items):
-            self._client.stream_item(call.handle, number, self._rt.put(item))
+        client = self._client
+        ahead = self._ahead(call)
+        try:
+            for number, item in enumerate(items):
+                client.stream_item(call.handle, number, self._rt.put(item))
+                if ahead > 0:  # the caller has to take items before there are more
+                    client.wait_consumed(call.task, number + 2 - ahead, -1)
+        finally:
+            client.end_producing(call.task)
         self._finish(call, None)
+
+    def _ahead(self, call: Any) -> int:
+        """How many items of a stream may be there that the caller has not taken; 0: any number."""
+        run = self._variable.get()
+        return int(run.ahead) if run is not None else 0
 
     # -- errors
 
@@ -492,9 +508,18 @@ class Executor:
             self._stream(call, items)
             return
         number = 0
-        async for item in items:
-            self._client.stream_item(call.handle, number, self._rt.put(item))
-            number += 1
+        client = self._client
+        ahead = self._ahead(call)
+        try:
+            async for item in items:
+                client.stream_item(call.handle, number, self._rt.put(item))
+                number += 1
+                if ahead > 0 and not client.wait_consumed(call.task, number + 1 - ahead, 0):
+                    await self._loop.run_in_executor(
+                        None, client.wait_consumed, call.task, number + 1 - ahead, -1
+                    )
+        finally:
+            client.end_producing(call.task)
         self._finish(call, None)
 
 
