@@ -376,6 +376,12 @@ ObjectId ClientCore::cancel_reason(const ObjectId& task, std::span<const uint8_t
   return reason;
 }
 
+bool ClientCore::is_actor_call(const ObjectId& task) {
+  if (detached_) return false;
+  const PendingCall* call = pending_of(task, nullptr);
+  return call != nullptr && call->kind == CallKind::kActorCall;
+}
+
 uint64_t ClientCore::call_peer(const ObjectId& task) {
   if (detached_) return 0;
   const PendingCall* call = pending_of(task, nullptr);

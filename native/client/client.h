@@ -207,6 +207,8 @@ class Client {
   // `recursive`: the process that runs it shall cancel what the call submitted, too (the event says so).
   virtual bool cancel(const ObjectId& task, bool force, bool recursive,
                       std::span<const uint8_t> error) = 0;
+  // True while the id is the first return of an actor call of this client that is not over.
+  virtual bool is_actor_call(const ObjectId& task) = 0;
   // Where a call of this client is now: endpoint | serial << 32 of the process that has it, 0 when it is not sent (or over).
   virtual uint64_t call_peer(const ObjectId& task) = 0;
   // items = how many were taken so far in all; the producer gets kStreamCredit.

@@ -111,6 +111,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   size_t actor_pending_calls(const ObjectId& actor) override;
   bool cancel(const ObjectId& task, bool force, bool recursive,
               std::span<const uint8_t> error) override;
+  bool is_actor_call(const ObjectId& task) override;
   uint64_t call_peer(const ObjectId& task) override;
   void stream_consumed(const ObjectId& task, uint32_t items) override;
 

@@ -168,6 +168,15 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
           nb::arg("actor"))
       .def("cancel", &cancel, nb::arg("ref"), nb::arg("force"), nb::arg("recursive"),
            nb::arg("error"))
+      .def(
+          "is_actor_call",
+          [](Endpoint& self, nb::handle ref) {
+            Session& session = self.open();
+            const ObjectId id = nb::cast<Ref&>(ref).id;
+            const Locked lock(session);
+            return session.client().is_actor_call(id);
+          },
+          nb::arg("ref"))
       .def("next_item", &next_item, nb::arg("task"), nb::arg("timeout_ms"))
       .def(
           "stream_has_item",

@@ -131,8 +131,7 @@ nb::list wait(Endpoint& self, nb::handle refs, size_t needed, int64_t timeout_ms
   const std::vector<ObjectId> ids = ids_of(refs);
   const bool main = on_main_thread();
   wait_with_signals(self, timeout_ms, [&](int64_t left) {
-    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main, any_error,
-                        streams);
+    return session.wait(ids, std::min(needed, ids.size()), left, blocked, main, any_error, streams);
   });
   std::vector<bool> settled(ids.size());
   {
@@ -201,8 +200,7 @@ void bind_client_objects(nb::class_<Endpoint>& client) {
           },
           nb::arg("ref"))
       .def("ref_of", &ref_of, nb::arg("id"))
-      .def("notify", &notify, nb::arg("ref"), nb::arg("notifier"),
-           nb::arg("next_item") = false)
+      .def("notify", &notify, nb::arg("ref"), nb::arg("notifier"), nb::arg("next_item") = false)
       .def("create_actor_object", [](Endpoint& self) {
         Session& session = self.open();
         Result<ObjectId> made = Status{};

@@ -90,8 +90,8 @@ class Session {
   void open_stream(const ObjectId& task);  // held
   bool stream_has_item(const ObjectId& task, bool unknown = true);
   bool stream_at_end(const ObjectId& task);  // it has ended and every item was taken
-  void close_stream(const ObjectId& task);  // drops what was not taken
-  void watch_actor(const ObjectId& actor);  // held; once per actor, answers are handled here
+  void close_stream(const ObjectId& task);   // drops what was not taken
+  void watch_actor(const ObjectId& actor);   // held; once per actor, answers are handled here
   // False: settled already. `next_item`: the id names a stream, whose next item (or end) is meant.
   bool notify(const ObjectId& id, const std::shared_ptr<Notifier>& notifier, bool next_item);
   Chores take_chores();

@@ -65,7 +65,7 @@ def fail(kind):
     if kind == "final":
         raise Final("f")
     if kind == "group":
-        raise ExceptionGroup("many", [ValueError("a"), TypeError("b")])
+        raise ExceptionGroup("many", [ValueError("a"), TypeError("b")])  # noqa: F821
     if kind == "from":
         try:
             raise KeyError("inner")
@@ -105,13 +105,30 @@ def shape(name, error):
         type(cause).__name__,
         norm(repr(getattr(cause, "args", None))),
         isinstance(error, X.RayTaskError),
-        getattr(error, "function_name", None),
-        type(getattr(error, "pid", None)).__name__,
     )
 
 
-for kind in ("value", "key", "os", "custom", "plain", "nopickle", "evil", "final", "group", "from",
-             "stop", "assert", "zero", "system", "getto", "empty", "multi", "memory", "return"):
+for kind in (
+    "value",
+    "key",
+    "os",
+    "custom",
+    "plain",
+    "nopickle",
+    "evil",
+    "final",
+    "group",
+    "from",
+    "stop",
+    "assert",
+    "zero",
+    "system",
+    "getto",
+    "empty",
+    "multi",
+    "memory",
+    "return",
+):
     e = caught(f"task {kind}", lambda: ray.get(fail.remote(kind)), text=False)
     if e is not None:
         shape(f"task {kind}", e)
@@ -168,10 +185,18 @@ say("nested text", str(e))
 e = caught("dependency", lambda: ray.get(ident.remote(fail.remote("value"))), text=False)
 shape("dependency", e)
 say("dependency text", str(e))
-e = caught("dependency chain", lambda: ray.get(ident.remote(ident.remote(fail.remote("key")))), text=False)
+e = caught(
+    "dependency chain", lambda: ray.get(ident.remote(ident.remote(fail.remote("key")))), text=False
+)
 say("dependency chain text", str(e))
-caught("list first", lambda: ray.get([ident.remote(1), fail.remote("value"), fail.remote("key")]), text=False)
-caught("num_returns each", lambda: ray.get(fail.options(num_returns=2).remote("value")[1]), text=False)
+caught(
+    "list first",
+    lambda: ray.get([ident.remote(1), fail.remote("value"), fail.remote("key")]),
+    text=False,
+)
+caught(
+    "num_returns each", lambda: ray.get(fail.options(num_returns=2).remote("value")[1]), text=False
+)
 r, rest = ray.wait([fail.remote("value")], timeout=30)
 say("wait ready", len(r), len(rest))
 
@@ -216,7 +241,14 @@ say("method dependency first", str(e).split("\n")[0], str(e).split("\n")[-1])
 b = A.remote(True)
 e = caught("constructor", lambda: ray.get(b.ok.remote()), text=False)
 say("constructor text", str(e))
-say("constructor fields", e.actor_init_failed, e.preempted, type(e.actor_id).__name__, e.actor_id == b._actor_id.hex(), e.error_msg == str(e))
+say(
+    "constructor fields",
+    e.actor_init_failed,
+    e.preempted,
+    type(e.actor_id).__name__,
+    e.actor_id == b._actor_id.hex(),
+    e.error_msg == str(e),
+)
 caught("constructor again", lambda: ray.get(b.ok.remote()), text=False)
 c = A.remote()
 ray.get(c.ok.remote())
@@ -263,7 +295,11 @@ class Dep:
         return self.x
 
 
-e = caught("constructor dependency", lambda: ray.get(Dep.remote(fail.remote("value")).get.remote()), text=False)
+e = caught(
+    "constructor dependency",
+    lambda: ray.get(Dep.remote(fail.remote("value")).get.remote()),
+    text=False,
+)
 caught("raise ray error", lambda: ray.get(ident.remote(crash.remote())), text=False)
 
 
@@ -285,7 +321,14 @@ caught("cancel handle", lambda: ray.cancel(a), text=False)
 caught("kill int", lambda: ray.kill(5))
 
 T = [
-    lambda: X.RayTaskError("f", "Traceback (most recent call last):\n  File x\nValueError: a", ValueError("a"), proctitle="ray::f", pid=1, ip="1.1.1.1"),
+    lambda: X.RayTaskError(
+        "f",
+        "Traceback (most recent call last):\n  File x\nValueError: a",
+        ValueError("a"),
+        proctitle="ray::f",
+        pid=1,
+        ip="1.1.1.1",
+    ),
     lambda: X.TaskCancelledError(),
     lambda: X.TaskCancelledError(ray.TaskID.nil()),
     lambda: X.TaskCancelledError(None, "why"),
@@ -336,7 +379,14 @@ for i, make in enumerate(T):
     try:
         error = make()
         again = pickle.loads(pickle.dumps(error))
-        say(f"made {i}", type(error).__name__, kinds(error), str(error), type(again).__name__, str(again) == str(error))
+        say(
+            f"made {i}",
+            type(error).__name__,
+            kinds(error),
+            str(error),
+            type(again).__name__,
+            str(again) == str(error),
+        )
     except Exception as fault:
         say(f"made {i}", "fails", type(fault).__name__)
 say("types", *[t.__name__ for t in X.RAY_EXCEPTION_TYPES])

@@ -52,13 +52,22 @@ caught("returns 2", lambda: ray.get(two.options(num_returns=2).remote(1)))
 caught("returns type", lambda: type(two.options(num_returns=2).remote(1)).__name__)
 caught("returns 0", lambda: two.options(num_returns=0).remote(1))
 caught("returns 1 tuple", lambda: ray.get(two.remote(1)))
-caught("returns too few", lambda: ray.get(two.options(num_returns=3).remote(1)), lines=None, text=False)
+caught(
+    "returns too few", lambda: ray.get(two.options(num_returns=3).remote(1)), lines=None, text=False
+)
 caught("returns not iterable", lambda: ray.get(ident.options(num_returns=2).remote(1)), text=False)
-e = caught("returns mismatch kinds", lambda: ray.get(two.options(num_returns=3).remote(1)), text=False)
+e = caught(
+    "returns mismatch kinds", lambda: ray.get(two.options(num_returns=3).remote(1)), text=False
+)
 say("returns mismatch last line", str(e).strip().split("\n")[-1])
-e = caught("returns non iterable", lambda: ray.get(ident.options(num_returns=2).remote(1)), text=False)
+e = caught(
+    "returns non iterable", lambda: ray.get(ident.options(num_returns=2).remote(1)), text=False
+)
 say("returns non iterable line", str(e).strip().split("\n")[-1])
-caught("generator with n", lambda: ray.get(ray.remote(num_returns=3)(lambda: (i for i in range(3))).remote()))
+caught(
+    "generator with n",
+    lambda: ray.get(ray.remote(num_returns=3)(lambda: (i for i in range(3))).remote()),
+)
 
 
 @ray.remote
@@ -127,7 +136,9 @@ caught("put none", lambda: ray.get(ray.put(None)))
 
 def threads():
     out = []
-    ts = [threading.Thread(target=lambda i=i: out.append(ray.get(ident.remote(i)))) for i in range(8)]
+    ts = [
+        threading.Thread(target=lambda i=i: out.append(ray.get(ident.remote(i)))) for i in range(8)
+    ]
     [t.start() for t in ts]
     [t.join() for t in ts]
     return sorted(out)
@@ -179,9 +190,16 @@ class Static:
 caught("static", lambda: ray.get(Static.f.remote(4)))
 caught("lambda", lambda: ray.get(ray.remote(lambda x: x + 1).remote(1)))
 caught("closure", lambda: ray.get(ident.remote(lambda: 3))())
-caught("name", lambda: ray.get(ray.remote(lambda: ray.get_runtime_context().get_task_name()).options(name="mine").remote()))
+caught(
+    "name",
+    lambda: ray.get(
+        ray.remote(lambda: ray.get_runtime_context().get_task_name()).options(name="mine").remote()
+    ),
+)
 caught("unpicklable arg", lambda: ident.remote(threading.Lock()), text=False)
-caught("unpicklable result", lambda: ray.get(ray.remote(lambda: threading.Lock()).remote()), text=False)
+caught(
+    "unpicklable result", lambda: ray.get(ray.remote(lambda: threading.Lock()).remote()), text=False
+)
 
 
 @ray.remote
@@ -190,14 +208,23 @@ def takes(*refs):
 
 
 caught("many args", lambda: ray.get(takes.remote(*[ray.put(i) for i in range(1000)])))
-caught("kw named self", lambda: ray.get(ray.remote(lambda self, args: self + args).remote(self=1, args=2)))
+caught(
+    "kw named self",
+    lambda: ray.get(ray.remote(lambda self, args: self + args).remote(self=1, args=2)),
+)
 caught("_remote", lambda: ray.get(ident._remote(args=[1])))
 caught("_remote options", lambda: ray.get(two._remote(args=[1], num_returns=2)))
-caught("default mutable", lambda: ray.get([ray.remote(lambda x=[]: x.append(1) or len(x)).remote()]))
+caught(
+    "default mutable", lambda: ray.get([ray.remote(lambda x=[]: x.append(1) or len(x)).remote()])
+)
 gf = ray.remote(lambda: 1)
 caught("options chain", lambda: ray.get(gf.options(num_cpus=2).options(name="x").remote()))
 caught("infeasible", lambda: ray.get(gf.options(num_cpus=100).remote(), timeout=0.2), text=False)
-caught("custom missing", lambda: ray.get(gf.options(resources={"nope": 1}).remote(), timeout=0.2), text=False)
+caught(
+    "custom missing",
+    lambda: ray.get(gf.options(resources={"nope": 1}).remote(), timeout=0.2),
+    text=False,
+)
 caught("zero cpus", lambda: ray.get(gf.options(num_cpus=0).remote()))
 ray.shutdown()
 say("initialized", ray.is_initialized())

@@ -44,7 +44,11 @@ def output(name: str, peer: str) -> list[str]:
         env=env,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if ": " in line and line[:1] != "("]
+    lines = [
+        line.split("\x1b[33m(raylet)")[0]
+        for line in done.stdout.splitlines()
+        if ": " in line and line[:1] != "("
+    ]
     if done.returncode != 0:
         raise RuntimeError(
             f"{name} on {peer}: exit code {done.returncode}\n{done.stdout[-2000:]}\n"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 if os.environ.get("PARITY_PEER") == "ray":
-    import ray
+    import ray  # real Ray
 else:
     import polyray as ray
 

@@ -17,7 +17,7 @@ from polyray.exceptions import (
     ActorHandleNotFoundError,
     AsyncioActorExit,
     InvalidOptionError,
-    make_error,
+    TaskCancelledError,
 )
 from polyray.handle import ActorHandle, ActorMethod, Shell, shells_of
 from polyray.options import (
@@ -198,7 +198,7 @@ class ActorClass:
 
         return ClassNode(self, args, kwargs, self._options)
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle:
         """Create an actor; gives a handle at once.
 
         A name that is taken raises ActorAlreadyExistsError.
@@ -353,6 +353,7 @@ class Description:
         self.methods: list[str] = []
         self.own: dict[str, Any] = {}
         self.signatures: dict[str, str] = {}
+        self.rules: dict[str, dict[str, Any]] = {}  # what @method said, for the worker
         self.is_async = False
         self.constructor: Any = None
         if cls is None:
@@ -372,6 +373,8 @@ class Description:
         self.signatures[name] = signature_text(function, skip)
         self.is_async = self.is_async or bool(flags & _ASYNC)
         options = dict(getattr(function, "__polyray_method__", ()))
+        if options:
+            self.rules[name] = options
         returns = options.get("num_returns")
         found: dict[str, Any] = {}
         if returns == "streaming" or (returns is None and flags & _GENERATOR):
@@ -483,10 +486,23 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
             "ray.cancel() only supported for object refs. "
             f"For actors, try ray.kill(). Got: {type(ray_waitable)}."
         )
-    error = make_error(
-        "TASK_CANCELLED", f"the task of {ref.hex()} was cancelled", task_id=ref.hex()
-    )
-    runtime.current().client.cancel(ref, force, recursive, encode_error(error).to_bytes())
+    if force and runtime.current().client.is_actor_call(ref):
+        raise InvalidOptionError("force=True is not supported for actor tasks.")
+    error = encode_error(cancelled_error(ref.binary())).to_bytes()
+    runtime.current().client.cancel(ref, force, recursive, error)
+
+
+def cancelled_error(task: bytes) -> TaskCancelledError:
+    """What the caller of a cancelled call gets."""
+    return TaskCancelledError(f"Task: TaskID({task.hex()}) was cancelled. ", task_id=task.hex())
+
+
+def cancel_id(rt: Runtime, task: bytes) -> None:
+    """Cancel a call that this process submitted, and what it submitted."""
+    from polyray.serialize import encode_error
+
+    ref = rt.client.ref_of(task)
+    rt.client.cancel(ref, False, True, encode_error(cancelled_error(task)).to_bytes())
 
 
 class ActorExit(SystemExit):

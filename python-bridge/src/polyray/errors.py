@@ -30,9 +30,7 @@ from polyray.exceptions import (
 _TASK_FAILED = _BY_NAME["TASK_FAILED"].code
 _MAX_CAUSES = 16
 _FIRST_LINE = "Traceback (most recent call last):\n"
-_ARGUMENT_FAILED = (
-    "  At least one of the input arguments for this task could not be computed:\n"
-)
+_ARGUMENT_FAILED = "  At least one of the input arguments for this task could not be computed:\n"
 
 
 def stack_of(error: BaseException) -> str:
@@ -213,12 +211,14 @@ def _as_ray_tells(error: ActorDiedError) -> ActorDiedError:
     error.remote_stack = None
     if isinstance(error.cause, RayTaskError):
         task = error.cause
+        if task.actor_repr is None:
+            task.actor_repr, task.actor_id = name, actor_id
         made = ActorDiedError(task, node_id=error.node_id)
         made.actor_id = error.actor_id
         return made
     pid = re.search(r"\(pid (\d+)\)", why)
     reason = _REASONS.get(why) or (
-        "its worker process has died. Worker exit type: SYSTEM_ERROR " f"Worker exit detail: {why}"
+        f"its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: {why}"
         if pid
         else why
     )

@@ -115,7 +115,7 @@ class RayTaskError(RayError):
         if not stack:
             return str(self.args[0]) if self.args else ""
         if _HEADER not in stack:
-            return f"{self._head()}\n{stack}"
+            return f"{self._head()}\n{stack.rstrip()}"
         return stack.strip().replace(_HEADER, self._head())
 
     def _head(self) -> str:
@@ -266,14 +266,15 @@ class TaskCancelledError(RayError):
 
     error_message: str | None = None
 
-    def __init__(self, task_id: Any = None, error_message: str | None = None, **details: Any):
-        if isinstance(task_id, str):
-            super().__init__(task_id, **details)
+    def __init__(self, task: Any = None, error_message: str | None = None, /, **details: Any):
+        error_message = details.pop("error_message", error_message)
+        if isinstance(task, str):
+            super().__init__(task, **details)
             return
-        text = f"Task: {task_id} was cancelled. " if task_id else ""
+        text = f"Task: {task} was cancelled. " if task else ""
         super().__init__(text + (error_message or ""), **details)
-        if task_id is not None:
-            self.task_id = task_id
+        if task is not None:
+            self.task_id = task
         self.error_message = error_message
 
 
@@ -362,7 +363,20 @@ class ActorDiedError(RayActorError):
 
 
 class ActorUnavailableError(RayActorError):
-    """The actor cannot be reached now."""
+    """The actor cannot be reached now. `ActorUnavailableError(error_message, actor_id)` as in
+    Ray; a text alone is the whole message."""
+
+    def __init__(self, *args: Any, **details: Any) -> None:
+        if len(args) != 2:
+            super().__init__(*args, **details)
+            return
+        shown = args[1].hex() if isinstance(args[1], bytes) else args[1]
+        details["actor_id"] = shown
+        super().__init__(
+            f"The actor {shown} is unavailable: {args[0]}. The task may or "
+            "may not have been executed on the actor.",
+            **details,
+        )
 
 
 class NodeDiedError(RayError):
@@ -373,9 +387,7 @@ class LocalRayletDiedError(RayError):
     """The node service of this machine ended."""
 
     def __str__(self) -> str:
-        return _more(
-            "The task's local raylet died. Check raylet.out for more information.", self
-        )
+        return _more("The task's local raylet died. Check raylet.out for more information.", self)
 
 
 class RuntimeEnvSetupError(RayError):
@@ -398,9 +410,6 @@ class OutOfMemoryError(RayError):
     def message(self) -> str:
         """The whole message."""
         return str(self)
-
-
-
 
 
 class ObjectRefStreamEndOfStreamError(RayError):

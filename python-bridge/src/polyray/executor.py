@@ -22,7 +22,7 @@ from types import GeneratorType
 from typing import Any
 
 from polyray import _native, output, runtime
-from polyray.actor import ActorExit
+from polyray.actor import ActorExit, cancelled_error
 from polyray.exceptions import (
     ActorDiedError,
     AsyncioActorExit,
@@ -32,6 +32,7 @@ from polyray.exceptions import (
     TaskCancelledError,
     WorkerCrashedError,
 )
+from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
 from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
 from polyray.runtime import COPY_BYTES, Runtime
@@ -48,11 +49,25 @@ _ASYNC_GENERATOR = 0x200
 class Running:
     """What runs in this context: read by get_runtime_context()."""
 
-    __slots__ = ("attempt", "function", "name", "resources", "task")
+    __slots__ = (
+        "ahead",
+        "attempt",
+        "children",
+        "function",
+        "name",
+        "resources",
+        "retry",
+        "task",
+        "told",
+    )
 
     def __init__(
         self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
     ) -> None:
+        self.children: list[bytes] = []  # what it submitted; cancelled with it
+        self.told = False  # its children were cancelled
+        self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
+        self.retry: Any = None  # classes of exceptions that are retried; None: all
         self.function = function  # of a task that is no method
         self.task = task
         self.name = name
@@ -86,10 +101,12 @@ class Actor:
 
         described = Description(spec.value)
         self.is_async = described.is_async
+        self.rules = described.rules
+        self.groups = dict(fields.concurrency_groups)
         self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
         self.meta = {
             "language": "py",
-            "className": spec.name,
+            "className": getattr(spec.value, "__name__", spec.name),
             "methods": described.methods,
             "maxTaskRetries": fields.max_task_retries,
             "name": fields.actor_name,
@@ -122,8 +139,14 @@ class Executor:
         self._loop: Any = None
         self._semaphores: dict[str, Any] = {}
         self._tasks: dict[bytes, Any] = {}
+        self._runs: dict[bytes, Running] = {}
+        self._cancels: set[bytes] = set()
+        self._client.on_cancel(self._on_cancel)
+        self._pools: dict[str, Any] = {}
         self._calls_done: dict[int, int] = {}
         self.main_task: bytes | None = None
+        self.interrupted: bytes | None = None  # the task that was told of its cancellation
+        self.cancel_seen = False  # a call of this process was cancelled once
         self.leaving = False
         self.setup_error: str | None = None  # the set-up hook failed: no user code runs here
         self._pid = os.getpid()
@@ -149,13 +172,22 @@ class Executor:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._start_coroutine, call)
         elif self._pool is not None:
-            self._pool.submit(self._run_method_on_thread, call)
+            pool = self._pools.get(self._group_of(call), self._pool) if self._pools else self._pool
+            pool.submit(self._run_method_on_thread, call)
         else:
-            self.main_task = call.task
-            try:
-                self._run_method(call)
-            finally:
-                self.main_task = None
+            self._run_method(call)
+
+    def _group_of(self, call: Any) -> str:
+        """The concurrency group of a call of a method."""
+        actor = _actor
+        assert actor is not None
+        if call.flags & HAS_CALL_OPTIONS:
+            with contextlib.suppress(RayError):  # told again where the call runs
+                own = decode_args(call.args, self._rt)[1][CALL_OPTIONS]
+                if own.get("group"):
+                    return str(own["group"])
+        rule = actor.rules.get(call.method)
+        return "" if rule is None else str(rule.get("concurrency_group") or "")
 
     # -- specs
 
@@ -192,9 +224,12 @@ class Executor:
             spec = self._load(call)
             name = spec.name
             self._show(name)
-            self._variable.set(
-                Running(call.task, name, call.attempt, spec.fields.resources, spec.value)
-            )
+            run = Running(call.task, name, call.attempt, spec.fields.resources, spec.value)
+            run.ahead = spec.fields.stream_high_water_mark
+            self._runs[call.task] = run
+            self._variable.set(run)
+            if self.cancel_seen and self._client.is_cancelled(call.task):
+                raise KeyboardInterrupt
             if spec.fields.scheduling != runtime.placement:
                 enter_placement(spec.fields.scheduling)
             args, kwargs = self._arguments(call)
@@ -206,16 +241,25 @@ class Executor:
             self._fail(call, error, name, spec)
         finally:
             self.main_task = None
+            self._runs.pop(call.task, None)
             self._variable.set(None)
         if spec is not None and spec.fields.max_calls:
             self._count(call.spec_number, spec.fields.max_calls)
 
     def _arguments(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
         try:
-            return decode_args(call.args, self._rt)
+            args, kwargs = decode_args(call.args, self._rt)
         except RayError as error:  # an argument's own task failed
             error._of_argument = True  # type: ignore[attr-defined]
             raise
+        if call.flags & HAS_CALL_OPTIONS:
+            own = kwargs.pop(CALL_OPTIONS)
+            run = self._variable.get()
+            if run is not None:
+                run.retry = own.get("retry", run.retry)
+                run.ahead = own.get("ahead", run.ahead)
+                run.name = own.get("name", run.name)
+        return args, kwargs
 
     def _count(self, spec_number: int, limit: int) -> None:
         done = self._calls_done[spec_number] = self._calls_done.get(spec_number, 0) + 1
@@ -295,9 +339,19 @@ class Executor:
     def _fail(self, call: Any, error: BaseException, name: str, spec: LoadedSpec | None) -> None:
         self.main_task = None
         task = call.task
-        if isinstance(error, KeyboardInterrupt) and self._client.is_cancelled(task):
-            self._client.forget_cancelled(task)
-            self._settle_error(call, _cancelled(task), _CANCELLED)
+        if isinstance(error, KeyboardInterrupt):
+            if self._client.is_cancelled(task):
+                if self._client.cancels_children(task):
+                    self.cancel_children(task)
+                self._client.forget_cancelled(task)
+                self._settle_error(call, _cancelled(task), _CANCELLED)
+                return
+            error = _cancelled(task)  # user code raised it itself
+        if isinstance(error, SystemExit) and call.kind == _METHOD:
+            if error.code in (None, 0):
+                self._exit_actor()
+            else:  # as a crash: the actor restarts if it may
+                end_process(error.code if isinstance(error.code, int) else 1)
             return
         if isinstance(error, SystemExit):
             self.leave()
@@ -313,12 +367,27 @@ class Executor:
         if spec is not None and call.retries_left != 0 and _retries(error, spec):
             self._client.reply(call.handle, _RETRY)
             return
+        if (
+            spec is None
+            and call.flags & RETRY_EXCEPTIONS
+            and call.retries_left != 0
+            and self._retries_method(call, error)
+        ):
+            self._client.reply(call.handle, _RETRY)
+            return
         if spec is None and isinstance(error, RuntimeEnvSetupError):  # no user code ran
             self._settle_error(call, error, _ERROR)
             return
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next or error.__traceback__
         self._settle_error(call, error, _ERROR, name)
+
+    def _retries_method(self, call: Any, error: BaseException) -> bool:
+        run = self._runs.get(call.task)
+        classes = run.retry if run is not None else None
+        return isinstance(error, Exception) and (
+            classes is None or isinstance(error, tuple(classes))
+        )
 
     def _settle_error(
         self, call: Any, error: BaseException, status: int, name: str | None = None
@@ -372,10 +441,14 @@ class Executor:
     def _prepare(self, actor: Actor) -> None:
         if actor.is_async:
             self._start_loop()
-        elif actor.limit > 1:
+        elif actor.limit > 1 or actor.groups:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(actor.limit, thread_name_prefix="polyray-method")
+            self._pools = {
+                name: ThreadPoolExecutor(limit, thread_name_prefix=f"polyray-{name}")
+                for name, limit in actor.groups.items()
+            }
 
     def _method(self, name: str) -> Callable[..., Any]:
         actor = _actor
@@ -392,11 +465,8 @@ class Executor:
             return lambda function, *args, **kwargs: function(actor.instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return _terminate
-        found = (
-            None
-            if name.startswith("__") and name not in actor.meta["methods"]
-            else getattr(actor.instance, name, None)
-        )
+        hidden = name.startswith("__") and name not in actor.meta["methods"]
+        found = None if hidden else getattr(actor.instance, name, None)
         if not callable(found):
             raise AttributeError(f"{actor.spec.name} has no method {name!r}")
         return found  # type: ignore[no-any-return]
@@ -410,20 +480,18 @@ class Executor:
     def _run_method(self, call: Any) -> None:
         actor = _actor
         name = call.method
+        run = None
         try:
             if actor is None:
                 raise ActorDiedError("[actor died] this process holds no actor.")
-            self._variable.set(
-                Running(
-                    call.task,
-                    f"{actor.spec.name}.{name}",
-                    call.attempt,
-                    actor.spec.fields.resources,
-                )
-            )
+            run = self._enter_method(actor, call)
+            if self.cancel_seen and self._was_cancelled(call):
+                return
             function = actor.methods.get(name) or self._method(name)
             args, kwargs = self._arguments(call)
             result = function(*args, **kwargs)
+            if self.cancel_seen and self._was_cancelled(call):
+                return
             if call.flags & _STREAMING:
                 self._stream(call, result)
             else:
@@ -431,7 +499,56 @@ class Executor:
         except ActorExit:
             self._exit_actor()
         except BaseException as error:  # whatever the method raises is the caller's
-            self._fail(call, error, f"{actor.spec.name}.{name}" if actor else name, None)
+            shown = run.name if run is not None else name
+            self._fail(call, error, shown, None)
+            if self.leaving and threading.current_thread() is not threading.main_thread():
+                end_process(0)
+        finally:
+            if self._runs.pop(call.task, None) is not None and self._cancels:
+                self._forget(call.task)
+
+    def _was_cancelled(self, call: Any) -> bool:
+        """Answers a call that was cancelled before it began, or whose plain method has ended."""
+        if not self._client.is_cancelled(call.task):
+            return False
+        self._client.forget_cancelled(call.task)
+        self._settle_error(call, _cancelled(call.task), _CANCELLED)
+        return True
+
+    def _enter_method(self, actor: Actor, call: Any) -> Running:
+        name = call.method
+        run = Running(
+            call.task, f"{actor.spec.name}.{name}", call.attempt, actor.spec.fields.resources
+        )
+        rule = actor.rules.get(name)
+        if rule is not None:
+            run.ahead = rule.get("_generator_backpressure_num_objects") or 0
+            retry = rule.get("retry_exceptions")
+            run.retry = retry if isinstance(retry, (list, tuple)) else None
+        self._runs[call.task] = run
+        self._variable.set(run)
+        return run
+
+    def _forget(self, task: bytes) -> None:
+        self._cancels.discard(task)
+        self._client.forget_cancelled(task)
+
+    def cancel_all_children(self) -> None:
+        """Cancel what the cancelled calls of this process have submitted."""
+        for task in list(self._runs):
+            if self._client.cancels_children(task):
+                self.cancel_children(task)
+
+    def cancel_children(self, task: bytes) -> None:
+        """Cancel what a call has submitted, once: its handlers may submit more."""
+        run = self._runs.get(task)
+        if run is None or run.told:
+            return
+        from polyray.actor import cancel_id
+
+        run.told = True
+        for child in run.children:
+            cancel_id(self._rt, child)
 
     def _run_method_on_thread(self, call: Any) -> None:
         try:
@@ -455,8 +572,10 @@ class Executor:
         import asyncio
 
         self._loop = asyncio.new_event_loop()
-        self._semaphore = asyncio.Semaphore(_actor.limit if _actor is not None else 1)
-        self._client.on_cancel(self._cancel_coroutine)
+        actor = _actor
+        assert actor is not None
+        self._semaphore = asyncio.Semaphore(actor.limit)
+        self._semaphores = {name: asyncio.Semaphore(limit) for name, limit in actor.groups.items()}
         threading.Thread(target=self._loop.run_forever, name="polyray-loop", daemon=True).start()
 
     def _start_coroutine(self, call: Any) -> None:
@@ -464,13 +583,20 @@ class Executor:
         self._tasks[call.task] = task
         task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
 
-    def _cancel_coroutine(self, task_id: bytes, recursive: bool) -> None:
+    def _on_cancel(self, task_id: bytes, recursive: bool) -> None:
+        """A call that runs here was cancelled: tasks are interrupted by a signal, coroutines here;
+        a plain method goes on and may ask is_canceled()."""
+
         def cancel() -> None:
             task = self._tasks.get(task_id)
             if task is not None:
                 task.cancel()
 
-        self._loop.call_soon_threadsafe(cancel)
+        self._cancels.add(task_id)
+        if recursive:
+            self.cancel_children(task_id)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(cancel)
 
     async def _run_coroutine(self, call: Any) -> None:
         import asyncio
@@ -479,10 +605,11 @@ class Executor:
         assert actor is not None
         name = f"{actor.spec.name}.{call.method}"
         try:
-            async with self._semaphore:
-                self._variable.set(
-                    Running(call.task, name, call.attempt, actor.spec.fields.resources)
-                )
+            group = self._group_of(call) if self._semaphores else ""
+            async with self._semaphores.get(group, self._semaphore):
+                self._enter_method(actor, call)
+                if self.cancel_seen and self._was_cancelled(call):
+                    return
                 function = self._method(call.method)
                 args, kwargs = self._arguments(call)
                 result = function(*args, **kwargs)
@@ -501,6 +628,9 @@ class Executor:
             self._fail(call, error, name, None)
             if self.leaving:
                 end_process(0)
+        finally:
+            if self._runs.pop(call.task, None) is not None and self._cancels:
+                self._forget(call.task)
         self._client.flush()
 
     async def _stream_async(self, call: Any, items: Any) -> None:
@@ -531,9 +661,7 @@ def _repr_of(actor: Actor) -> str | None:
 
 
 def _cancelled(task: bytes) -> TaskCancelledError:
-    return TaskCancelledError(
-        f"[cancelled] the task of {task.hex()} was cancelled.", task_id=task.hex()
-    )
+    return cancelled_error(task)
 
 
 def _retries(error: BaseException, spec: LoadedSpec) -> bool:

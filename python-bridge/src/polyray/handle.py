@@ -68,7 +68,7 @@ class ActorMethod:
         self._retries = shell.retries
         self._extra: dict[str, Any] | None = None
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; gives a ref at once. TypeError when the arguments do not fit."""
         shell = self._shell
         if (kwargs or not shell.least <= len(args) <= shell.most) and shell.signature is not None:
@@ -90,6 +90,9 @@ class ActorMethod:
             flags,
             self._retries,
         )
+        run = runtime.runs_task.get()
+        if run is not None:
+            run.children.append((ref if self._returns < 2 else ref[0]).binary())
         if flags & STREAMING:
             from polyray.streams import ObjectRefGenerator
 

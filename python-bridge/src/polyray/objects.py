@@ -124,9 +124,7 @@ def wait(
             return split
     refs, streams = _waitables(ray_waitables)
     if timeout is not None and timeout < 0:
-        raise InvalidOptionError(
-            f"The 'timeout' argument must be nonnegative. Received {timeout}"
-        )
+        raise InvalidOptionError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not refs:
         return [], []
     if len(set(ray_waitables)) != len(refs):
@@ -135,8 +133,7 @@ def wait(
         raise InvalidOptionError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise InvalidOptionError(
-            "num_returns cannot be greater than the number "
-            "of ray_waitables provided to ray.wait."
+            "num_returns cannot be greater than the number of ray_waitables provided to ray.wait."
         )
     blocked = runtime.runs_task.get() is not None
     settled = rt.client.wait(refs, num_returns, milliseconds(timeout), blocked, False, streams)
@@ -156,8 +153,7 @@ def _waitables(given: Any) -> tuple[list[ObjectRef[Any]], bool]:
                 f"got a single ray.ObjectRef or ray.ObjectRefGenerator {given}"
             )
         raise TypeError(
-            "wait() expected a list of ray.ObjectRef or "
-            f"ray.ObjectRefGenerator, got {type(given)}"
+            f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(given)}"
         )
     found: list[ObjectRef[Any]] = []
     streams = False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exceptions whose constructor does not take their `args`: pickle would call it and fail.
 
-They are made again without their constructor when it refuses, with args and attributes as they were.
+They are made again without their constructor when it refuses, args and attributes as they were.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ class RemoteFunction:
             f"of running '{self._function_name}()', try '{self._function_name}.remote()'."
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; gives a ref at once (a list of refs when num_returns > 1).
 
         Raises TypeError when the arguments do not fit the function.
@@ -193,15 +193,15 @@ class RemoteFunction:
         if self._runtime is not rt or runtime.captured is not None:
             self._register(rt)
         envelope = rt.encode_args(args, kwargs)
-        if self._streams:
+        flags = _STREAMING if self._streams else 0
+        refs = rt.client.submit_task(self._number, envelope, self._returns or 1, flags, -2)
+        run = runtime.runs_task.get()
+        if run is not None:
+            run.children.append((refs if self._returns < 2 else refs[0]).binary())
+        if flags:
             from polyray.streams import ObjectRefGenerator
 
-            return ObjectRefGenerator(
-                rt.client.submit_task(self._number, envelope, 1, _STREAMING, -2)
-            )
-        if self._returns == 1:
-            return rt.client.submit_task(self._number, envelope, 1, 0, -2)
-        refs = rt.client.submit_task(self._number, envelope, self._returns or 1, 0, -2)
+            return ObjectRefGenerator(refs)
         return refs if self._returns else None
 
     def _check(self, args: Any, kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams: the refs of what a generator task yields, in order, while it runs.
 
-The task's own ref (`completed`) is sealed when the generator has ended. What the generator raised is
-the last ref of the stream: getting it raises, the next step ends the iteration. A stream that is
+The task's own ref (`completed`) is sealed when the generator has ended. What the generator raised
+is the last ref of the stream: getting it raises, the next step ends the iteration. A stream that is
 closed, or dropped after its first item, cancels its producer; one that nobody ever read runs to its
 end.
 """

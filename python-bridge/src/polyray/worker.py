@@ -68,8 +68,11 @@ def _install_signals(executor: Executor, client: Any) -> None:
     import faulthandler
 
     def interrupt(number: int, frame: Any) -> None:
+        executor.cancel_seen = True
+        executor.cancel_all_children()
         task = executor.main_task
-        if task is not None and client.is_cancelled(task):
+        if task is not None and task != executor.interrupted and client.is_cancelled(task):
+            executor.interrupted = task  # once: its handlers may take their time
             raise KeyboardInterrupt("the task was cancelled")
 
     def terminate(number: int, frame: Any) -> None:
