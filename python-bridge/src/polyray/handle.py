@@ -41,7 +41,10 @@ class Shell:
 
     def __init__(self, own: Mapping[str, Any], signature: Signature | None) -> None:
         returns = own.get("numReturns")
-        self.generates = own.get("generates", bool(own.get("stream")) or None)
+        # None: not known, as of a class of the other language
+        self.generates: bool | None = bool(own.get("generates") or own.get("stream"))
+        if not self.generates and signature is None:
+            self.generates = None
         self.flags = STREAMING if own.get("stream") else 0
         if own.get("retryExceptions"):
             self.flags |= RETRY_EXCEPTIONS

@@ -116,7 +116,12 @@ def wait(
     not ready). Both are in the order of the argument.
     """
     rt = runtime.current()
-    if type(num_returns) is int and (timeout is None or timeout >= 0):
+    if (
+        type(ray_waitables) is list
+        and type(num_returns) is int
+        and num_returns > 0
+        and (timeout is None or timeout >= 0)
+    ):
         split = rt.client.wait_split(
             ray_waitables, num_returns, milliseconds(timeout), runtime.runs_task.get() is not None
         )
