@@ -3,10 +3,11 @@
 // Entry of the CPython extension (polyray._native). It registers what the
 // extension exports; conversions live in files of their own.
 
-#include <sys/prctl.h>
+#include <nanobind/stl/string.h>
 
 #include "client_binding.h"
 #include "plain.h"
+#include "title.h"
 
 NB_MODULE(_native, module) {
   nanobind::set_leak_warnings(
@@ -15,7 +16,5 @@ NB_MODULE(_native, module) {
   polyray::py::bind_objects(module);
   polyray::py::bind_client(module);
   polyray::py::bind_plain(module);
-  module.def(
-      "set_process_name", [](const char* name) { prctl(PR_SET_NAME, name); },
-      nanobind::arg("name"));
+  module.def("set_process_title", &polyray::py::set_process_title, nanobind::arg("title"));
 }

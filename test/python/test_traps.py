@@ -192,3 +192,20 @@ def test_nothing_is_left_however_the_driver_ends(ending: str, tmp_path: Path) ->
         lambda: not any((folder / "node.json").exists() for folder in sessions.iterdir()),
         "no session is published",
     )
+
+
+def test_process_titles_name_what_runs() -> None:
+    def title() -> str:
+        return Path(f"/proc/{os.getpid()}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+    @ray.remote
+    def named() -> tuple[str, int]:
+        return title(), os.getpid()
+
+    @ray.remote
+    class Holder:
+        def shown(self) -> str:
+            return title()
+
+    assert ray.get(named.remote())[0] == "polyray::named"
+    assert ray.get(Holder.remote().shown.remote()) == "polyray::Holder.shown"

@@ -196,4 +196,5 @@ class Client:
 def attach(
     socket_name: str, token: str, kind: int, startup_token: int, job: int, send_stdio: bool
 ) -> Client: ...
-def set_process_name(name: str) -> None: ...
+def set_process_title(title: str) -> None:
+    """What ps shows: cut to the length of the command line that the process was started with."""

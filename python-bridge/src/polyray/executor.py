@@ -135,6 +135,7 @@ class Executor:
         )
         runtime.runs_task = self._variable
         self._shown = ""
+        self._method_shown = ""
         self._pool: Any = None
         self._loop: Any = None
         self._semaphores: dict[str, Any] = {}
@@ -475,7 +476,12 @@ class Executor:
         if name != self._shown:
             self._shown = name
             output.show(name)
-            _native.set_process_name(f"polyray::{name}"[:15])
+            self._method_shown = ""
+            _native.set_process_title(f"polyray::{name}")
+
+    def _show_method(self, actor: Actor, name: str) -> None:
+        self._method_shown = name
+        _native.set_process_title(f"polyray::{actor.spec.name}.{name}")
 
     def _run_method(self, call: Any) -> None:
         actor = _actor
@@ -487,6 +493,8 @@ class Executor:
             run = self._enter_method(actor, call)
             if self.cancel_seen and self._was_cancelled(call):
                 return
+            if name != self._method_shown:
+                self._show_method(actor, name)
             function = actor.methods.get(name) or self._method(name)
             args, kwargs = self._arguments(call)
             result = function(*args, **kwargs)
