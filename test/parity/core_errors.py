@@ -191,7 +191,7 @@ e = caught(
 say("dependency chain text", str(e))
 caught(
     "list first",
-    lambda: ray.get([ident.remote(1), fail.remote("value"), fail.remote("key")]),
+    lambda: ray.get([ident.remote(1), fail.remote("value"), ident.remote(2)]),
     text=False,
 )
 caught(
