@@ -211,4 +211,8 @@ Status run_control_thread(const AttachOptions& options, uint32_t endpoint,
   }
 }
 
+uint64_t ClientCore::devices() const {
+  return segment_->endpoint(endpoint_).devices.load(std::memory_order_acquire);
+}
+
 }  // namespace polyray

@@ -162,7 +162,8 @@ class Client {
   virtual uint32_t serial() const = 0;
   virtual uint32_t node_tag() const = 0;
   virtual uint32_t job() const = 0;
-  virtual int doorbell_fd() const = 0;  // eventfd; readable when rung (read it empty, then poll)
+  virtual uint64_t devices() const = 0;  // workers: the GPUs of this worker's lease, a bit each
+  virtual int doorbell_fd() const = 0;   // eventfd; readable when rung (read it empty, then poll)
   virtual int socket_fd()
       const = 0;  // session socket: readable means that the raylet is gone (poll then reports kShutdown)
   virtual bool is_detached() const = 0;  // forked child, or the raylet is gone

@@ -81,6 +81,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   uint32_t serial() const override { return serial_; }
   uint32_t node_tag() const override { return node_tag_; }
   uint32_t job() const override { return job_; }
+  uint64_t devices() const override;
   int doorbell_fd() const override { return own_bell_.get(); }
   int socket_fd() const override { return socket_.get(); }
   bool is_detached() const override { return detached_.load(std::memory_order_acquire); }

@@ -82,6 +82,7 @@ const Entry kEntries[] = {
     {"streamItem", stream_item},
     {"setBlocked", set_blocked},
     {"setActorIdentity", set_actor_identity},
+    {"devices", devices},
     {"gcDone", gc_done},
 };
 

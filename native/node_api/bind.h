@@ -30,6 +30,6 @@ Function service_request, service_call, service_reply, service_push, request_ded
     return_lease, submit_actor_create, raylet_command;
 // bind_execute.cc
 Function worker_ready, worker_exit, return_small, return_parts, return_begin, return_seal, reply,
-    return_and_reply, stream_item, set_blocked, set_actor_identity, gc_done;
+    return_and_reply, stream_item, set_blocked, set_actor_identity, devices, gc_done;
 
 }  // namespace polyray::node_api

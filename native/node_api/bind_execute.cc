@@ -198,6 +198,14 @@ napi_value set_actor_identity(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value devices(napi_env env, napi_callback_info info) {
+  Arguments<0> a(env, info);
+  auto client = a.self().client_or_throw();
+  napi_value found = nullptr;
+  if (client != nullptr) napi_create_bigint_uint64(env, client->devices(), &found);
+  return found;
+}
+
 napi_value gc_done(napi_env env, napi_callback_info info) {
   Arguments<0> a(env, info);
   if (auto client = a.self().client_or_throw(); client != nullptr) client->gc_done();

@@ -75,6 +75,16 @@ bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const Req
     };
     if (!take(helps)) return false;
   }
+  // Room in sum may be in pieces of several devices: leases that hold devices go until one choice is left.
+  Devices devices = devices_;
+  const auto give = [&](uint32_t number) {
+    devices.release(held_.at(number).devices, gpus_of(held_.at(number).spec->need));
+  };
+  for (const uint32_t number : taken) give(number);
+  while (!devices.choose(gpus_of(need))) {
+    if (!take([&](uint32_t number) { return held_.at(number).devices != 0; })) return false;
+    give(taken.back());
+  }
   bool all = true;
   for (const uint32_t number : taken) all = revoke_idle(number, now_ms) && all;
   return all;
@@ -82,11 +92,14 @@ bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const Req
 
 void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects) {
   const uint32_t number = take_number();
+  const uint64_t gpus = gpus_of(request.spec->need);
+  const uint64_t devices = devices_.choose(gpus).value_or(0);
   resources_.acquire_anyway(request.spec->need);
+  devices_.take(devices, gpus);
   workers_.lease(worker, number, request.spec->dedicated);
   Held& held = held_[number];
-  held = Held{request.id.first, request.id.second, request.spec, worker.token,
-              worker.endpoint,  worker.serial,     true,         false};
+  held = Held{request.id.first, request.id.second, request.spec, worker.token, worker.endpoint,
+              worker.serial,    devices,           true,         false};
   Lease& word = words_[number];
   word.holder = request.id.first;
   word.worker = worker.endpoint;
@@ -101,6 +114,7 @@ void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect
   effect.lease = number;
   effect.worker = worker.endpoint;
   effect.serial = worker.serial;
+  effect.devices = devices;
   effect.spec = request.spec;
   effects.push_back(std::move(effect));
 }
@@ -154,7 +168,7 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
   if (free_numbers_.empty() && next_number_ >= kMaxLeases) return Served::kNoWorker;
   for (int attempt = 0; attempt < 3; ++attempt) {
     Worker* worker = workers_.idle(spec.pool);
-    const bool fits = resources_.fits(spec.need);
+    const bool fits = this->fits(spec);
     if (worker != nullptr && fits) {
       grant(request, *worker, effects);
       return Served::kGranted;
@@ -162,13 +176,17 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
     if (reclaim(spec.need, worker == nullptr ? &spec.pool : nullptr, &request.id, now_ms)) continue;
     if (worker == nullptr && fits) return Served::kNoWorker;
   }
-  return resources_.fits(spec.need) ? Served::kNoWorker : Served::kNoResources;
+  return fits(spec) ? Served::kNoWorker : Served::kNoResources;
 }
 
 void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
                                std::vector<LeaseEffect>& effects) {
   ResourceSet room = available();
   size_t starting = 0;
+  // Its devices are free in sum only: a worker more would not help.
+  const auto in_pieces = [this](const LeaseClass& spec) {
+    return resources_.fits(spec.need) && !fits(spec);
+  };
   std::map<PoolKey, size_t> claimable;
   for (Worker* worker : workers_.all()) {
     if (worker->state != WorkerState::kStarting) continue;
@@ -189,7 +207,7 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
       const LeaseClass& spec = *request->spec;
       if (starting >= limits_.start_limit) return;
       const bool pool_full = !spec.dedicated && workers_.pool_size(spec.pool) >= limits_.pool_limit;
-      if (pool_full || !room.covers(spec.need)) {
+      if (pool_full || !room.covers(spec.need) || in_pieces(spec)) {
         want = 0;
         continue;
       }
@@ -215,7 +233,7 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
       groups.push_back(&group.what.need);
   if (!groups.empty()) wants_poll_ = true;
   std::vector<bool> poor;  // short of resources, else of a worker
-  for (const Request* request : waiting) poor.push_back(!resources_.fits(request->spec->need));
+  for (const Request* request : waiting) poor.push_back(!fits(*request->spec));
   for (auto& [number, held] : held_) {
     if (!held.live || held.spec->dedicated || held.client == 0) continue;
     const auto own = requests_.find({held.client, held.request});

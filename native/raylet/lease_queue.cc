@@ -8,7 +8,11 @@
 namespace polyray::raylet {
 
 LeaseQueue::LeaseQueue(ResourceSet total, WorkerTable& workers, Lease* words, LeaseLimits limits)
-    : resources_(std::move(total)), workers_(workers), words_(words), limits_(limits) {}
+    : resources_(std::move(total)),
+      devices_(resources_.total().get("GPU")),
+      workers_(workers),
+      words_(words),
+      limits_(limits) {}
 
 void LeaseQueue::request(uint32_t client, uint32_t number, LeaseClass spec, uint32_t backlog) {
   Request& request = requests_[{client, number}];
@@ -56,11 +60,36 @@ void LeaseQueue::free_number(uint32_t lease) {
   free_numbers_.push_back(lease);
 }
 
+ResourceSet LeaseQueue::freed_when_blocked(const ResourceSet& need) {
+  ResourceSet cpus;
+  for (const auto& [name, amount] : need.items())
+    if (name == "CPU" || name.starts_with("CPU_group_")) cpus.set(name, amount);
+  return cpus;
+}
+
+uint64_t LeaseQueue::gpus_of(const ResourceSet& need) {
+  if (const uint64_t own = need.get("GPU"); own != 0) return own;
+  for (const auto& [name, amount] : need.items())
+    if (name.starts_with("GPU_group_")) return amount;
+  return 0;
+}
+
+void LeaseQueue::release(const Held& held, bool blocked) {
+  ResourceSet need = held.spec->need;
+  if (blocked) need.subtract(freed_when_blocked(need));
+  resources_.release(need);
+  devices_.release(held.devices, gpus_of(need));
+}
+
+bool LeaseQueue::fits(const LeaseClass& spec) const {
+  return resources_.fits(spec.need) && devices_.choose(gpus_of(spec.need)).has_value();
+}
+
 void LeaseQueue::end_lease(uint32_t lease, Held& held, uint64_t now_ms) {
   held.live = false;
   words_[lease].word.store(static_cast<uint32_t>(LeaseState::kRevoked), std::memory_order_release);
   Worker* worker = workers_.by_token(held.token);
-  if (worker == nullptr || !worker->blocked) resources_.release(held.spec->need);
+  release(held, worker != nullptr && worker->blocked);
   if (worker == nullptr) return;
   worker->blocked = false;
   worker->lease = 0;
@@ -126,9 +155,9 @@ void LeaseQueue::worker_blocked(uint32_t endpoint, bool blocked) {
   if (it == held_.end() || !it->second.live) return;
   worker->blocked = blocked;
   if (blocked)
-    resources_.release(it->second.spec->need);
+    resources_.release(freed_when_blocked(it->second.spec->need));
   else
-    resources_.acquire_anyway(it->second.spec->need);
+    resources_.acquire_anyway(freed_when_blocked(it->second.spec->need));
 }
 
 void LeaseQueue::worker_gone(uint64_t token, const std::string& message) {
@@ -138,7 +167,7 @@ void LeaseQueue::worker_gone(uint64_t token, const std::string& message) {
   if (worker->lease != 0) {
     const uint32_t number = worker->lease;
     Held& held = held_.at(number);
-    if (!worker->blocked) resources_.release(held.spec->need);
+    release(held, worker->blocked);
     held.live = false;
     words_[number].word.store(static_cast<uint32_t>(LeaseState::kRevoked),
                               std::memory_order_release);
@@ -277,7 +306,9 @@ std::string LeaseQueue::validate() const {
     if (worker == nullptr) return "a live lease without a worker";
     if (worker->lease != number) return "a worker that does not know its lease";
     if (!tokens.insert(held.token).second) return "two live leases on one worker";
-    if (!worker->blocked) sum.add(held.spec->need);
+    ResourceSet need = held.spec->need;
+    if (worker->blocked) need.subtract(freed_when_blocked(need));
+    sum.add(need);
   }
   for (const auto& [id, group] : groups_)
     if (group.ready) sum.add(group.what.need);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "raylet/devices.h"
 #include "raylet/resources.h"
 #include "raylet/worker_table.h"
 #include "store/layout.h"
@@ -52,7 +53,8 @@ struct LeaseEffect {
   uint32_t lease = 0;   // kGrant
   uint32_t worker = 0;  // kGrant: endpoint
   uint32_t serial = 0;
-  uint64_t token = 0;  // kStart, kEndWorker
+  uint64_t devices = 0;  // kGrant: the GPUs, a bit each
+  uint64_t token = 0;    // kStart, kEndWorker
   std::shared_ptr<const LeaseClass> spec;
   StatusCode code = StatusCode::kOk;  // kFail; kOk: `message` is the JSON {code,message} as it is
   std::string message;                // kGroupReady: the group's id
@@ -125,12 +127,19 @@ class LeaseQueue {
     uint64_t token = 0;
     uint32_t worker = 0;
     uint32_t worker_serial = 0;
+    uint64_t devices = 0;
     bool live = true;  // false: only the number is kept
     bool yield = false;
   };
   class Line;
   enum class Served { kGranted, kNoResources, kNoWorker, kFailed };
 
+  // What is given back while the worker's task waits: its CPUs. Devices, memory and named resources stay.
+  static ResourceSet freed_when_blocked(const ResourceSet& need);
+  // How much of devices it takes; of a bundle's GPUs as of the node's.
+  static uint64_t gpus_of(const ResourceSet& need);
+  void release(const Held& held, bool blocked);
+  bool fits(const LeaseClass& spec) const;
   LeaseState word_state(uint32_t lease) const;
   bool is_idle(const std::pair<const uint32_t, Held>& item) const;
   bool revoke_idle(uint32_t lease, uint64_t now_ms);
@@ -149,6 +158,7 @@ class LeaseQueue {
   void fail(Request& request, StatusCode code, const std::string& message);
 
   NodeResources resources_;
+  Devices devices_;
   WorkerTable& workers_;
   Lease* words_;
   LeaseLimits limits_;

@@ -160,6 +160,7 @@ void RayletCore::apply(const LeaseEffect& effect) {
   Peer* client = effect.client != 0 ? peers_.find(effect.client) : nullptr;
   switch (effect.kind) {
     case LeaseEffect::Kind::kGrant:
+      segment_->endpoint(effect.worker).devices.store(effect.devices, std::memory_order_release);
       peers_.contact(effect.client, effect.worker);
       if (client != nullptr) {
         const uint64_t worker = uint64_t{effect.worker} | uint64_t{effect.serial} << 32;

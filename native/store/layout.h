@@ -163,10 +163,11 @@ struct alignas(64) Endpoint {
   std::atomic<uint32_t> state;  // EndpointState
   uint32_t kind;                // EndpointKind
   uint32_t pid;
-  uint32_t serial;    // never used twice: the high part of ids made here
-  uint32_t job;       // driver's job number
-  uint32_t language;  // 1 ts, 2 py
-  uint64_t reserved0[5];
+  uint32_t serial;                // never used twice: the high part of ids made here
+  uint32_t job;                   // driver's job number
+  uint32_t language;              // 1 ts, 2 py
+  std::atomic<uint64_t> devices;  // worker: the GPUs of its lease, a bit each; the raylet writes it
+  uint64_t reserved0[4];
   std::atomic<uint32_t> armed;  // the wake word: kArmed* bits; protocols.h publish/arm
   uint32_t pad1[15];
   // What a dead endpoint was in the middle of (invariant 5).

@@ -100,6 +100,7 @@ void bind_client(nb::module_& module) {
       .def_prop_ro("serial", [](Endpoint& self) { return self.open().client().serial(); })
       .def_prop_ro("node_tag", [](Endpoint& self) { return self.open().client().node_tag(); })
       .def_prop_ro("job", [](Endpoint& self) { return self.open().client().job(); })
+      .def_prop_ro("devices", [](Endpoint& self) { return self.open().client().devices(); })
       .def_prop_ro("is_attached",
                    [](Endpoint& self) { return self.session->usable() && !self.session->ended(); })
       .def("counters", &counters)

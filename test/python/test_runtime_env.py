@@ -19,6 +19,7 @@ from typing import Any
 
 import polyray as ray
 import pytest
+from polyray import runtime
 from polyray.exceptions import RuntimeEnvSetupError
 from polyray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from support import run_program
@@ -196,7 +197,7 @@ def test_requirements_are_installed_once(place: Path, tool: str) -> None:
 
 
 def cache_folder() -> Path:
-    return Path(ray.get_runtime_context().get_temp_dir()).parent / "environments"
+    return Path(runtime.current().place.session_dir).parent / "environments"
 
 
 @pytest.mark.parametrize(

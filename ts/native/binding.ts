@@ -525,5 +525,7 @@ export interface NativeBinding {
   /** The running task waits (true) or goes on (false). */
   setBlocked(blocked: boolean): void;
   setActorIdentity(actor: number, incarnation: number): void;
+  /** Workers: the GPUs of this worker's lease, a bit each. */
+  devices(): bigint;
   gcDone(): void;
 }

@@ -56,6 +56,7 @@ _LAZY = {
     "UniqueID": "ids",
     "WorkerID": "ids",
     "client": "client_builder",
+    "get_gpu_ids": "accelerators",
     "timeline": "trace_events",
 }
 _MODULES = frozenset(

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import Any
 
-from polyray import _native, output, runtime
+from polyray import _native, accelerators, output, runtime
 from polyray.actor import ActorExit, cancelled_error
 from polyray.exceptions import (
     ActorDiedError,
@@ -78,11 +78,12 @@ class Running:
 class LoadedSpec:
     """A decoded spec and the function or class that it names."""
 
-    __slots__ = ("fields", "name", "retry_classes", "value")
+    __slots__ = ("fields", "lane", "name", "retry_classes", "value")
 
     def __init__(self, fields: Any, value: Any, retry_classes: tuple[type, ...] | None) -> None:
         self.fields = fields
         self.name: str = fields.name
+        self.lane = accelerators.lane_of(fields.resources)
         self.value = value
         self.retry_classes = retry_classes
 
@@ -149,6 +150,7 @@ class Executor:
         self.interrupted: bytes | None = None  # the task that was told of its cancellation
         self.cancel_seen = False  # a call of this process was cancelled once
         self.leaving = False
+        self._lane: tuple[int, bool] | None = None
         self.setup_error: str | None = None  # the set-up hook failed: no user code runs here
         self._pid = os.getpid()
 
@@ -215,6 +217,10 @@ class Executor:
             classes = tuple(self._rt.value_of(bytes(fields.retry_exception_list)))
         return LoadedSpec(fields, value, classes)
 
+    def _enter_lane(self, lane: tuple[int, bool]) -> None:
+        self._lane = lane
+        accelerators.enter(self._client, lane)
+
     # -- tasks
 
     def _run_task(self, call: Any) -> None:
@@ -233,6 +239,8 @@ class Executor:
                 raise KeyboardInterrupt
             if spec.fields.scheduling != runtime.placement:
                 enter_placement(spec.fields.scheduling)
+            if spec.lane != self._lane or spec.lane[1]:
+                self._enter_lane(spec.lane)
             args, kwargs = self._arguments(call)
             if call.flags & _STREAMING:
                 self._stream(call, spec.value(*args, **kwargs))
@@ -428,6 +436,7 @@ class Executor:
                 Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
             )
             enter_placement(spec.fields.scheduling)
+            self._enter_lane(spec.lane)
             _actor = actor = Actor(call.actor, call.incarnation, spec)
             args, kwargs = self._arguments(call)
             actor.instance = spec.value(*args, **kwargs)

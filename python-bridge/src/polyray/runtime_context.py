@@ -192,6 +192,18 @@ class RuntimeContext:
         run = self._running()
         return {} if run is None else dict(run.resources)
 
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """The devices of the running task or actor by resource; AssertionError in a driver."""
+        _assert_worker()
+        from polyray.accelerators import gpu_ids
+
+        others = ("neuron_cores", "TPU", "HPU", "NPU", "RBLN", "FURIOSA", "MBLT", "TTNPU")
+        return {"GPU": gpu_ids(), **{name: [] for name in others}}
+
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """The same by Ray's older name."""
+        return self.get_accelerator_ids()
+
     def get_node_labels(self) -> dict[str, str]:
         """The labels of this node; `ray.io/node-id` among them."""
         rt = runtime.current()
