@@ -69,8 +69,8 @@ def test_parts_share_a_gpu_and_fill_it_first() -> None:
 def test_parts_that_fit_in_sum_only_wait() -> None:
     gate = Gate.remote()
     big = [seen.options(num_gpus=0.75, num_cpus=0).remote(gate, 3) for _ in range(2)]
-    half = seen.options(num_gpus=0.5, num_cpus=0).remote()
     eventually(lambda: ray.get(gate.count.remote()) == 2, "both big ones run")
+    half = seen.options(num_gpus=0.5, num_cpus=0).remote()
     assert ray.wait([half], timeout=0.3)[0] == []
     ray.get(gate.come.remote())
     assert sorted(one[0] for one in ray.get(big)) == [[0], [1]]
