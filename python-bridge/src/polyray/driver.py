@@ -35,6 +35,13 @@ _NO_EFFECT = frozenset(
 )  # fmt: skip
 
 
+_RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+_OPTION_NAMES = {
+    "CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory",
+    "object_store_memory": "object_store_memory",
+}  # fmt: skip
+
+
 class RayContext(Mapping[str, Any]):
     """What init() gives: the address of the runtime, as attributes and as a mapping.
 
@@ -100,18 +107,22 @@ def init(
     docs/api-python.md lists them. Raises RaySystemError when there is none at the address,
     InvalidOptionError for values that are not allowed.
     """
-    for name in kwargs:
-        if name not in _NO_EFFECT:
-            raise InvalidOptionError(f"[invalid option] init() has no option {name!r}.")
+    unknown = [name for name in kwargs if name not in _NO_EFFECT]
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
     if local_mode:
-        raise InvalidOptionError("[invalid option] local_mode is not supported.")
+        raise RuntimeError(
+            "`local_mode` is no longer supported. For interactive debugging consider using "
+            "the Ray distributed debugger."
+        )
     existing = runtime.peek()
     if existing is not None:
         if ignore_reinit_error:
             return RayContext(existing.place)
-        raise RaySystemError(
-            "[system] polyray.init() was called twice. Call polyray.shutdown() first, "
-            "or pass ignore_reinit_error=True."
+        raise RuntimeError(
+            "Maybe you called ray.init twice by accident? This error can be suppressed by "
+            "passing in 'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to "
+            "'ray.init()'."
         )
     shutdown()  # what is left of one whose runtime ended
     wanted = _address(address)
@@ -232,26 +243,35 @@ def _node_flags(
     for name, value in numbers.items():
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
-            raise InvalidOptionError(
-                f"[invalid option] {name} must be a number >= 0, not {value!r}."
+        resource = _RESOURCE_NAMES.get(name, name)
+        assert isinstance(value, (int, float)), f"{resource} ({type(value)}): {value}"
+        if value < 0:
+            raise ValueError(
+                f"Resource quantities must be nonnegative. Violated by resource '{resource}' "
+                f"in {{'{resource}': {value}}}."
             )
+        if value != int(value) and name != "num_gpus":
+            raise ValueError(
+                "Resource quantities must all be whole numbers. Violated by resource "
+                f"'{resource}' in {{'{resource}': {value}}}."
+            )
+        if value >= 2**53:
+            raise InvalidOptionError(f"[invalid option] {name} is too large: {value!r}.")
         flags += [f"--{name.replace('_', '-')}", str(int(value) if value == int(value) else value)]
     if resources:
-        bad = [
-            name
-            for name, amount in resources.items()
-            if isinstance(amount, bool)
-            or not isinstance(amount, (int, float))
-            or not 0 <= amount < 2**53
-        ]
-        if bad or any(
-            name in ("CPU", "GPU", "memory", "object_store_memory") for name in resources
-        ):
-            raise InvalidOptionError(
-                "[invalid option] resources must be names of your own with numbers >= 0, "
-                f"not {dict(resources)!r}."
+        for name in ("CPU", "GPU", "memory", "object_store_memory"):
+            assert name not in resources, (
+                f"{dict(resources)} -> `{name}` cannot be a custom resource because it is one of "
+                "the default resources ({'object_store_memory', 'CPU', 'GPU', 'memory'}). "
+                f"Use `{_OPTION_NAMES[name]}` instead."
             )
+        for name, amount in resources.items():
+            assert isinstance(amount, (int, float)), f"{name} ({type(amount)}): {amount}"
+            if amount < 0:
+                raise ValueError(
+                    "Resource quantities must be nonnegative. Violated by resource "
+                    f"'{name}' in {dict(resources)}."
+                )
         flags += ["--resources", json.dumps(dict(resources))]
     if labels:
         flags += ["--labels", ",".join(f"{name}={value}" for name, value in labels.items())]
