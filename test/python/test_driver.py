@@ -18,7 +18,7 @@ def error_of(source: str, **env: str) -> str:
     done = run_program(
         "import polyray as ray\n"
         f"try:\n    {source}\n"
-        "except (ray.exceptions.RayError, TypeError) as e:\n    print(type(e).__name__, e)\n",
+        "except Exception as e:\n    print(type(e).__name__, e)\n",
         env=env,
     )
     return done.stdout

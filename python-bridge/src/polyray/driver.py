@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polyray import _native, runtime
-from polyray.exceptions import InvalidOptionError, RaySystemError
+from polyray.exceptions import InvalidOptionError
 from polyray.runtime import DRIVER, KeyBase, Place, Runtime
 from polyray.sessions import find_session, start_runtime
 
