@@ -53,7 +53,7 @@ enum class ObjectStatus : uint32_t {
   kSealed = 1,
   kError = 2,
   kGone = 3,
-  kSpilled = 4
+  kSpilled = 4  // not used: spilled objects are kSealed or kError (see ObjectInfo)
 };
 
 // Sealed bytes in place. The pin lasts until unpin(id).
@@ -63,6 +63,25 @@ struct ObjectView {
   uint64_t offset = 0;  // data offset for a copy-on-write map; 0 when inline
   bool is_error = false;
   bool pinned = false;  // false for inline bytes: valid only until the reference is dropped
+  bool spilled =
+      false;  // the bytes are a map of a file: offset is 0, open_spilled(id) gives the file
+};
+
+// What is known of an object without reading it.
+struct ObjectInfo {
+  ObjectStatus status = ObjectStatus::kGone;
+  uint64_t size = 0;      // envelope bytes; 0 while it is pending
+  bool in_store = false;  // has bytes of its own in the data region, or had before it was spilled
+  bool spilled = false;
+  bool freed = false;
+  uint32_t refs = 0;  // endpoints and containers that hold it
+  uint32_t pins = 0;  // endpoints that have its bytes in place
+};
+
+// The file that holds a spilled object's bytes.
+struct SpilledFile {
+  int fd = -1;  // the caller closes it
+  uint64_t offset = 0;
 };
 
 // What to run: a sealed TaskSpec object plus what the scheduler needs to know of it.
@@ -186,6 +205,12 @@ class Client {
   // kSealed/kError/kGone at once, or kPending: an event kObjectReady/kObjectGone will come (once).
   virtual ObjectStatus subscribe(const ObjectId& id) = 0;
   virtual uint64_t object_size(const ObjectId& id) = 0;
+  virtual ObjectInfo info(const ObjectId& id) = 0;
+  // For a map of one's own of a spilled object (pin() maps it for reading). REQUIRES: a reference or pin is held.
+  virtual Result<SpilledFile> open_spilled(const ObjectId& id) = 0;
+  // Takes the value away from everybody: later readers get kObjectFreed; bytes that are pinned stay until the last unpin.
+  // False: it is not sealed (nothing is done).
+  virtual bool free_object(const ObjectId& id) = 0;
   // An actor's lifetime object: pending for ever, its references are the actor's handles.
   virtual Result<ObjectId> create_actor_object() = 0;
 

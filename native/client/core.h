@@ -99,6 +99,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void release_ref(const ObjectId& id) override;
   ObjectStatus subscribe(const ObjectId& id) override;
   uint64_t object_size(const ObjectId& id) override;
+  ObjectInfo info(const ObjectId& id) override;
+  Result<SpilledFile> open_spilled(const ObjectId& id) override;
+  bool free_object(const ObjectId& id) override;
   Result<ObjectId> create_actor_object() override;
 
   uint32_t register_spec(SpecInfo info) override;
@@ -163,6 +166,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
     uint8_t* data = nullptr;
   };
   Result<Memory> allocate_bytes(uint64_t size, uint32_t wait_ms);
+  Result<Memory> take_extent(uint64_t size, uint32_t wait_ms);
+  Result<Memory> take_slab_slot(uint64_t size, uint32_t wait_ms);
+  void give_back_slabs();
   void free_bytes(uint64_t offset, uint64_t capacity);
   Result<Memory> request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms);
   void populate(uint64_t offset, uint64_t bytes);
@@ -185,6 +191,11 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
                     uint32_t dead_sealer);
   ObjectStatus watch(const ObjectId& id, bool user, CallSlot waiter);
   void object_ready(const ObjectId& id, bool gone);
+
+  // --- spilled.cc
+  Result<ObjectView> pin_spilled(const ObjectEntry& entry, const ObjectId& id);
+  bool unpin_spilled(const ObjectId& id);
+  Result<ObjectView> pin_closed(const ObjectEntry& entry, const ObjectId& id);
 
   // --- calls.cc
   Status submit(CallKind kind, const ObjectId& spec, uint32_t number, const ObjectId& actor,
@@ -299,6 +310,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
 
   // --- service.cc
   void to_raylet(const RingSlot& slot, bool bell);
+  void bell_raylet();  // at once
   Result<uint64_t> copy_payload(std::span<const uint8_t> payload);
   bool send_payload(Rec kind, uint32_t a, uint64_t d, std::span<const uint8_t> payload);
   std::vector<uint8_t> take_payload(uint64_t offset, uint64_t bytes);
@@ -335,6 +347,11 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   ReferenceRow row_;
   uint64_t next_unique_ = 0;
   size_t pins_ = 0;
+  struct FileMap {
+    os::PrivateMap map;
+    uint32_t pins;
+  };
+  std::unordered_map<uint64_t, FileMap> file_maps_;  // spilled objects read here, by unique
   std::vector<uint32_t> free_peers_;
   std::vector<bool> populated_;  // 64 KiB blocks of the data region whose pages this process has
   std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // inline bytes of returns being written

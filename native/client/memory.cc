@@ -16,26 +16,50 @@ constexpr int kWaitSliceMs = 200;
 }  // namespace
 
 Result<ClientCore::Memory> ClientCore::allocate_bytes(uint64_t size, uint32_t wait_ms) {
-  if (size <= kMaxSlabObject) {
-    uint64_t offset = slabs_.allocate(size);
-    if (offset == 0) {
-      Result<Memory> granule = request_extent(kGranuleBytes, kGranuleBytes, wait_ms);
-      if (!granule.is_ok()) return granule.status();
-      Status added = slabs_.add_granule(segment_->granule_of(granule.value().offset), size);
-      if (!added.is_ok()) {
-        free_bytes(granule.value().offset, granule.value().capacity);
-        return added;
-      }
-      populate(granule.value().offset, kGranuleBytes);
-      offset = slabs_.allocate(size);
-      if (offset == 0) return Status::error(StatusCode::kBrokenInvariant, "a new slab has no room");
+  const uint64_t deadline_ms = os::now_ms() + wait_ms;
+  for (;;) {
+    Result<Memory> got =
+        size <= kMaxSlabObject ? take_slab_slot(size, wait_ms) : take_extent(size, wait_ms);
+    if (got.is_ok() || got.status().code != StatusCode::kWouldBlock) return got;
+    // Values in our own slabs were spilled. If no slot of the size came free, empty granules may serve.
+    const uint64_t now_ms = os::now_ms();
+    wait_ms = deadline_ms > now_ms ? static_cast<uint32_t>(deadline_ms - now_ms) : 0;
+    if (size <= kMaxSlabObject) {
+      if (const uint64_t offset = slabs_.allocate(size))
+        return Memory{offset, SlabPool::slot_size(size), segment_->at(offset)};
     }
-    return Memory{offset, SlabPool::slot_size(size), segment_->at(offset)};
+    give_back_slabs();
   }
+}
+
+Result<ClientCore::Memory> ClientCore::take_extent(uint64_t size, uint32_t wait_ms) {
   Result<Memory> extent =
       request_extent((size + kPageBytes - 1) & ~(kPageBytes - 1), kPageBytes, wait_ms);
   if (extent.is_ok()) populate(extent.value().offset, extent.value().capacity);
   return extent;
+}
+
+Result<ClientCore::Memory> ClientCore::take_slab_slot(uint64_t size, uint32_t wait_ms) {
+  uint64_t offset = slabs_.allocate(size);
+  if (offset == 0) {
+    Result<Memory> granule = request_extent(kGranuleBytes, kGranuleBytes, wait_ms);
+    if (!granule.is_ok()) return granule.status();
+    Status added = slabs_.add_granule(segment_->granule_of(granule.value().offset), size);
+    if (!added.is_ok()) {
+      free_bytes(granule.value().offset, granule.value().capacity);
+      return added;
+    }
+    populate(granule.value().offset, kGranuleBytes);
+    offset = slabs_.allocate(size);
+    if (offset == 0) return Status::error(StatusCode::kBrokenInvariant, "a new slab has no room");
+  }
+  return Memory{offset, SlabPool::slot_size(size), segment_->at(offset)};
+}
+
+void ClientCore::give_back_slabs() {
+  slabs_.trim(0, [this](uint64_t offset, uint64_t bytes) {
+    to_raylet({static_cast<uint32_t>(Rec::kExtentReturn), 0, offset, bytes, 0}, false);
+  });
 }
 
 // Bytes that were never sealed.

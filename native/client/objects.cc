@@ -48,6 +48,7 @@ Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t o
   entry.capacity = capacity;
   entry.size = size;
   if (offset == 0) flags |= kEntryInline;
+  if (size > kMaxSlabObject) entry.touched_ms.store(os::now_ms(), std::memory_order_relaxed);
   Endpoint& self = segment_->endpoint(endpoint_);
   size_t counted = 0;
   if (!refs.empty()) {
@@ -157,7 +158,7 @@ ObjectStatus ClientCore::status(const ObjectId& id) {
     case EntryState::kPending:
       return ObjectStatus::kPending;
     case EntryState::kSealed:
-      if (state & kEntrySpilled) return ObjectStatus::kSpilled;
+      if (state & kEntryFreed) return ObjectStatus::kGone;
       return state & kEntryError ? ObjectStatus::kError : ObjectStatus::kSealed;
     default:
       return ObjectStatus::kGone;
@@ -176,19 +177,24 @@ Result<ObjectView> ClientCore::pin(const ObjectId& id) {
   ObjectView view;
   view.is_error = (state & kEntryError) != 0;
   view.size = entry->size;
+  if (state & kEntryFreed)
+    return Status::error(StatusCode::kObjectFreed,
+                         "[object freed] the object was freed: free() was called for it. Keep what "
+                         "is still needed.");
   if (state & kEntryInline) {
     if (view.size > kInlineBytes)
       return Status::error(StatusCode::kBadRecord, "an inline object is too large");
     view.data = entry->inline_data;
     return view;
   }
-  if (!row_.pin(id))
-    return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
+  if (state & kEntrySpilled) return pin_spilled(*entry, id);
+  if (!row_.pin(id)) return pin_closed(*entry, id);
   view.offset = entry->offset;
   if (!segment_->valid_data(view.offset, view.size)) {
     row_.unpin(id);
     return Status::error(StatusCode::kBadRecord, "the object lies outside of the store");
   }
+  if (view.size > kMaxSlabObject) entry->touched_ms.store(os::now_ms(), std::memory_order_relaxed);
   view.data = segment_->read(view.offset);
   view.pinned = true;
   ++pins_;
@@ -198,8 +204,12 @@ Result<ObjectView> ClientCore::pin(const ObjectId& id) {
 
 void ClientCore::unpin(const ObjectId& id) {
   if (pins_ > 0) --pins_;
+  if (!file_maps_.empty() && unpin_spilled(id)) return;
   if (detached_) return;
-  if (row_.unpin(id)) send_release(id);
+  if (row_.unpin(id)) return send_release(id);
+  const ObjectEntry* entry = segment_->find(id);
+  if (entry != nullptr && (entry->state.load(std::memory_order_acquire) & kEntryFreed) != 0)
+    to_raylet({static_cast<uint32_t>(Rec::kFreeObject), 0, id_word(id), id.unique, 0}, true);
 }
 
 uint64_t ClientCore::object_size(const ObjectId& id) {
@@ -226,9 +236,13 @@ void ClientCore::drop_ref(const ObjectId& id) {
 }
 
 void ClientCore::send_release(const ObjectId& id) {
-  const bool big =
-      segment_->entry(id.index).size >= kBigReleaseBytes;  // its memory is wanted back soon
+  // Its memory, or that of what it holds, is wanted back soon, and a program that drops its last value may do nothing with
+  // us for long.
+  const ObjectEntry& entry = segment_->entry(id.index);
+  const bool big = entry.size >= kBigReleaseBytes ||
+                   (entry.state.load(std::memory_order_relaxed) & kEntryHasRefs) != 0;
   to_raylet({static_cast<uint32_t>(Rec::kRelease), 0, id_word(id), id.unique, 0}, big);
+  if (big) bell_raylet();
 }
 
 // --- sealing for a call ------------------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ void ClientCore::to_raylet(const RingSlot& slot, bool bell) {
   raylet_waiting_ = true;
   raylet_bell_due_ |= bell;
   // A program that only puts and releases never polls: the raylet must hear of it all the same.
-  if (++raylet_pushes_ % kRayletBatch != 0) return;
+  if (++raylet_pushes_ % kRayletBatch == 0) bell_raylet();
+}
+
+void ClientCore::bell_raylet() {
   if (raylet_.has_overflow()) raylet_.flush();
   raylet_.bell();
   raylet_belled_ns_ = os::now_ns();
@@ -106,9 +109,7 @@ void ClientCore::raylet_command(RayletOp op, uint64_t b, uint64_t c, uint64_t d,
 void ClientCore::gc_done() {
   if (detached_) return;
   records_.trim(1);
-  slabs_.trim(0, [this](uint64_t offset, uint64_t bytes) {
-    to_raylet({static_cast<uint32_t>(Rec::kExtentReturn), 0, offset, bytes, 0}, false);
-  });
+  give_back_slabs();
   to_raylet({static_cast<uint32_t>(Rec::kGcDone), 0, 0, 0, 0}, true);
   flush();
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // polyray-guardian <session id> <session dir>: outlives the runtime by a moment, so that nothing else does.
 //
-// stdin is the life line: lines "+<pgid>", "-<pgid>" and "keep <path>"; its end of file means that the runtime is gone.
+// stdin is the life line: lines "+<pgid>", "-<pgid>", "keep <path>" and "remove <folder>"; its end of file means that the runtime is gone.
 // Then: SIGKILL to every known process group, and to every process of this user that was started with
 // POLYRAY_SESSION_ID=<session id> in its environment, until none is left in two passes; then the session folder is
-// removed, but for kept paths.
+// removed, but for kept paths, and so are the other folders it was told of.
 // Owns nothing else. All memory is static; no library of ours is used. One thread.
 #include <dirent.h>
 #include <errno.h>
@@ -25,6 +25,7 @@ namespace {
 
 constexpr size_t kMaxGroups = 8192;
 constexpr size_t kMaxKept = 8;
+constexpr size_t kMaxRemoved = 32;
 constexpr long kMaxPid =
     4194304;  // PID_MAX_LIMIT of Linux: nothing above it may become a pid by a cast
 constexpr int kMaxPasses = 200;
@@ -34,6 +35,8 @@ pid_t groups[kMaxGroups];
 size_t group_count = 0;
 char kept[kMaxKept][PATH_MAX];
 size_t kept_count = 0;
+char removed[kMaxRemoved][PATH_MAX];
+size_t removed_count = 0;
 char line[kLineBytes];
 size_t line_size = 0;
 char scan[128 * 1024];
@@ -72,6 +75,9 @@ void take_line() {
   } else if (::strncmp(line, "keep ", 5) == 0 && kept_count < kMaxKept &&
              ::strlen(line + 5) < PATH_MAX) {
     ::strcpy(kept[kept_count++], line + 5);
+  } else if (::strncmp(line, "remove ", 7) == 0 && removed_count < kMaxRemoved &&
+             ::strlen(line + 7) < PATH_MAX) {
+    ::strcpy(removed[removed_count++], line + 7);
   }
 }
 
@@ -212,6 +218,11 @@ void remove_tree(char* path, int depth) {
   if (!holds_kept(path)) ::rmdir(path);
 }
 
+// An empty or short name is never a folder of a session.
+bool is_removable(const char* folder) {
+  return folder[0] == '/' && ::strlen(folder) > 4 && ::strchr(folder + 1, '/') != nullptr;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -231,8 +242,8 @@ int main(int argc, char** argv) {
     quiet = kill_pass(variable) == 0 ? quiet + 1 : 0;
     if (quiet < 2) wait_ms(10);
   }
-  // An empty or short name is never a session folder.
-  if (folder[0] == '/' && ::strlen(folder) > 4 && ::strchr(folder + 1, '/') != nullptr)
-    remove_tree(folder, 0);
+  if (is_removable(folder)) remove_tree(folder, 0);
+  for (size_t i = 0; i < removed_count; ++i)
+    if (is_removable(removed[i])) remove_tree(removed[i], 0);
   return 0;
 }

@@ -51,6 +51,8 @@ const Entry kEntries[] = {
     {"readInto", read_into},
     {"releaseView", release_view},
     {"objectSize", object_size},
+    {"objectInfo", object_info},
+    {"freeObject", free_object},
     {"waitSync", wait_sync},
     {"addressOf", address_of},
     {"registerSpec", register_spec},

@@ -21,7 +21,8 @@ Function release_handle, retain_handle, id_of, write_ids, handle_of_id, import_i
     create_actor_object;
 // bind_objects.cc
 Function put_small, put_parts, put_begin, put_seal, put_abort, status_of, subscribe, unsubscribe,
-    read_object, read_into, release_view, object_size, wait_sync, address_of;
+    read_object, read_into, release_view, object_size, object_info, free_object, wait_sync,
+    address_of;
 // bind_submit.cc
 Function register_spec, submit_task, submit_actor_call, set_actor_state, actor_phase,
     actor_pending_calls, cancel, call_peer, stream_consumed;

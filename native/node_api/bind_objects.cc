@@ -223,6 +223,33 @@ napi_value object_size(napi_env env, napi_callback_info info) {
                          : make_number(env, static_cast<double>(client->object_size(slot->id)));
 }
 
+napi_value object_info(napi_env env, napi_callback_info info) {
+  Arguments<1> a(env, info);
+  const uint32_t handle = a.u32(0);
+  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
+  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  if (slot == nullptr) return nullptr;
+  const ObjectInfo about = client->info(slot->id);
+  napi_value result = nullptr;
+  napi_create_object(env, &result);
+  set_number(env, result, "status", static_cast<double>(about.status));
+  set_number(env, result, "size", static_cast<double>(about.size));
+  set_property(env, result, "inStore", make_bool(env, about.in_store));
+  set_property(env, result, "spilled", make_bool(env, about.spilled));
+  set_property(env, result, "freed", make_bool(env, about.freed));
+  set_number(env, result, "refs", about.refs);
+  set_number(env, result, "pins", about.pins);
+  return result;
+}
+
+napi_value free_object(napi_env env, napi_callback_info info) {
+  Arguments<1> a(env, info);
+  const uint32_t handle = a.u32(0);
+  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
+  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  return slot == nullptr ? nullptr : make_bool(env, client->free_object(slot->id));
+}
+
 napi_value wait_sync(napi_env env, napi_callback_info info) {
   Arguments<3> a(env, info);
   const auto handles = a.words(0);

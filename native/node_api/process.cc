@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 
@@ -72,6 +73,7 @@ void stop_raylet_of(Environment& environment) {
 napi_value start_raylet(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
   RayletOptions options;
+  std::string spill_folders;
   napi_value from = a.raw(0);
   if (!a.ok() || !read_property(env, from, "sessionName", options.session_name) ||
       !read_property(env, from, "sessionToken", options.session_token) ||
@@ -80,12 +82,18 @@ napi_value start_raylet(napi_env env, napi_callback_info info) {
       !read_property(env, from, "nodeTag", options.node_tag) ||
       !read_property(env, from, "objectStoreBytes", options.object_store_bytes) ||
       !read_property(env, from, "plasmaDirectory", options.plasma_directory) ||
+      !read_property(env, from, "spillFolders", spill_folders) ||
       !read_amounts(env, from, "resources", options.resources) ||
       !read_property(env, from, "maxIdleWorkers", options.max_idle_workers) ||
       !read_property(env, from, "workerStartLimit", options.worker_start_limit)) {
     return nullptr;
   }
   options.package_version = POLYRAY_VERSION;
+  for (size_t at = 0; at < spill_folders.size();) {
+    const size_t end = std::min(spill_folders.find('\n', at), spill_folders.size());
+    if (end > at) options.spill_folders.push_back(spill_folders.substr(at, end - at));
+    at = end + 1;
+  }
   Process& shared = process();
   std::lock_guard lock(shared.mutex);
   if (shared.raylet != nullptr && shared.pid == getpid()) {
@@ -140,7 +148,14 @@ napi_value raylet_stats(napi_env env, napi_callback_info) {
       {"queuedLeases", stats.queued_leases},
       {"activeLeases", stats.active_leases},
       {"bellsReceived", stats.bells_received},
-      {"recordsHandled", stats.records_handled}};
+      {"recordsHandled", stats.records_handled},
+      {"spilledBytes", stats.spilled_bytes},
+      {"spilledObjects", stats.spilled_objects},
+      {"spilledTotalBytes", stats.spilled_total_bytes},
+      {"spilledTotalObjects", stats.spilled_total_objects},
+      {"spillWriteMs", stats.spill_write_ms},
+      {"spillReads", stats.spill_reads},
+      {"spillReadBytes", stats.spill_read_bytes}};
   for (const auto& [name, value] : numbers)
     set_number(env, result, name, static_cast<double>(value));
   return result;

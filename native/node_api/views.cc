@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Object bytes as ArrayBuffers: private copy-on-write maps for big sealed objects, writable views
+// Object bytes as ArrayBuffers: private copy-on-write maps for big sealed objects (of the segment,
+// or of the file that a spilled object lies in), writable views
 // for open puts, copies for the rest.
 //
 // A view's map is MAP_PRIVATE over the segment's memfd: a stray JS write stays in this process.
@@ -13,6 +14,7 @@
 
 #include "node_api/convert.h"
 #include "node_api/environment.h"
+#include "os/env.h"
 
 namespace polyray::node_api {
 
@@ -60,13 +62,24 @@ void Environment::probe_external_buffers() {
 }
 
 napi_value Environment::map_view(const ObjectId& id, const ObjectView& object) {
-  if (!external_buffers || object.offset == 0 || !object.pinned) return nullptr;
+  if (!external_buffers || !object.pinned) return nullptr;
+  if (object.offset == 0 && !object.spilled) return nullptr;
   if (views.size() > kManyViews && object.size < 1024 * 1024) return nullptr;
-  const uint64_t start = object.offset & ~uint64_t{kPage - 1};
-  const size_t lead = object.offset - start;
+  int file = client_->segment().fd();
+  uint64_t offset = object.offset;
+  os::Fd spilled;
+  if (object.spilled) {
+    const auto opened = client_->open_spilled(id);
+    if (!opened.is_ok()) return nullptr;
+    spilled.reset(opened.value().fd);
+    file = spilled.get();
+    offset = opened.value().offset;
+  }
+  const uint64_t start = offset & ~uint64_t{kPage - 1};
+  const size_t lead = offset - start;
   const size_t bytes = (lead + object.size + kPage - 1) & ~(kPage - 1);
-  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
-                   client_->segment().fd(), static_cast<off_t>(start));
+  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file,
+                   static_cast<off_t>(start));
   if (map == MAP_FAILED) return nullptr;
   auto view = std::make_unique<View>();
   view->environment = shared_from_this();

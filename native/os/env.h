@@ -68,6 +68,21 @@ Status punch_hole(int fd, uint64_t offset,
                   uint64_t bytes);      // whole pages inside go back to the system
 uint64_t file_allocated_bytes(int fd);  // st_blocks
 
+// --- files on disk (os/files.cc) ---------------------------------------------------------------------------------
+Status make_folder(const std::string& path);      // 0700; one that exists is fine
+Result<Fd> create_file(const std::string& path);  // 0600, for writing; must not exist
+Status write_at(int fd, uint64_t offset, std::span<const uint8_t> bytes);  // all of it
+Result<Fd> open_readable(const std::string& path);
+struct PrivateMap {
+  uint8_t* start = nullptr;  // for unmap, with `bytes`
+  uint64_t bytes = 0;
+  uint8_t* data = nullptr;  // where the asked offset lies
+};
+// A copy-on-write map of part of a file; the file may be unlinked meanwhile. kBadRecord: the file is too short.
+Result<PrivateMap> map_private(int fd, uint64_t offset, uint64_t bytes, Access access);
+void unlink_file(const std::string& path);
+void remove_folder(const std::string& path);  // only an empty one
+
 // --- wake-ups (os/wake.cc) ---------------------------------------------------------------------------------------
 Result<Fd> open_event();       // eventfd, non-blocking
 void signal_event(int fd);     // never blocks

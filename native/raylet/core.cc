@@ -45,7 +45,7 @@ Result<std::unique_ptr<RayletCore>> RayletCore::open(const RayletOptions& option
   uint32_t node_tag = options.node_tag;
   while (node_tag == 0) os::fill_random({reinterpret_cast<uint8_t*>(&node_tag), sizeof node_tag});
   SegmentOptions store;
-  store.data_bytes = options.object_store_bytes;
+  store.data_bytes = options.object_store_bytes + ExtentDesk::kReserveBytes;
   store.node_tag = node_tag;
   const std::string file = options.plasma_directory + "/polyray-" + options.session_name;
   if (!options.plasma_directory.empty()) store.file_path = file.c_str();
@@ -75,7 +75,9 @@ RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> se
       leases_(ResourceSet(options.resources), workers_, &segment_->lease(0),
               limits_of(options, cpus_of(options))),
       extents_(*segment_, peers_),
-      frees_(*segment_, peers_, extents_),
+      spilled_(bell_.get()),
+      frees_(*segment_, peers_, extents_, spilled_),
+      spiller_(*segment_, frees_, extents_, spilled_),
       processes_(peers_, guardian_),
       relay_(peers_),
       deaths_(*segment_, peers_, frees_, extents_,
@@ -90,7 +92,20 @@ RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> se
       max_idle_workers_(options.max_idle_workers != 0 ? options.max_idle_workers
                                                       : static_cast<uint32_t>(cpus_of(options))) {}
 
+// Folders of the session's own: the guardian removes the one in the session folder with it, others when it is told.
+void RayletCore::open_spiller() {
+  std::vector<std::string> folders;
+  for (const std::string& folder : options_.spill_folders)
+    folders.push_back(folder + "/polyray_spilled_objects_" + options_.session_name);
+  if (folders.empty() && !options_.session_dir.empty())
+    folders.push_back(options_.session_dir + "/spill");
+  spiller_.open(std::move(folders), [this](const std::string& path) { guardian_.remove(path); });
+  extents_.set_room_maker(
+      [this](uint64_t bytes, uint64_t now_ms) { return spiller_.make_room(bytes, now_ms); });
+}
+
 Status RayletCore::open_parts() {
+  open_spiller();
   Status populated = segment_->populate_endpoint(kRayletEndpoint);
   if (populated.is_ok())
     populated = segment_->populate(segment_->offset_of(&segment_->lease(0)), 1024 * sizeof(Lease));
@@ -116,6 +131,7 @@ int RayletCore::sleep_ms(uint64_t now_ms) {
     if (deadline) next = std::min(next.value_or(*deadline), *deadline);
   };
   until(extents_.next_deadline_ms());
+  until(spiller_.next_scan_ms());
   until(processes_.next_deadline_ms());
   until(deaths_.next_deadline_ms());
   for (const auto& [endpoint, deadline] : ending_) until(deadline);
@@ -210,6 +226,7 @@ void RayletCore::step() {
     mark_ready(0);
     drain();
   }
+  spiller_.step(now_ms_);
   extents_.step(now_ms_);
   processes_.step(now_ms_);
   if (stopping_) step_stop();
@@ -394,6 +411,7 @@ void RayletCore::step_stop() {
 }
 
 void RayletCore::finish() {
+  spilled_.files().stop();
   guardian_.finish(5000);
 }
 
@@ -408,6 +426,13 @@ RayletStats RayletCore::stats() {
   stats.store_used_bytes = extents_.used_bytes();
   stats.store_capacity_bytes = extents_.capacity_bytes();
   stats.objects = count_objects(*segment_);
+  stats.spilled_bytes = spilled_.bytes();
+  stats.spilled_objects = spilled_.objects();
+  stats.spilled_total_bytes = spilled_.total_bytes();
+  stats.spilled_total_objects = spilled_.total_objects();
+  stats.spill_write_ms = spiller_.write_ns() / 1'000'000;
+  stats.spill_reads = segment_->header().spill_reads.load(std::memory_order_relaxed);
+  stats.spill_read_bytes = segment_->header().spill_read_bytes.load(std::memory_order_relaxed);
   stats.endpoints = peers_.all().size() + deaths_.graves();
   stats.workers = workers_.size() - workers_.count(WorkerState::kStarting);
   stats.idle_workers = workers_.count(WorkerState::kIdle);

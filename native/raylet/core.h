@@ -17,6 +17,7 @@
 #include "raylet/processes.h"
 #include "raylet/raylet.h"
 #include "raylet/service_relay.h"
+#include "raylet/spiller.h"
 
 namespace polyray::raylet {
 
@@ -47,6 +48,7 @@ class RayletCore {
   RayletCore(const RayletOptions& options, std::unique_ptr<Segment> segment, os::Poller poller,
              os::Fd bell, uint32_t node_tag);
   Status open_parts();
+  void open_spiller();
   int sleep_ms(uint64_t now_ms);
   void react(const os::Poller::Ready& ready);
   void drain();
@@ -82,7 +84,9 @@ class RayletCore {
   WorkerTable workers_;
   LeaseQueue leases_;
   ExtentDesk extents_;
+  SpillTable spilled_;
   Frees frees_;
+  Spiller spiller_;
   GuardianLink guardian_;
   Processes processes_;
   ServiceRelay relay_;

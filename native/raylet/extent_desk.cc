@@ -98,25 +98,62 @@ bool ExtentDesk::holds_any(uint32_t client) const {
                      [client](const auto& item) { return item.second.client == client; });
 }
 
+void ExtentDesk::slots_came_free(uint32_t client) {
+  bool waits = false;
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    Peer* peer = peers_.find(waiting.peer_id);
+    if (peer == nullptr || peer->endpoint != client) return false;
+    waits = true;
+    peers_.send(*peer, RingSlot{static_cast<uint32_t>(Rec::kExtentGrant), waiting.number, 0,
+                                static_cast<uint64_t>(StatusCode::kWouldBlock), 0});
+    return true;
+  });
+  if (!waits) peers_.send(client, RingSlot{static_cast<uint32_t>(Rec::kGcRequest), 0, 0, 0, 0});
+}
+
+void ExtentDesk::grant_waiting() {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    Peer* peer = peers_.find(it->peer_id);
+    Result<uint64_t> offset =
+        peer != nullptr ? allocate(it->bytes, it->alignment, peer->endpoint) : uint64_t{0};
+    if (!offset.is_ok()) {
+      it->why = offset.status();
+      ++it;
+      continue;
+    }
+    if (peer != nullptr) grant(*peer, it->number, offset.value());
+    it = waiting_.erase(it);
+  }
+}
+
+void ExtentDesk::fail_spill() {
+  const bool full = spill_fault_.sys_errno != 0 && spill_fault_.code == StatusCode::kOutOfMemory;
+  Status why = Status::error(
+      full ? StatusCode::kOutOfDisk : StatusCode::kSystem,
+      std::string(full ? "[out of disk]" : "[system]") +
+          " the object store is full and values cannot be spilled: " + spill_fault_.message +
+          ". Free disk space or set objectSpillingDirectory.");
+  for (Waiting& waiting : waiting_) {
+    waiting.why = why;
+    if (Peer* peer = peers_.find(waiting.peer_id)) refuse(*peer, waiting);
+  }
+  waiting_.clear();
+  spill_fault_ = {};
+}
+
 void ExtentDesk::step(uint64_t now_ms) {
   if (freed_) {
     freed_ = false;
     if (release_at_ms_ == 0) release_at_ms_ = last_free_ms_ + kIdleMs;
-    for (auto it = waiting_.begin(); it != waiting_.end();) {
-      Peer* peer = peers_.find(it->peer_id);
-      Result<uint64_t> offset =
-          peer != nullptr ? allocate(it->bytes, it->alignment, peer->endpoint) : uint64_t{0};
-      if (!offset.is_ok()) {
-        it->why = offset.status();
-        ++it;
-        continue;
-      }
-      if (peer != nullptr) grant(*peer, it->number, offset.value());
-      it = waiting_.erase(it);
-    }
+    grant_waiting();
   }
-  if (!waiting_.empty() && !gc_asked_) {
-    gc_asked_ = true;
+  uint64_t wanted = 0;
+  for (const Waiting& waiting : waiting_)
+    if (waiting.bytes <= allocator_.capacity_bytes()) wanted += waiting.bytes;
+  const bool coming = make_room_ && make_room_(wanted, now_ms);
+  if (!spill_fault_.is_ok() && !coming) fail_spill();
+  if (!waiting_.empty() && !coming && now_ms >= gc_again_ms_) {
+    gc_again_ms_ = now_ms + kCollectEveryMs;
     peers_.broadcast(RingSlot{static_cast<uint32_t>(Rec::kGcRequest), 0, 0, 0, 0});
   }
   for (auto it = waiting_.begin(); it != waiting_.end();) {
@@ -127,7 +164,7 @@ void ExtentDesk::step(uint64_t now_ms) {
     if (Peer* peer = peers_.find(it->peer_id)) refuse(*peer, *it);
     it = waiting_.erase(it);
   }
-  if (waiting_.empty()) gc_asked_ = false;
+  if (waiting_.empty()) gc_again_ms_ = 0;
   if (release_at_ms_ != 0 && release_at_ms_ <= now_ms) {
     allocator_.release_idle(now_ms, kIdleMs);
     const uint64_t last_due_ms = last_free_ms_ + kIdleMs;
@@ -138,6 +175,7 @@ void ExtentDesk::step(uint64_t now_ms) {
 std::optional<uint64_t> ExtentDesk::next_deadline_ms() const {
   std::optional<uint64_t> next;
   if (release_at_ms_ != 0) next = release_at_ms_;
+  if (gc_again_ms_ != 0) next = std::min(next.value_or(gc_again_ms_), gc_again_ms_);
   for (const Waiting& waiting : waiting_)
     next = std::min(next.value_or(waiting.deadline_ms), waiting.deadline_ms);
   return next;

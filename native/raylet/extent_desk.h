@@ -2,8 +2,9 @@
 // Grants, takes back and accounts the extents of the data region, and lets requests wait when memory is short.
 //
 // Owns: the allocator, the table of granted extents (who asked for each), the requests that wait.
-// Memory is short -> every client is asked once per episode to collect (kGcRequest); requests are tried again whenever
-// something was freed, and refused at their deadline with a text that says who holds what.
+// Memory is short -> the spiller is asked for room; if it has none, every client is asked now and then to collect
+// (kGcRequest). Requests are tried again whenever something was freed, and refused at their deadline with a text that says
+// who holds what.
 // Invariants:
 //  1. Every granted byte is in exactly one extent of the table; only exact extents are taken back.
 //  2. A granule cut into slots is taken back only when no slot is used.
@@ -11,6 +12,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,8 +29,15 @@ class ExtentDesk {
   static constexpr uint32_t kNobody = 0xffffffff;  // holder of what ended endpoints left behind
   static constexpr uint64_t kIdleMs = 5000;        // free pages go back to the system after this
 
+  static constexpr uint64_t kCollectEveryMs = 500;
+  static constexpr uint64_t kReserveBytes =
+      8 * 1024 * 1024;  // for small values, beyond the capacity
+
   ExtentDesk(Segment& segment, Peers& peers)
-      : segment_(segment), peers_(peers), allocator_(segment), slabs_(segment, kRayletEndpoint) {}
+      : segment_(segment),
+        peers_(peers),
+        allocator_(segment, kReserveBytes),
+        slabs_(segment, kRayletEndpoint) {}
   // kExtentRequest.
   void request(Peer& peer, const RingSlot& slot, uint64_t now_ms);
   // kExtentReturn: an unsealed put given up, or an unused granule.
@@ -45,6 +54,14 @@ class ExtentDesk {
   bool holds_any(uint32_t client) const;
   // A request found no room since the last call: releases that wait in the rings without a bell may make some.
   bool take_short() { return std::exchange(short_, false); }
+  // Who makes room: called in every step with the bytes that are waited for (0: none); true: room is coming.
+  void set_room_maker(std::function<bool(uint64_t bytes, uint64_t now_ms)> make_room) {
+    make_room_ = std::move(make_room);
+  }
+  // Slots in granules of this client came free: it looks there first, and gives empty granules back.
+  void slots_came_free(uint32_t client);
+  // No disk takes what should be spilled: requests that wait end soon, with this reason.
+  void cannot_spill(const Status& why) { spill_fault_ = why; }
   // Answers what can be answered now: grants after frees, refusals at deadlines.
   void step(uint64_t now_ms);
   std::optional<uint64_t> next_deadline_ms() const;
@@ -69,6 +86,8 @@ class ExtentDesk {
   void free_extent(uint64_t offset);
   void grant(Peer& peer, uint32_t number, uint64_t offset);
   void refuse(Peer& peer, const Waiting& waiting);
+  void grant_waiting();
+  void fail_spill();
 
   Segment& segment_;
   Peers& peers_;
@@ -78,7 +97,9 @@ class ExtentDesk {
   std::deque<Waiting> waiting_;
   bool freed_ = false;  // something was freed since the last step
   bool short_ = false;
-  bool gc_asked_ = false;  // in this episode
+  uint64_t gc_again_ms_ = 0;  // while requests wait: when to ask everybody to collect again
+  std::function<bool(uint64_t, uint64_t)> make_room_;
+  Status spill_fault_;
   uint64_t last_free_ms_ = 0;
   uint64_t release_at_ms_ = 0;  // 0: no free pages to give back
 };

@@ -46,16 +46,49 @@ void Frees::tell(const ObjectId& id, Rec kind) {
   subscribers_.erase(it);
 }
 
+std::vector<ObjectId> Frees::nested_of(const ObjectId& id) const {
+  if (const std::vector<ObjectId>* spilled = spilled_.nested_of(id)) return *spilled;
+  const ObjectEntry* entry = segment_.find(id);
+  return entry == nullptr ? std::vector<ObjectId>{} : nested_of(*entry);
+}
+
+void Frees::drop_nested(const ObjectEntry& entry, const ObjectId& id, std::vector<ObjectId>& next) {
+  const bool is_spilled = (entry.state.load(std::memory_order_acquire) & kEntrySpilled) != 0;
+  for (const ObjectId& nested : is_spilled ? nested_of(id) : nested_of(entry)) {
+    ObjectEntry* inner = segment_.find(nested);
+    if (inner != nullptr && (inner->refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 &&
+        ref_release(inner->refs))
+      next.push_back(nested);
+  }
+}
+
+void Frees::free_bytes(const ObjectId& id) {
+  ObjectEntry* entry = segment_.find(id);
+  if (entry == nullptr) return;
+  const uint32_t state = entry->state.load(std::memory_order_acquire);
+  if (kind_of(state) != EntryState::kSealed || (state & kEntryFreed) == 0) return;
+  std::vector<ObjectId> next;
+  if ((state & kEntrySpilled) != 0) {
+    drop_nested(*entry, id, next);
+    spilled_.forget(id);
+  } else if ((state & kEntryInline) != 0) {
+    return;  // a reader may be in the middle of it, without a pin
+  } else if (entry->offset != 0 && evict_close(entry->pins)) {
+    drop_nested(*entry, id, next);
+    extents_.free_object_bytes(entry->offset);
+    entry->offset = 0;
+    entry->capacity = 0;
+  } else {
+    return;
+  }
+  entry->state.fetch_and(~kEntryHasRefs, std::memory_order_acq_rel);
+  released(std::move(next));
+}
+
 void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<ObjectId>& next) {
   const uint32_t state = entry.state.load(std::memory_order_acquire);
-  if (kind_of(state) == EntryState::kSealed) {
-    for (const ObjectId& nested : nested_of(entry)) {
-      ObjectEntry* inner = segment_.find(nested);
-      if (inner != nullptr && (inner->refs.load(std::memory_order_acquire) & ~kRefsClosed) != 0 &&
-          ref_release(inner->refs))
-        next.push_back(nested);
-    }
-  }
+  if (kind_of(state) == EntryState::kSealed) drop_nested(entry, id, next);
+  spilled_.forget(id);
   entry.state.store(static_cast<uint32_t>(EntryState::kDead), std::memory_order_release);
   tell(id, Rec::kObjectGone);
   // Bytes of an entry that was never sealed still belong to whoever writes them.
@@ -64,6 +97,7 @@ void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<Objec
   entry.offset = 0;
   entry.size = 0;
   entry.capacity = 0;
+  entry.touched_ms.store(0, std::memory_order_relaxed);
   entry.sealer.store(0, std::memory_order_relaxed);
   entry.pins.store(0, std::memory_order_relaxed);
   entry.refs.store(0, std::memory_order_relaxed);
@@ -78,7 +112,10 @@ void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<Objec
 }
 
 void Frees::released(const ObjectId& first) {
-  std::vector<ObjectId> next{first};
+  released(std::vector<ObjectId>{first});
+}
+
+void Frees::released(std::vector<ObjectId> next) {
   while (!next.empty()) {
     const ObjectId id = next.back();
     next.pop_back();

@@ -18,15 +18,21 @@
 
 #include "raylet/extent_desk.h"
 #include "raylet/peers.h"
+#include "raylet/spill_table.h"
 
 namespace polyray::raylet {
 
 class Frees {
  public:
-  Frees(Segment& segment, Peers& peers, ExtentDesk& extents)
-      : segment_(segment), peers_(peers), extents_(extents) {}
+  Frees(Segment& segment, Peers& peers, ExtentDesk& extents, SpillTable& spilled)
+      : segment_(segment), peers_(peers), extents_(extents), spilled_(spilled) {}
   void released(const ObjectId& id);
   void sealed(const ObjectId& id);
+  // A user freed it (kEntryFreed is set): its bytes go now unless somebody has them pinned, its entry with its last
+  // reference.
+  void free_bytes(const ObjectId& id);
+  // The references that a sealed container counts, wherever its bytes are.
+  std::vector<ObjectId> nested_of(const ObjectId& id) const;
   void subscribe(Peer& peer, const ObjectId& id);
   // After a death: a sealer may have died between the seal and its kSealed.
   void recheck_subscriptions();
@@ -48,6 +54,8 @@ class Frees {
     std::vector<uint64_t> peers;
   };
   std::vector<ObjectId> nested_of(const ObjectEntry& entry) const;
+  void drop_nested(const ObjectEntry& entry, const ObjectId& id, std::vector<ObjectId>& next);
+  void released(std::vector<ObjectId> next);
   void free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<ObjectId>& next);
   void tell(const ObjectId& id, Rec kind);
   uint64_t store_bytes(uint64_t bytes);
@@ -55,6 +63,7 @@ class Frees {
   Segment& segment_;
   Peers& peers_;
   ExtentDesk& extents_;
+  SpillTable& spilled_;
   std::unordered_map<uint64_t, Subscription> subscribers_;  // by unique
   std::map<uint32_t, std::map<uint64_t, ObjectId>> kept_;   // by job, then by unique
 };

@@ -31,6 +31,7 @@ Status GuardianLink::restart() {
   pidfd_ = std::move(pidfd.value());
   for (const uint32_t group : groups_) say("+" + std::to_string(group) + "\n");
   for (const std::string& path : kept_) say("keep " + path + "\n");
+  for (const std::string& path : removed_) say("remove " + path + "\n");
   return Status::ok();
 }
 
@@ -51,6 +52,11 @@ void GuardianLink::remove_group(uint32_t group) {
 
 void GuardianLink::keep(const std::string& path) {
   if (path.find('\n') == std::string::npos && kept_.insert(path).second) say("keep " + path + "\n");
+}
+
+void GuardianLink::remove(const std::string& path) {
+  if (path.find('\n') == std::string::npos && removed_.insert(path).second)
+    say("remove " + path + "\n");
 }
 
 void GuardianLink::finish(uint32_t timeout_ms) {

@@ -20,6 +20,7 @@ class GuardianLink {
   void add_group(uint32_t group);
   void remove_group(uint32_t group);
   void keep(const std::string& path);
+  void remove(const std::string& path);  // one more folder to remove at the end
   // Readable when the guardian died; -1: none.
   int pidfd() const { return pidfd_.get(); }
   Status restart();
@@ -34,6 +35,7 @@ class GuardianLink {
   os::Fd pidfd_;
   std::set<uint32_t> groups_;
   std::set<std::string> kept_;
+  std::set<std::string> removed_;
 };
 
 }  // namespace polyray::raylet

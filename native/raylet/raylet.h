@@ -32,6 +32,8 @@ struct RayletOptions {
   uint32_t node_tag = 0;  // 0: random
   uint64_t object_store_bytes = 0;
   std::string plasma_directory;  // empty: memfd
+  // Existing folders for spilled objects, used in turn (each gets a folder of this session). None: session_dir/spill.
+  std::vector<std::string> spill_folders;
   std::vector<std::pair<std::string, uint64_t>>
       resources;                    // fixed-point amounts by name ("CPU", "GPU", "memory", ...)
   uint32_t max_idle_workers = 0;    // 0: number of CPUs
@@ -45,6 +47,9 @@ struct RayletStats {
   uint64_t store_used_bytes = 0, store_capacity_bytes = 0, objects = 0, endpoints = 0, workers = 0,
            idle_workers = 0, starting_workers = 0, queued_leases = 0, active_leases = 0,
            bells_received = 0, records_handled = 0;
+  uint64_t spilled_bytes = 0, spilled_objects = 0,  // on disk now
+      spilled_total_bytes = 0, spilled_total_objects = 0, spill_write_ms = 0, spill_reads = 0,
+           spill_read_bytes = 0;
 };
 
 class Raylet {

@@ -17,6 +17,9 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
     case Rec::kSubscribe:
       frees_.subscribe(from, id_of(slot));
       break;
+    case Rec::kFreeObject:
+      frees_.free_bytes(id_of(slot));
+      break;
     case Rec::kExtentRequest:
       extents_.request(from, slot, now_ms_);
       break;

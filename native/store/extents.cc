@@ -40,7 +40,8 @@ void cut(Map& map, uint64_t offset, uint64_t bytes, Bytes bytes_of, WithBytes wi
 
 }  // namespace
 
-ExtentAllocator::ExtentAllocator(Segment& segment) : segment_(segment) {
+ExtentAllocator::ExtentAllocator(Segment& segment, uint64_t reserve_bytes)
+    : segment_(segment), reserve_bytes_(std::min(reserve_bytes, segment.data_bytes() / 2)) {
   free_.emplace(segment.control_bytes(), segment.data_bytes());
 }
 
@@ -50,10 +51,24 @@ void ExtentAllocator::set_used(uint64_t used) {
 }
 
 uint64_t ExtentAllocator::find_first(uint64_t bytes, uint64_t alignment, uint64_t* hole) const {
+  if (bytes <= kGranuleBytes) return find_last(bytes, alignment, hole);
+  const uint64_t end = segment_.control_bytes() + capacity_bytes();
   for (const auto& [offset, size] : free_) {
     const uint64_t aligned = round_up(offset, alignment);
-    if (aligned + bytes > offset + size) continue;
+    if (aligned + bytes > std::min(offset + size, end)) continue;
     *hole = offset;
+    return aligned;
+  }
+  return 0;
+}
+
+// Small extents come from the other end, so that they do not stand in the way of big ones.
+uint64_t ExtentAllocator::find_last(uint64_t bytes, uint64_t alignment, uint64_t* hole) const {
+  for (auto it = free_.rbegin(); it != free_.rend(); ++it) {
+    if (it->second < bytes) continue;
+    const uint64_t aligned = (it->first + it->second - bytes) / alignment * alignment;
+    if (aligned < it->first) continue;
+    *hole = it->first;
     return aligned;
   }
   return 0;
@@ -116,7 +131,7 @@ Status ExtentAllocator::back(uint64_t offset, uint64_t bytes) {
 }
 
 Result<uint64_t> ExtentAllocator::allocate(uint64_t bytes, uint64_t alignment, uint32_t client) {
-  if (bytes == 0 || bytes > segment_.data_bytes())
+  if (bytes == 0 || bytes > capacity_bytes())
     return Status::error(bytes == 0 ? StatusCode::kInvalidArgument : StatusCode::kObjectStoreFull,
                          "an extent of " + std::to_string(bytes) + " bytes");
   bytes = round_up(bytes, kPageBytes);
@@ -133,8 +148,8 @@ Result<uint64_t> ExtentAllocator::allocate(uint64_t bytes, uint64_t alignment, u
   if (offset == 0)
     return Status::error(StatusCode::kObjectStoreFull,
                          "no free extent of " + std::to_string(bytes) + " bytes (" +
-                             std::to_string(capacity_bytes() - used_) + " free, largest " +
-                             std::to_string(largest_free()) + ")");
+                             std::to_string(capacity_bytes() - std::min(used_, capacity_bytes())) +
+                             " free, largest " + std::to_string(largest_free()) + ")");
   Status backed = back(offset, bytes);
   if (!backed.is_ok()) return backed;
   take_free(hole, offset, bytes);

@@ -17,13 +17,15 @@ namespace polyray {
 
 class ExtentAllocator {
  public:
-  explicit ExtentAllocator(Segment& segment);
+  // The last `reserve_bytes` of the data region are for extents of at most a granule: small values find room in a store
+  // that is full of big ones. They are not part of the capacity.
+  explicit ExtentAllocator(Segment& segment, uint64_t reserve_bytes = 0);
   // Offset from segment start. Errors: kObjectStoreFull (no room), kOutOfMemory (the kernel has no pages).
   Result<uint64_t> allocate(uint64_t bytes, uint64_t alignment, uint32_t client);
   void free(uint64_t offset, uint64_t bytes, uint32_t client);
   void forget_client(uint32_t client);
   uint64_t used_bytes() const { return used_; }
-  uint64_t capacity_bytes() const { return segment_.data_bytes(); }
+  uint64_t capacity_bytes() const { return segment_.data_bytes() - reserve_bytes_; }
   uint64_t largest_free() const;
   // Gives pages of extents idle for `idle_ms` back to the system (punch hole). Returns bytes given back.
   uint64_t release_idle(uint64_t now_ms, uint64_t idle_ms);
@@ -42,10 +44,12 @@ class ExtentAllocator {
   void take_free(uint64_t hole, uint64_t offset, uint64_t bytes);
   uint64_t find_recent(uint64_t bytes, uint64_t alignment, uint32_t client);
   uint64_t find_first(uint64_t bytes, uint64_t alignment, uint64_t* hole) const;
+  uint64_t find_last(uint64_t bytes, uint64_t alignment, uint64_t* hole) const;
   uint64_t hole_of(uint64_t offset, uint64_t bytes) const;
   Status back(uint64_t offset, uint64_t bytes);
   void set_used(uint64_t used);
   Segment& segment_;
+  const uint64_t reserve_bytes_;
   std::map<uint64_t, uint64_t> free_;  // offset -> bytes, coalesced
   std::map<uint64_t, Backed> backed_;  // offset -> free bytes that have pages
   std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last

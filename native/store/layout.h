@@ -56,8 +56,10 @@ inline constexpr uint32_t kEntryHasRefs =
     1u << 11;  // the envelope lists refs that this container counts
 inline constexpr uint32_t kEntryActor =
     1u << 12;  // an actor's lifetime object: pending for ever, refs are its handles
-inline constexpr uint32_t kEntryKeep = 1u << 13;     // kept until its job ends (task specs)
-inline constexpr uint32_t kEntrySpilled = 1u << 14;  // bytes are on disk
+inline constexpr uint32_t kEntryKeep = 1u << 13;  // kept until its job ends (task specs)
+inline constexpr uint32_t kEntrySpilled =
+    1u << 14;  // bytes are on disk; inline_data holds a SpillPlace; pins stay closed
+inline constexpr uint32_t kEntryFreed = 1u << 15;  // freed by a user: no new reader
 
 inline constexpr uint32_t kRefsClosed =
     1u << 31;  // refs: the raylet has taken the entry; no new reference
@@ -76,7 +78,8 @@ struct alignas(64) ObjectEntry {
   uint64_t capacity;                 // bytes granted at offset (slab slot or extent)
   uint64_t supervisor_note;          // the supervisor's own: number of its pending call + 1, 0 none
   uint8_t inline_data[kInlineBytes];
-  uint64_t reserved2;
+  std::atomic<uint64_t>
+      touched_ms;  // last seal or pin of an extent (CLOCK_MONOTONIC): who is spilled first
 };
 static_assert(sizeof(ObjectEntry) == kEntryBytes && std::is_standard_layout_v<ObjectEntry>);
 
@@ -230,7 +233,20 @@ struct alignas(64) SegmentHeader {
   std::atomic<uint64_t> data_used_bytes;
   std::atomic<uint64_t> objects_live;
   std::atomic<uint64_t> wakeups;
+  // Record slot with the spill folders' paths, each ended by NUL, the list by an empty one; 0: nothing was spilled yet.
+  std::atomic<uint64_t> spill_folders;
+  std::atomic<uint64_t> spill_reads;  // spilled objects that clients mapped, and their bytes
+  std::atomic<uint64_t> spill_read_bytes;
 };
+
+// Where a spilled object's bytes are: in inline_data of its entry.
+struct SpillPlace {
+  uint64_t file;    // number; its name is the number in decimal
+  uint64_t offset;  // in the file, a multiple of 64
+  uint32_t folder;  // index in the header's list
+  uint32_t pad;
+};
+static_assert(sizeof(SpillPlace) <= kInlineBytes);
 
 // Call record: lives in a record slot of the submitter until the reply is committed. Variable tail:
 //   ObjectId returns[return_count]; ObjectId refs[ref_count]; uint8_t payload[payload_bytes] (8-byte aligned)

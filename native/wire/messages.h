@@ -52,12 +52,14 @@ enum class Rec : uint32_t {
   kRayletCommand = 48,  // bell. (service only) a = RayletOp, b, c, d as the op says
   kControlPeer =
       49,  // bell. a = ControlOp, d = endpoint | serial << 32: passed to its control thread (kKill: SIGKILL)
+  kFreeObject = 50,  // bell. b,c = id: sealed and marked kEntryFreed: its bytes may go
 
   // raylet -> client
   kObjectReady = 64,  // bell. b,c = id: sealed
   kObjectGone = 65,   // bell. b,c = id: freed or lost while subscribed
   kExtentGrant =
-      66,  // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode,
+      66,  // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode (kWouldBlock: slots in the
+           // client's own granules came free: it looks there, gives empty granules back and asks again),
            // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
   kLeaseGrant =
       67,  // bell. a = request number, b = worker endpoint | serial << 32, c = lease number

@@ -32,6 +32,7 @@ nb::object put(Endpoint& self, nb::handle envelope, uint32_t flags) {
   Result<ObjectId> made = Status{};
   {
     const Locked lock(session);
+    session.start_pump(false);  // releases of a program that does nothing more must get out
     made = session.client().put(bytes.bytes(), refs, flags);
   }
   check(made.status());
@@ -67,6 +68,7 @@ nb::object put_seal(Endpoint& self, PutBuffer& buffer, uint32_t flags) {
   Status sealed;
   {
     const Locked lock(session);
+    session.start_pump(false);
     sealed = session.client().put_seal(buffer.put,
                                        envelope_refs({buffer.put.data, buffer.put.size}), flags);
   }
@@ -90,6 +92,8 @@ nb::object read(Endpoint& self, const ObjectId& id) {
   }
   if (!pinned.is_ok()) {
     const StatusCode code = pinned.status().code;
+    if (code == StatusCode::kObjectFreed && pinned.status().message.starts_with("["))
+      raise_code(code, "[object freed] " + hex_of(id) + ": free() was called for it.");
     if (code == StatusCode::kNotFound || code == StatusCode::kObjectFreed) raise_gone(id);
     raise_status(pinned.status());
   }
@@ -118,8 +122,6 @@ nb::object fetch(Endpoint& self, nb::handle ref, int64_t timeout_ms, bool blocke
     const bool main = on_main_thread();
     const auto wait = [&](int64_t left) { return session.wait(ids, 1, left, blocked, main); };
     if (!wait_with_signals(self, timeout_ms, wait)) return nb::none();
-  } else if (status == ObjectStatus::kGone) {
-    raise_gone(id);
   }
   return read(self, id);
 }
@@ -160,6 +162,25 @@ nb::object ref_of(Endpoint& self, nb::handle raw) {
   return make_ref(held ? self.session : nullptr, id);
 }
 
+nb::dict object_info(Endpoint& self, nb::handle ref) {
+  Session& session = self.open();
+  const ObjectId id = id_of(ref);
+  ObjectInfo known;
+  {
+    const Locked lock(session);
+    known = session.client().info(id);
+  }
+  nb::dict info;
+  info["status"] = static_cast<uint32_t>(known.status);
+  info["size"] = known.size;
+  info["in_store"] = known.in_store;
+  info["spilled"] = known.spilled;
+  info["freed"] = known.freed;
+  info["refs"] = known.refs;
+  info["pins"] = known.pins;
+  return info;
+}
+
 bool notify(Endpoint& self, nb::handle ref, const std::shared_ptr<Notifier>& notifier,
             bool next_item) {
   const ObjectId id = id_of(ref);
@@ -197,6 +218,18 @@ void bind_client_objects(nb::class_<Endpoint>& client) {
             const ObjectId id = id_of(ref);
             const Locked lock(session);
             return session.client().object_size(id);
+          },
+          nb::arg("ref"))
+      .def("object_info", &object_info, nb::arg("ref"))
+      .def(
+          "free_object",
+          [](Endpoint& self, nb::handle ref) {
+            Session& session = self.open();
+            const ObjectId id = id_of(ref);
+            const Locked lock(session);
+            const bool done = session.client().free_object(id);
+            session.client().flush();
+            return done;
           },
           nb::arg("ref"))
       .def("ref_of", &ref_of, nb::arg("id"))

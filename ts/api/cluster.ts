@@ -14,7 +14,9 @@ export interface NodeInfo {
   readonly objectStore: {
     readonly usedBytes: number;
     readonly capacityBytes: number;
+    /** On disk now. */
     readonly spilledBytes: number;
+    readonly spilledObjects: number;
   };
 }
 
@@ -25,6 +27,12 @@ export interface StoreStats {
   readonly objects: number;
   readonly workers: number;
   readonly idleWorkers: number;
+  /** On disk now. */
+  readonly spilledBytes: number;
+  readonly spilledObjects: number;
+  /** Ever written to disk, and ever read from there. */
+  readonly spilledTotalBytes: number;
+  readonly restoredTotalBytes: number;
   /** Bytes of objects that values of this process lie over now, in place: zero-copy views that live. */
   readonly liveViewBytes: number;
 }
@@ -39,7 +47,8 @@ export async function nodes(): Promise<NodeInfo[]> {
   const objectStore = {
     usedBytes: store.storeUsedBytes ?? 0,
     capacityBytes: store.storeCapacityBytes ?? 0,
-    spilledBytes: 0,
+    spilledBytes: store.spilledBytes ?? 0,
+    spilledObjects: store.spilledObjects ?? 0,
   };
   return (answer.nodes as Omit<NodeInfo, "objectStore">[]).map((node) => ({
     ...node,
@@ -66,6 +75,10 @@ export async function storeStats(): Promise<StoreStats> {
     objects: found.objects ?? 0,
     workers: found.workers ?? 0,
     idleWorkers: found.idleWorkers ?? 0,
+    spilledBytes: found.spilledBytes ?? 0,
+    spilledObjects: found.spilledObjects ?? 0,
+    spilledTotalBytes: found.spilledTotalBytes ?? 0,
+    restoredTotalBytes: found.spillReadBytes ?? 0,
     liveViewBytes: connection().native.counters().liveViewBytes,
   };
 }

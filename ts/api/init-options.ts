@@ -24,6 +24,11 @@ export interface InitOptions {
   /** A folder on a memory file system for the store; default: anonymous memory. */
   readonly plasmaDirectory?: string;
   /**
+   * One or several folders for values that the store has no room for (used in turn; they may be made). Default: the session's
+   * own folder. What is there goes with the values, and at the latest with the runtime, however it ends.
+   */
+  readonly objectSpillingDirectory?: string | readonly string[];
+  /**
    * "inline" runs everything in this process and thread, for debugging: functions are called directly, so breakpoints hold.
    * TypeScript only; a task that calls process.exit() ends the program. Default "processes".
    */
@@ -47,6 +52,13 @@ const texts = (value: unknown): string | null =>
     ? null
     : "an object of strings";
 
+const folders = (value: unknown): string | null => {
+  const all = Array.isArray(value) ? value : [value];
+  return all.length > 0 && all.every((one) => typeof one === "string" && one !== "")
+    ? null
+    : "a folder's path or an array of them";
+};
+
 const initChecks = {
   address: checks.text,
   numCpus: checks.finite,
@@ -56,6 +68,7 @@ const initChecks = {
   labels: texts,
   objectStoreMemory: checks.bytes,
   plasmaDirectory: checks.text,
+  objectSpillingDirectory: folders,
   mode: (value: unknown) =>
     value === "processes" || value === "inline" ? null : '"processes" or "inline"',
   namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
@@ -95,6 +108,7 @@ export function nodeOptions(options: InitOptions): NodeOptions {
     objectStoreMemory:
       options.objectStoreMemory === undefined ? undefined : parseBytes(options.objectStoreMemory),
     plasmaDirectory: options.plasmaDirectory,
+    objectSpillingDirectory: options.objectSpillingDirectory,
     namespace: options.namespace,
   };
 }

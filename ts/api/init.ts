@@ -134,6 +134,7 @@ function start(options: InitOptions): Current {
     "resources",
     "labels",
     "objectStoreMemory",
+    "objectSpillingDirectory",
     "memory",
   ] as const) {
     if (options[name] !== undefined) {

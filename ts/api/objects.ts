@@ -125,7 +125,11 @@ export function getSync<T>(ref: ObjectRef<T>, options: { readonly timeoutMs?: nu
   }
 }
 
-/** Stores a value; its ref can be given to tasks and actors. Throws UnserializableError (by path), ObjectStoreFullError. */
+/**
+ * Stores a value; its ref can be given to tasks and actors. What the store has no room for goes to disk, the least recently
+ * used values first. Throws UnserializableError (by path), ObjectStoreFullError when nothing can
+ * be spilled for 10 s, OutOfDiskError.
+ */
 export function put<T>(value: T, options?: PutOptions): ObjectRef<T> {
   if (value instanceof ObjectRef)
     throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
@@ -205,10 +209,16 @@ export function release(value: object): boolean {
   return connection().store.release(value);
 }
 
-/** Drops these refs. Values go when no other process holds them. */
-export function free(refs: AnyRef | readonly AnyRef[]): void {
-  for (const ref of Array.isArray(refs) ? (refs as AnyRef[]) : [refs as AnyRef]) {
-    checkRef(ref, "free");
+/**
+ * Takes values away from everybody who holds a ref to them and drops these refs: later reads throw ObjectFreedError, memory
+ * and spill files come back at once. Views that were read before stay valid. A value that is not there yet is only dropped.
+ */
+export async function free(refs: AnyRef | readonly AnyRef[]): Promise<void> {
+  const all = Array.isArray(refs) ? (refs as AnyRef[]) : [refs as AnyRef];
+  checkRefs(all, "free");
+  const { store } = connection();
+  for (const ref of all) {
+    if (ObjectRef.isOf(ref, store)) store.freeObject(ref);
     ref[Symbol.dispose]();
   }
 }
@@ -237,25 +247,33 @@ const cancelChecks = {
 /** What is known of an object. */
 export interface ObjectInfo {
   readonly id: string;
-  readonly state: "pending" | "ready" | "failed" | "gone";
+  readonly state: "pending" | "ready" | "failed" | "freed" | "gone";
   /** Bytes in the store; 0 while it is pending. */
   readonly sizeBytes: number;
   /** Nodes that have it. */
   readonly nodes: readonly string[];
+  /** Its bytes are on disk now. */
+  readonly spilled: boolean;
+  /** Processes and containers that hold a reference to it. */
+  readonly references: number;
+  /** Processes that have its bytes in place: values read without a copy. */
+  readonly pins: number;
 }
 
-const stateNames = ["pending", "ready", "failed", "gone", "ready"] as const;
+const stateNames = ["pending", "ready", "failed", "gone"] as const;
 
-/** Size, state and place of an object. */
+/** Size, state and place of an object. Rejects with ObjectFreedError for a ref that was released. */
 export async function objectInfo(ref: AnyRef): Promise<ObjectInfo> {
   checkRef(ref, "objectInfo");
   const current = connection();
-  const status = current.store.status(ref);
-  const sizeBytes = current.store.sizeOf(ref);
+  const known = current.store.infoOf(ref);
   return {
     id: ref.id,
-    state: stateNames[status] ?? "gone",
-    sizeBytes,
-    nodes: sizeBytes > 0 ? [current.place.nodeId] : [],
+    state: known.freed ? "freed" : (stateNames[known.status] ?? "gone"),
+    sizeBytes: known.freed ? 0 : known.size,
+    nodes: known.size > 0 && !known.freed ? [current.place.nodeId] : [],
+    spilled: known.spilled && !known.freed,
+    references: known.refs,
+    pins: known.pins,
   };
 }

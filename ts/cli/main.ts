@@ -53,6 +53,15 @@ function program(): Command {
       "--plasma-directory <dir>",
       "keep the store in a file there instead of anonymous memory",
     )
+    .option(
+      "--object-spilling-directory <dir>",
+      "folder for what the store has no room for; may be said several times (default: the session's own)",
+      (folder: string, all: string[] | undefined) => [...(all ?? []), folder],
+    )
+    .option(
+      "--system-config <json>",
+      "Ray's settings as JSON; object_spilling_config is used, others are ignored",
+    )
     .option("--temp-dir <dir>", "root of session folders (default: the system's temporary folder)")
     .option("--namespace <name>", "default namespace of drivers")
     .option("--block", "stay in the foreground until stopped")

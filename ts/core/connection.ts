@@ -20,6 +20,7 @@ import {
 } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { setCurrentStore } from "../object/context.ts";
+import { collectGarbage } from "../object/garbage.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import { ObjectStore } from "../object/store.ts";
 import { type HandleMeta, handleParts, isActorHandle, makeActorHandle } from "./actor-handle.ts";
@@ -91,6 +92,7 @@ export class Connection {
   onSpec: ((specId: string, target: Target) => void) | null = null;
   /** Called when the runtime ends under us. */
   onShutdown: () => void = () => undefined;
+  #collecting = false;
   readonly #requests = new Map<number, Settle>();
   readonly #watched = new Set<string>();
 
@@ -232,9 +234,7 @@ export class Connection {
         this.streams.get(reader.word(Rec.handle))?.end();
         break;
       case EventKind.gcRequest:
-        (globalThis as { gc?: () => void }).gc?.();
-        this.native.gcDone();
-        this.store.flushSoon();
+        this.#collect();
         break;
       case EventKind.shutdown:
         this.executor?.onEvent(reader);
@@ -244,6 +244,25 @@ export class Connection {
         this.executor?.onEvent(reader);
         break;
     }
+  }
+
+  /**
+   * V8 ends the buffers that a collection found in later turns of the event loop, which must come:
+   * an idle loop would never see them.
+   */
+  #collect(): void {
+    if (this.#collecting) return;
+    this.#collecting = true;
+    collectGarbage();
+    let turns = 0;
+    const timer = setInterval(() => {
+      if (++turns === 1) collectGarbage();
+      if (this.native.isAttached()) this.native.gcDone();
+      if (turns < 15 && this.native.isAttached()) return;
+      clearInterval(timer);
+      this.#collecting = false;
+    }, 20);
+    timer.unref();
   }
 
   #streamItem(task: number, number: number, item: number): void {

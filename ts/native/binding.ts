@@ -208,6 +208,8 @@ export interface RayletOptions {
   readonly objectStoreBytes: number;
   /** "" = memfd */
   readonly plasmaDirectory: string;
+  /** Existing folders for spilled objects, one a line. "" = the session's own. */
+  readonly spillFolders: string;
   /** Fixed-point amounts (limits.resourceUnit) by name. */
   readonly resources: Readonly<Record<string, number>>;
   /** 0: number of CPUs */
@@ -230,6 +232,32 @@ export interface RayletStats {
   readonly activeLeases: number;
   readonly bellsReceived: number;
   readonly recordsHandled: number;
+  /** On disk now. */
+  readonly spilledBytes: number;
+  readonly spilledObjects: number;
+  /** Since the start. */
+  readonly spilledTotalBytes: number;
+  readonly spilledTotalObjects: number;
+  readonly spillWriteMs: number;
+  /** How often a process mapped a spilled object to read it, and their bytes. */
+  readonly spillReads: number;
+  readonly spillReadBytes: number;
+}
+
+/** What is known of an object without reading it. */
+export interface NativeObjectInfo {
+  /** ObjectStatus */
+  readonly status: number;
+  /** Bytes of the envelope; 0 while it is pending. */
+  readonly size: number;
+  /** False: the value is so small that it lies in its entry. */
+  readonly inStore: boolean;
+  readonly spilled: boolean;
+  readonly freed: boolean;
+  /** Processes and containers that hold it. */
+  readonly refs: number;
+  /** Processes that have its bytes in place. */
+  readonly pins: number;
 }
 
 /** A spec for `registerSpec`. */
@@ -388,6 +416,12 @@ export interface NativeBinding {
    */
   releaseView(buffer: ArrayBuffer): boolean;
   objectSize(handle: number): number;
+  objectInfo(handle: number): NativeObjectInfo;
+  /**
+   * Takes the value away from everybody: later reads throw OBJECT_FREED. Bytes that somebody has
+   * in place stay until he is done. False: it is not ready yet.
+   */
+  freeObject(handle: number): boolean;
   /**
    * Blocks this thread until `needed` of the handles are settled or the time is over (-1: for
    * ever); events that arrive meanwhile are

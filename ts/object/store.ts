@@ -18,6 +18,7 @@ import {
   EventKind,
   envelopeRefs,
   type NativeBinding,
+  type NativeObjectInfo,
   ObjectStatus,
   Rec,
 } from "../native/binding.ts";
@@ -56,8 +57,8 @@ const scratchBytes = 64 * 1024;
 const slotMask = 0x7fffff;
 /** Bells are rung after so many submissions or replies of one turn. */
 const flushEvery = 32;
-/** How long a synchronous put waits for room. */
-const putWaitMs = 2000;
+/** How long a put waits for room: as in Python. */
+const putWaitMs = 10_000;
 
 /** The store, attached. */
 export class ObjectStore implements RefHome {
@@ -229,7 +230,7 @@ export class ObjectStore implements RefHome {
     return encode(value, this.context, name);
   }
 
-  /** Stores a value. Waits a short time for room, then throws ObjectStoreFullError. */
+  /** Stores a value. Waits for room for some seconds, then throws ObjectStoreFullError. */
   put<T>(value: T): ObjectRef<T> {
     this.#check();
     return this.refOf<T>(this.putEncoded(this.encode(value), putWaitMs));
@@ -406,6 +407,22 @@ export class ObjectStore implements RefHome {
   }
 
   /**
+   * Takes the value of a ref away from everybody, unless it is pending. False: it is pending. Later
+   * reads throw ObjectFreedError.
+   */
+  freeObject(ref: ObjectRef<unknown>): boolean {
+    const handle = ObjectRef.handleOf(ref);
+    this.#buffers.delete(handle);
+    this.flushSoon();
+    return this.native.freeObject(handle);
+  }
+
+  /** What is known of an object without reading it. */
+  infoOf(ref: ObjectRef<unknown>): NativeObjectInfo {
+    return this.native.objectInfo(ObjectRef.handleOf(ref));
+  }
+
+  /**
    * Ends the pin of a zero-copy value now: the view, its ArrayBuffer, or the value that `get` gave.
    * Its ArrayBuffer is detached.
    * False when there is nothing of the store behind it.
@@ -566,7 +583,11 @@ export class ObjectStore implements RefHome {
   #absent(status: number, id: string): PolyrayError {
     if (status === closedStatus)
       return this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
-    if (status === ObjectStatus.gone) return makeError("OBJECT_FREED", `${id} is gone`);
+    if (status === ObjectStatus.gone)
+      return makeError(
+        "OBJECT_FREED",
+        `${id} is gone: it was freed, or the process that made it ended`,
+      );
     return makeError("OBJECT_LOST", `${id} has status ${status}`);
   }
 

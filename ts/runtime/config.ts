@@ -2,8 +2,9 @@
 // What a node offers: resources found on the machine or given by the user, checked, as fixed-point amounts.
 // Pure except for reading the machine's size. Errors are InvalidOptionError naming the option.
 
-import { readFileSync, statfsSync } from "node:fs";
+import { accessSync, constants, mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
+import { resolve } from "node:path";
 import { InvalidOptionError, ObjectStoreFullError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 
@@ -18,6 +19,8 @@ export interface NodeOptions {
   /** Bytes. Default: 30 % of memory. */
   readonly objectStoreMemory?: number | undefined;
   readonly plasmaDirectory?: string | undefined;
+  /** Folders for what the store cannot hold, used in turn. Default: the session's own folder. */
+  readonly objectSpillingDirectory?: string | readonly string[] | undefined;
   readonly namespace?: string | undefined;
 }
 
@@ -25,6 +28,8 @@ export interface NodeConfig {
   readonly resources: Readonly<Record<string, number>>;
   readonly objectStoreBytes: number;
   readonly plasmaDirectory: string;
+  /** One a line. */
+  readonly spillFolders: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -93,8 +98,28 @@ export function nodeConfig(options: NodeOptions): NodeConfig {
     resources,
     objectStoreBytes: store,
     plasmaDirectory: placeOf(options.plasmaDirectory, store),
+    spillFolders: spillFolders(options.objectSpillingDirectory).join("\n"),
     labels: options.labels ?? {},
   };
+}
+
+// Made when they are not there, so that a wrong one is told at the start and not when the store is full.
+function spillFolders(wanted: string | readonly string[] | undefined): string[] {
+  const folders = typeof wanted === "string" ? [wanted] : [...(wanted ?? [])];
+  return folders.map((folder) => {
+    const path = resolve(folder);
+    try {
+      if (path.includes("\n")) throw new Error("a line break in the name");
+      mkdirSync(path, { recursive: true });
+      accessSync(path, constants.W_OK | constants.X_OK);
+    } catch (error) {
+      throw new InvalidOptionError(
+        `[invalid option] objectSpillingDirectory ${path} cannot be used: ${(error as Error).message}. Name a folder that you may write to.`,
+        { cause: error },
+      );
+    }
+    return path;
+  });
 }
 
 // A file of the store is sparse: on a mount that is too small a later write would end the process by SIGBUS.

@@ -51,6 +51,7 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
       nodeTag: 0,
       objectStoreBytes: node.objectStoreBytes,
       plasmaDirectory: node.plasmaDirectory,
+      spillFolders: node.spillFolders,
       resources: node.resources,
       maxIdleWorkers: 0,
       workerStartLimit: 4,

@@ -63,6 +63,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       nodeTag: 0,
       objectStoreBytes: node.objectStoreBytes,
       plasmaDirectory: node.plasmaDirectory,
+      spillFolders: node.spillFolders,
       resources: node.resources,
       maxIdleWorkers: 0,
       workerStartLimit: 4,

@@ -279,9 +279,45 @@ def _node_flags(
         return flags
     if kwargs.get("_plasma_directory"):
         flags += ["--plasma-directory", str(kwargs["_plasma_directory"])]
+    for folder in _spill_folders(kwargs):
+        flags += ["--object-spilling-directory", folder]
     if kwargs.get("_temp_dir"):
         flags += ["--temp-dir", str(kwargs["_temp_dir"])]
     return flags
+
+
+def _spill_folders(kwargs: Mapping[str, Any]) -> list[str]:
+    """The folders for spilled objects, in Ray's newer or its older form (JSON inside a mapping)."""
+    import json
+
+    folders: Any = kwargs.get("object_spilling_directory")
+    older = (kwargs.get("_system_config") or {}).get("object_spilling_config")
+    if folders is None and older:
+        try:
+            config = json.loads(older) if isinstance(older, str) else older
+            kind, params = config.get("type"), config.get("params") or {}
+            folders = params.get("directory_path")
+        except (AttributeError, ValueError) as error:
+            raise InvalidOptionError(
+                f"[invalid option] object_spilling_config is not as it should be: {error}. "
+                'For example: json.dumps({"type": "filesystem", '
+                '"params": {"directory_path": "/tmp/spill"}}).'
+            ) from error
+        if kind != "filesystem":
+            raise InvalidOptionError(
+                f'[invalid option] object_spilling_config: type must be "filesystem", not {kind!r}.'
+            )
+    if folders is None:
+        return []
+    found = [folders] if isinstance(folders, (str, os.PathLike)) else folders
+    if not isinstance(found, (list, tuple)) or not all(
+        isinstance(folder, (str, os.PathLike)) for folder in found
+    ):
+        raise InvalidOptionError(
+            "[invalid option] object_spilling_directory must be a folder's path or a list of them, "
+            f"not {folders!r}."
+        )
+    return [os.path.abspath(folder) for folder in found]
 
 
 def _job_environment(runtime_env: Any) -> Any:

@@ -95,7 +95,17 @@ def _compiled(refs: Any) -> Any:
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
-    """Put a value into the store and get a ref to it."""
+    """Put a value into the store and get a ref to it.
+
+    What the store has no room for goes to disk, the least recently used values first. `_owner`, an
+    actor's handle, is accepted: values of one node outlive the process that made them. Raises
+    ObjectStoreFullError when nothing can be spilled for 10 s, OutOfDiskError.
+    """
+    if _owner is not None:
+        from polyray.actor import ActorHandle
+
+        if not isinstance(_owner, ActorHandle):
+            raise TypeError(f"_owner must be an actor's handle, not {type(_owner).__name__}")
     if type(value) is ObjectRef:
         raise TypeError(
             "Calling 'put' on an ray.ObjectRef is not allowed. "
@@ -362,7 +372,22 @@ def _forget_loops() -> None:
 
 
 def free(object_refs: Any, local_only: bool = False) -> None:
-    """Accepted for Ray's programs: memory comes back when the last ref is dropped."""
+    """Take values away from everybody who holds a ref to them.
+
+    A later `get` raises ObjectFreedError; memory and spill files come back at once. Arrays that
+    were read before stay valid. A value that is not ready yet is left alone. `local_only` changes
+    nothing on one node.
+    """
+    if type(object_refs) is ObjectRef:
+        object_refs = [object_refs]
+    if not isinstance(object_refs, (list, tuple)):
+        raise TypeError(f"free() takes a list of ObjectRefs, not {type(object_refs).__name__}")
+    for ref in object_refs:
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"free() takes ObjectRefs, but the list holds a {type(ref).__name__}")
+    client = runtime.current().client
+    for ref in object_refs:
+        client.free_object(ref)
 
 
 __all__ = ["ObjectLostError", "ObjectRef", "free", "get", "get_async", "put", "until_ready", "wait"]

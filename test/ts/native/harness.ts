@@ -35,6 +35,7 @@ export function startNode(storeBytes = 512 * 1024 * 1024): TestNode {
     nodeTag: 0,
     objectStoreBytes: storeBytes,
     plasmaDirectory: "",
+    spillFolders: "",
     resources: { CPU: 20000 },
     maxIdleWorkers: 0,
     workerStartLimit: 4,

@@ -21,6 +21,8 @@ export interface StartFlags {
   readonly labels?: string;
   readonly objectStoreMemory?: number;
   readonly plasmaDirectory?: string;
+  readonly objectSpillingDirectory?: readonly string[];
+  readonly systemConfig?: string;
   readonly tempDir?: string;
   readonly namespace?: string;
   readonly block?: true;
@@ -94,10 +96,32 @@ function headOptions(flags: StartFlags): HeadOptions {
     labels,
     objectStoreMemory: flags.objectStoreMemory,
     plasmaDirectory: flags.plasmaDirectory,
+    objectSpillingDirectory: flags.objectSpillingDirectory ?? spillingOf(flags.systemConfig),
     namespace: flags.namespace,
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
     lifelineFd: flags.lifelineFd,
   };
+}
+
+/** The folders of Ray's older `object_spilling_config`: JSON text inside the JSON of `--system-config`. */
+function spillingOf(systemConfig: string | undefined): string[] | undefined {
+  if (systemConfig === undefined) return undefined;
+  try {
+    const { object_spilling_config: inner } = JSON.parse(systemConfig) as Record<string, unknown>;
+    if (inner === undefined) return undefined;
+    const config = (typeof inner === "string" ? JSON.parse(inner) : inner) as {
+      type?: string;
+      params?: { directory_path?: string | string[] };
+    };
+    if (config.type !== "filesystem") throw new Error(`type "${config.type}" is not supported`);
+    const folders = config.params?.directory_path ?? [];
+    return typeof folders === "string" ? [folders] : folders;
+  } catch (error) {
+    throw new InvalidOptionError(
+      `[invalid option] --system-config: ${(error as Error).message}. For example: '{"object_spilling_config": "{\\"type\\":\\"filesystem\\",\\"params\\":{\\"directory_path\\":\\"/tmp/spill\\"}}"}'.`,
+      { cause: error },
+    );
+  }
 }
 
 async function runBehind(flags: StartFlags): Promise<void> {
