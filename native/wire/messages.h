@@ -59,8 +59,8 @@ enum class Rec : uint32_t {
   kObjectGone = 65,   // bell. b,c = id: freed or lost while subscribed
   kExtentGrant =
       66,  // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode (kWouldBlock: slots in the
-           // client's own granules came free: it looks there, gives empty granules back and asks again),
-           // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
+  // client's own granules came free: it looks there, gives empty granules back and asks again),
+  // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
   kLeaseGrant =
       67,  // bell. a = request number, b = worker endpoint | serial << 32, c = lease number
   kLeaseFailed =

@@ -161,7 +161,7 @@ def test_free_takes_values_away_from_everybody(folders: list[Path]) -> None:
             ray.get(freed)
         with pytest.raises(ObjectFreedError):
             ray.get([freed])
-        with pytest.raises(Exception, match="freed|gone|lost"):
+        with pytest.raises(Exception, match=r"freed|gone|lost"):
             ray.get(summed.remote(freed))
     assert int(view[0]) == 1, "what was read before stays"
     assert ray.experimental.get_object_locations([ref]) == {}
@@ -233,7 +233,7 @@ def test_captured_refs_live_as_long_as_the_function_and_a_killed_holder_is_swept
     ray.kill(keeper)
     value = ray.get(ray.get(held)["deep"][0]["ref"])
     assert int(value[0]) == 7
-    del held, value, captured
+    del held, value
     eventually(lambda: used_bytes() < 2 * SIZE, "only what the function captured is left")
     assert ray.get(reads.remote()) == 9
 

@@ -170,7 +170,7 @@ class Executor:
                     self._create_actor(call)
             except KeyboardInterrupt as late:  # it came between user code and its handlers
                 self._fail(call, late, self._shown or "task", None)
-            call = None  # big arguments are pinned by it
+            del call  # big arguments are pinned by it
 
     def _take_method(self, call: Any) -> None:
         if self._loop is not None:
