@@ -120,6 +120,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
     segment_->entry(returns[i].index).supervisor_note = uint64_t{slot} + 1;
   }
   ++counters_.calls_submitted;
+  if (arguments.deadline_ms != 0) set_alarm(slot, arguments.deadline_ms);
   if (kind == CallKind::kActorCall) {
     calls_[slot].holds_actor = row_.acquire(actor);
     if (arguments.top_refs > 0) start_waiting(slot, arguments.refs.first(arguments.top_refs));
@@ -348,20 +349,9 @@ bool ClientCore::cancel(const ObjectId& task, bool force, bool recursive,
   }
   call->cancelled = true;
   cancel_errors_[call->task.unique].assign(error.begin(), error.end());
-  if (Peer* peer = find_peer(call->peer); peer != nullptr && peer->calls != nullptr) {
-    const uint32_t how = (force ? kCancelForce : 0) | (recursive ? 0 : kCancelNotRecursive);
-    const ObjectId why = cancel_reason(call->task, error);
-    peer->calls->push(
-        {static_cast<uint32_t>(Rec::kCancel), how, id_word(why), why.unique, call->task.unique});
-    mark_dirty(*peer, false);
-  }
-  // A worker busy with a task does not look at its rings: its control thread does.
-  if (call->kind == CallKind::kTask) {
-    const auto op = force ? ControlOp::kKill : ControlOp::kInterrupt;
-    to_raylet(
-        {static_cast<uint32_t>(Rec::kControlPeer), static_cast<uint32_t>(op), 0, 0, call->peer},
-        true);
-  }
+  const uint32_t how = (force ? kCancelForce : 0) | (recursive ? 0 : kCancelNotRecursive);
+  const ObjectId why = cancel_reason(call->task, error);
+  tell_cancelled(*call, how, force ? ControlOp::kKill : ControlOp::kInterrupt, why);
   flush();
   return false;
 }
@@ -409,7 +399,8 @@ void ClientCore::on_reply(const RingSlot& reply, uint64_t peer) {
   auto status = static_cast<ReplyStatus>(reply.a);
   const bool again =
       status == ReplyStatus::kReturned || (status == ReplyStatus::kRetry && call.retries_left != 0);
-  const bool resend = again && !call.cancelled && call.kind != CallKind::kActorCreate;
+  const bool resend =
+      again && !call.cancelled && !call.timed_out && call.kind != CallKind::kActorCreate;
   if (resend) {
     record.claim.store(static_cast<uint32_t>(Claim::kNone), std::memory_order_relaxed);
     call.state = PendingCall::State::kQueued;
@@ -436,6 +427,7 @@ void ClientCore::on_reply(const RingSlot& reply, uint64_t peer) {
       const auto error = cancel_errors_[calls_[slot].task.unique];
       return settle(slot, error);
     }
+    if (calls_[slot].timed_out) return settle_timed_out(slot);
     if (again)
       return settle_with(slot, StatusCode::kWorkerCrashed,
                          "[worker crashed] the process left before the call began.");

@@ -102,7 +102,7 @@ struct CallArguments {
   uint32_t return_count = 1;  // 1..1000
   uint16_t flags = 0;         // kCallStreaming, kCallRetryExceptions, kCallLanguageBits
   int32_t max_retries = -2;   // -2: the spec's
-  uint64_t deadline_ms = 0;
+  uint64_t deadline_ms = 0;   // os::now_ms(); then it is settled with kTaskTimeout; 0 never
 };
 
 // A call to run in this process. Stays valid until reply().
@@ -118,6 +118,7 @@ struct IncomingCall {
   uint32_t attempt = 0;
   int32_t retries_left = 0;
   uint64_t seq = 0;
+  uint64_t deadline_ms = 0;  // os::now_ms(), 0 none: what it submits should end by then, too
   std::string_view method;
   std::span<const uint8_t> envelope;  // args envelope, in shared memory, valid until reply()
   ObjectId

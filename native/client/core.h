@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -50,7 +51,9 @@ struct PendingCall {
   uint32_t items_received = 0;  // streams
   CallKind kind = CallKind::kTask;
   State state = State::kFree;
+  uint64_t alarm_ms = 0;  // its entry in the alarms, 0 none
   bool cancelled = false;
+  bool timed_out = false;  // it ran at its deadline
   bool streaming = false;
   bool holds_actor = false;  // a reference to the lifetime object: calls under way keep their actor
   uint32_t generation = 0;   // tells a reused slot from the call that waited
@@ -224,6 +227,16 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void observe_tasks(std::vector<uint8_t>& rows);
   void observe_objects(std::vector<uint8_t>& rows);
   void observe_endpoints(std::vector<uint8_t>& rows);
+
+  // --- deadlines.cc
+  void set_alarm(CallSlot call, uint64_t at_ms);
+  void clear_alarm(CallSlot call);
+  void ask_alarm();
+  void on_alarm();
+  void time_up(CallSlot call);
+  void give_up(CallSlot call);
+  void settle_timed_out(CallSlot call);
+  void tell_cancelled(const PendingCall& call, uint32_t how, ControlOp op, ObjectId why = {});
 
   // --- settle.cc
   void settle(CallSlot call, std::span<const uint8_t> envelope);
@@ -402,6 +415,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::unordered_map<uint64_t, std::vector<uint8_t>>
       cancel_errors_;  // running calls that were cancelled, by task unique
   std::unordered_map<uint64_t, ObjectId> cancel_reasons_;  // the same errors as objects
+  std::set<std::pair<uint64_t, CallSlot>> alarms_;  // deadlines of open calls
+  uint64_t alarm_asked_ms_ = 0;                     // what the raylet was asked for, 0 nothing
   uint64_t next_seq_ = 0;
   uint32_t next_request_ = 0;
 

@@ -153,6 +153,7 @@ bool ClientCore::deliver(const Incoming& incoming) {
   call.attempt = record.attempt;
   call.retries_left = record.retries_left;
   call.seq = record.seq;
+  call.deadline_ms = record.deadline_ms;
   const uint8_t* payload = record_payload(record);
   call.method = {reinterpret_cast<const char*>(payload), record.method_bytes};
   const uint64_t skipped = padded_method(record.method_bytes);

@@ -161,6 +161,8 @@ void ClientCore::handle_raylet(const RingSlot& slot) {
     case Rec::kActorGone:
       emit(EventKind::kActorGone).id = id_from(slot.b, slot.c);
       return;
+    case Rec::kAlarm:
+      return on_alarm();
     case Rec::kShutdown:
       shutdown_told_ = true;
       emit(EventKind::kShutdown);

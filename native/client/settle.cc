@@ -53,6 +53,7 @@ void ClientCore::complete(CallSlot slot) {
     object_ready(id, false);
     segment_->entry(id.index).supervisor_note = 0;
   }
+  clear_alarm(slot);
   if (call.streaming) emit(EventKind::kStreamEnd).id = call.task;
   if (call.cancelled) {
     cancel_errors_.erase(call.task.unique);
@@ -83,6 +84,7 @@ void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::str
     const auto error = cancel_errors_[call.task.unique];
     return settle(slot, error);
   }
+  if (call.timed_out) return settle_timed_out(slot);
   if (!unclaimed && call.retries_left == 0) {
     return settle_with(slot, StatusCode::kWorkerCrashed,
                        "[worker crashed] the worker process " + how +
@@ -116,7 +118,7 @@ ActorPort::Fate ClientCore::actor_fate(CallSlot slot) {
 
 bool ClientCore::actor_take_retry(CallSlot slot, int32_t default_retries) {
   PendingCall& call = calls_[slot];
-  if (call.cancelled) return false;
+  if (call.cancelled || call.timed_out) return false;
   if (call.retries_left == -2) call.retries_left = default_retries;
   if (call.retries_left == 0) return false;
   if (call.retries_left > 0) --call.retries_left;
@@ -138,6 +140,7 @@ void ClientCore::actor_fail(CallSlot slot, ActorFailure failure) {
     const auto error = cancel_errors_[call.task.unique];
     return settle(slot, error);
   }
+  if (call.timed_out) return settle_timed_out(slot);
   const Actor& actor = actors_[call.number];
   if (failure == ActorFailure::kDied) {
     if (!actor.error.empty()) return settle(slot, std::vector<uint8_t>(actor.error));

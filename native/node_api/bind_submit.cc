@@ -5,6 +5,7 @@
 #include "node_api/bind.h"
 #include "node_api/convert.h"
 #include "node_api/environment.h"
+#include "os/env.h"
 
 namespace polyray::node_api {
 
@@ -41,7 +42,7 @@ napi_value make_handles(napi_env env, Environment& self, const ObjectId* returns
 }
 
 // Arguments from `at` on: args, argsLength, refs, topRefs, returnCount, flags, maxRetries,
-// deadlineMs.
+// timeoutMs.
 template <size_t N>
 bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
   call.envelope = a.prefix(at);
@@ -49,7 +50,8 @@ bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
   call.return_count = a.u32(at + 4);
   call.flags = static_cast<uint16_t>(a.u32(at + 5));
   call.max_retries = a.i32(at + 6);
-  call.deadline_ms = a.size(at + 7);
+  const uint64_t timeout_ms = a.size(at + 7);
+  call.deadline_ms = timeout_ms == 0 ? 0 : os::now_ms() + timeout_ms;
   if (a.ok() && (call.return_count < 1 || call.return_count > kMaxReturns))
     a.wrong(at + 4, "from 1 to 1000");
   if (!a.ok() ||

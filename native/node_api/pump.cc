@@ -14,6 +14,7 @@
 
 #include "node_api/convert.h"
 #include "node_api/environment.h"
+#include "os/env.h"
 
 namespace polyray::node_api {
 
@@ -51,7 +52,7 @@ enum Word : size_t {
   kCallSeq1,
   kCallCaller,
   kCallActor,
-  kCallReserved = 35,
+  kCallLeftMs = 35,
   kCallEnd = 36,
 };
 static_assert(kId == 14 && kCallActor == 31);
@@ -124,6 +125,13 @@ bool Environment::encode_value(uint32_t* record, const ObjectId& id) {
   return fits;
 }
 
+// What is left of a time limit; 0: there is none.
+static uint32_t left_ms(uint64_t deadline_ms) {
+  if (deadline_ms == 0) return 0;
+  const uint64_t now = os::now_ms();
+  return deadline_ms <= now ? 1 : static_cast<uint32_t>(std::min<uint64_t>(deadline_ms - now, ~0u));
+}
+
 bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_count) {
   const IncomingCall& call = event.call;
   const bool inline_payload = call.envelope.size() <= kInlinePayloadBytes;
@@ -150,7 +158,7 @@ bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_
   record[kCallSeq1] = static_cast<uint32_t>(call.seq >> 32);
   record[kCallCaller] = call.caller;
   std::memcpy(record + kCallActor, &call.actor, sizeof(ObjectId));
-  record[kCallReserved] = 0;
+  record[kCallLeftMs] = left_ms(call.deadline_ms);
   uint8_t* tail = reinterpret_cast<uint8_t*>(record + kCallEnd);
   if (!call.method.empty()) std::memcpy(tail, call.method.data(), call.method.size());
   record[kPayloadBytes] = static_cast<uint32_t>(call.envelope.size());

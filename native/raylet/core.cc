@@ -136,6 +136,7 @@ int RayletCore::sleep_ms(uint64_t now_ms) {
   until(deaths_.next_deadline_ms());
   for (const auto& [endpoint, deadline] : ending_) until(deadline);
   for (const auto& [token, by_ms] : attach_by_ms_) until(by_ms);
+  for (const auto& [peer, at_ms] : alarms_) until(at_ms);
   if (lease_poll_at_ms_ != 0) until(lease_poll_at_ms_);
   if (stopping_) until(stop_at_ms_);
   until(idle_end_ms());
@@ -215,6 +216,7 @@ void RayletCore::step() {
 
   deaths_.step(now_ms_);
   end_late_starts();
+  ring_alarms();
   if (lease_poll_at_ms_ != 0 && lease_poll_at_ms_ <= now_ms_) leases_changed_ = true;
   if (leases_changed_ && !stopping_) {
     leases_changed_ = false;
@@ -318,6 +320,16 @@ void RayletCore::worker_exited(uint64_t token, Deaths::Exit exit) {
   exits_[token] = exit;
   if (const auto ending = ending_.find(worker->endpoint); ending != ending_.end())
     ending->second = now_ms_;
+}
+
+void RayletCore::ring_alarms() {
+  std::erase_if(alarms_, [this](const auto& alarm) {
+    Peer* peer = peers_.find(alarm.first);
+    if (peer != nullptr && alarm.second > now_ms_) return false;
+    if (peer != nullptr)
+      peers_.send(*peer, RingSlot{static_cast<uint32_t>(Rec::kAlarm), 0, 0, 0, 0});
+    return true;
+  });
 }
 
 // A worker that runs and never comes: whoever waits for its pool is told.

@@ -65,6 +65,7 @@ class RayletCore {
   bool exit_known(const Peer& peer, Deaths::Exit& exit);
   void worker_exited(uint64_t token, Deaths::Exit exit);
   void end_late_starts();
+  void ring_alarms();
   void worker_ended(const Peer& peer, Deaths::Exit exit);
   void job_ended(uint32_t job);
   void end_idle_workers();
@@ -95,6 +96,7 @@ class RayletCore {
   std::map<uint32_t, uint64_t>
       ending_;  // endpoints whose end is to be handled, and when at the latest
   std::map<uint64_t, Deaths::Exit> exits_;     // what the service said, by startup token
+  std::map<uint64_t, uint64_t> alarms_;        // when a client wants to be rung, by peer id
   std::map<uint64_t, uint64_t> attach_by_ms_;  // started workers that have not attached
   std::vector<os::Poller::Ready> ready_;
   uint64_t now_ms_ = 0;

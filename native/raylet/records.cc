@@ -69,6 +69,9 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
     case Rec::kRayletCommand:
       if (peers_.service() == &from) command(from, slot);
       break;
+    case Rec::kAlarmRequest:
+      alarms_[from.peer_id()] = slot.b;
+      break;
     case Rec::kControlPeer:
       control_peer(slot);
       break;

@@ -54,6 +54,9 @@ enum class Rec : uint32_t {
       49,  // bell. a = ControlOp, d = endpoint | serial << 32: passed to its control thread (kKill: SIGKILL)
   kFreeObject = 50,  // bell. b,c = id: sealed and marked kEntryFreed: its bytes may go
 
+  kAlarmRequest =
+      50,  // bell. b = time (ms, CLOCK_MONOTONIC): kAlarm then; instead of an earlier request
+
   // raylet -> client
   kObjectReady = 64,  // bell. b,c = id: sealed
   kObjectGone = 65,   // bell. b,c = id: freed or lost while subscribed
@@ -74,6 +77,7 @@ enum class Rec : uint32_t {
   kGcRequest = 74,    // bell. memory is short: collect, release
   kActorGone = 75,    // (to the service) b,c = id of an actor lifetime object with no handle left
   kShutdown = 76,     // bell. the runtime ends
+  kAlarm = 77,        // bell. the time of kAlarmRequest has come
 };
 
 inline constexpr uint64_t kMorePieces = uint64_t{1} << 63;
@@ -82,6 +86,7 @@ inline constexpr uint64_t kPieceBytes = 60 * 1024;
 // How a call is cancelled (kCancel, and the event of the same name).
 inline constexpr uint32_t kCancelForce = 1;         // end its process
 inline constexpr uint32_t kCancelNotRecursive = 2;  // leave alone what the call submitted
+inline constexpr uint32_t kCancelTimeout = 4;       // its deadline has passed
 
 // What the node service tells the raylet.
 enum class RayletOp : uint32_t {

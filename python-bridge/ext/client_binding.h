@@ -28,6 +28,8 @@ struct Endpoint {
 };
 
 bool on_main_thread();
+// The deadline of the call that this thread took last (os::now_ms(), 0 none): what it submits ends by then, too.
+extern thread_local uint64_t running_deadline_ms;
 // The mutex of a session. The GIL is never waited for with it held (a Ref's destructor takes it with the GIL): when it is
 // taken, this waits for it without the GIL, lets it go and tries again.
 class Locked {

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "client_binding.h"
+#include "os/env.h"
 #include "store/error_envelope.h"
 
 namespace polyray::py {
@@ -66,8 +67,15 @@ nb::object refs_of(const std::shared_ptr<Session>& session, const ObjectId* ids,
   return refs;
 }
 
+// When a call with this limit (0: none) must end; never later than the call that this thread runs.
+uint64_t deadline_of(uint64_t timeout_ms) {
+  const uint64_t own = timeout_ms == 0 ? 0 : os::now_ms() + timeout_ms;
+  const uint64_t outer = running_deadline_ms;
+  return own == 0 || outer == 0 ? own + outer : std::min(own, outer);
+}
+
 CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, uint32_t flags,
-                           int32_t retries) {
+                           int32_t retries, uint64_t timeout_ms) {
   if (returns < 1 || returns > kMaxReturns)
     raise_code(StatusCode::kInvalidOption, "[invalid option] num_returns is 1 to 1000.");
   CallArguments call;
@@ -76,15 +84,16 @@ CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, 
   call.return_count = returns;
   call.flags = static_cast<uint16_t>(flags);
   call.max_retries = retries;
+  call.deadline_ms = deadline_of(timeout_ms);
   return call;
 }
 
 template <class Submit>
 nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags,
-                  int32_t retries, Submit&& use) {
+                  int32_t retries, uint64_t timeout_ms, Submit&& use) {
   Session& session = self.open();
   const ByteArgument bytes(envelope);
-  CallArguments call = arguments_of(bytes.bytes(), returns, flags, retries);
+  CallArguments call = arguments_of(bytes.bytes(), returns, flags, retries, timeout_ms);
   ObjectId one;
   std::vector<ObjectId> many(returns > 1 ? returns : 0);
   ObjectId* ids = returns > 1 ? many.data() : &one;
@@ -103,21 +112,21 @@ nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_
 }
 
 nb::object submit_task(Endpoint& self, uint32_t spec, nb::handle envelope, uint32_t returns,
-                       uint32_t flags, int32_t retries) {
-  return submit(self, envelope, returns, flags, retries,
+                       uint32_t flags, int32_t retries, uint64_t timeout_ms) {
+  return submit(self, envelope, returns, flags, retries, timeout_ms,
                 [&](Session& session, CallArguments& call, ObjectId* ids) {
                   return session.client().submit_task(spec, call, ids);
                 });
 }
 
 nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method,
-                             nb::handle envelope, uint32_t returns, uint32_t flags,
-                             int32_t retries) {
+                             nb::handle envelope, uint32_t returns, uint32_t flags, int32_t retries,
+                             uint64_t timeout_ms) {
   const ObjectId id = nb::cast<Ref&>(actor).id;
   Py_ssize_t size = 0;
   const char* name = PyUnicode_AsUTF8AndSize(method.ptr(), &size);
   if (name == nullptr) throw nb::python_error();
-  return submit(self, envelope, returns, flags, retries,
+  return submit(self, envelope, returns, flags, retries, timeout_ms,
                 [&](Session& session, CallArguments& call, ObjectId* ids) {
                   call.method = {name, static_cast<size_t>(size)};
                   session.watch_actor(id);
@@ -154,9 +163,10 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
       .def("register_spec", &register_spec, nb::arg("spec"), nb::arg("language"),
            nb::arg("resources"), nb::arg("worker_key"), nb::arg("max_retries"), nb::arg("priority"))
       .def("submit_task", &submit_task, nb::arg("spec"), nb::arg("envelope"), nb::arg("returns"),
-           nb::arg("flags"), nb::arg("retries"))
+           nb::arg("flags"), nb::arg("retries"), nb::arg("timeout_ms") = 0)
       .def("submit_actor_call", &submit_actor_call, nb::arg("actor"), nb::arg("method"),
-           nb::arg("envelope"), nb::arg("returns"), nb::arg("flags"), nb::arg("retries"))
+           nb::arg("envelope"), nb::arg("returns"), nb::arg("flags"), nb::arg("retries"),
+           nb::arg("timeout_ms") = 0)
       .def(
           "actor_pending_calls",
           [](Endpoint& self, nb::handle actor) {

@@ -14,6 +14,8 @@
 
 namespace polyray::py {
 
+thread_local uint64_t running_deadline_ms = 0;
+
 namespace {
 
 // Arguments bigger than this are read where they lie in the store: a view over them may outlive the reply.
@@ -44,6 +46,7 @@ nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall
   call->incarnation = from.incarnation;
   call->attempt = from.attempt;
   call->retries_left = from.retries_left;
+  call->deadline_ms = from.deadline_ms;
   call->return_count = static_cast<uint32_t>(from.returns.size());
   PyObject* name = PyUnicode_DecodeUTF8(from.method.data(),
                                         static_cast<Py_ssize_t>(from.method.size()), "replace");
@@ -62,6 +65,7 @@ nb::object next_call(Endpoint& self, int64_t timeout_ms) {
   if (!wait_with_signals(self, timeout_ms,
                          [&](int64_t left) { return session.next_call(call, left, main); }))
     return nb::none();
+  running_deadline_ms = call.deadline_ms;
   return make_call(self.session, call);
 }
 
@@ -258,6 +262,13 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
           [](Endpoint& self, nb::handle task) {
             const auto how = self.session->cancelled(id_of_bytes(task));
             return how.has_value() && (*how & kCancelNotRecursive) == 0;
+          },
+          nb::arg("task"))
+      .def(
+          "timed_out",
+          [](Endpoint& self, nb::handle task) {
+            const auto how = self.session->cancelled(id_of_bytes(task));
+            return how.has_value() && (*how & kCancelTimeout) != 0;
           },
           nb::arg("task"))
       .def(

@@ -97,6 +97,7 @@ void bind_objects(nb::module_& module) {
       .def_ro("incarnation", &Call::incarnation)
       .def_ro("attempt", &Call::attempt)
       .def_ro("retries_left", &Call::retries_left)
+      .def_ro("deadline_ms", &Call::deadline_ms)
       .def_ro("return_count", &Call::return_count)
       .def_ro("method", &Call::method)
       .def_ro("args", &Call::args)

@@ -72,6 +72,7 @@ struct Call {
   uint32_t incarnation = 0;
   uint32_t attempt = 0;
   int32_t retries_left = 0;
+  uint64_t deadline_ms = 0;
   uint32_t return_count = 0;
   nb::object method;
   nb::object args;

@@ -23,8 +23,8 @@ struct Actors : ::testing::Test {
     at.set_actor_state(actor.id, ActorPhase::kAlive, actor.peer, actor.incarnation, retries, {});
   }
   static ObjectId call(Client& at, const ActorProcess& actor, std::string_view command,
-                       std::span<const ObjectId> refs = {}, uint32_t top = 0,
-                       int32_t retries = -2) {
+                       std::span<const ObjectId> refs = {}, uint32_t top = 0, int32_t retries = -2,
+                       uint64_t deadline_ms = 0) {
     const auto envelope = value_of(command, refs);
     CallArguments arguments;
     arguments.method = command.substr(0, command.find(':'));
@@ -32,6 +32,7 @@ struct Actors : ::testing::Test {
     arguments.refs = refs;
     arguments.top_refs = top;
     arguments.max_retries = retries;
+    arguments.deadline_ms = deadline_ms;
     ObjectId id;
     const Status status = at.submit_actor_call(actor.id, arguments, &id);
     EXPECT_TRUE(status.is_ok()) << status.message;
@@ -202,6 +203,20 @@ TEST_F(Actors, AMethodThatAsksForARetryIsSentAgainAsOftenAsTheCallerAllows) {
   EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, 3)), "attempt 3");
   EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, 0)), "attempt 0");
   EXPECT_EQ(get(*client, call(*client, actor, "retry:5", {}, 0, -1)), "attempt 5") << "for ever";
+}
+
+TEST_F(Actors, ACallPastItsDeadlineIsGivenUpAndTheActorGoesOn) {
+  const ActorProcess actor = runtime.make_actor(*client);
+  const auto limited = [&](std::string_view command) {
+    return call(*client, actor, command, {}, 0, 0, os::now_ms() + 50);
+  };
+  const ObjectId early = limited("echo:never");  // nobody says that the actor lives
+  EXPECT_NE(get(*client, early).find("[task timeout]"), std::string::npos);
+  alive(*client, actor);
+  const ObjectId late = limited("sleep:1200");
+  EXPECT_NE(get(*client, late).find("[task timeout]"), std::string::npos);
+  EXPECT_EQ(get(*client, call(*client, actor, "echo:on")), "on");
+  EXPECT_EQ(client->actor_pending_calls(actor.id), 0u);
 }
 
 TEST_F(Actors, ManyCallersEachKeepTheirOwnOrder) {

@@ -5,6 +5,8 @@
 
 #include "client_support.h"
 
+#include <poll.h>
+
 namespace polyray {
 namespace {
 
@@ -344,6 +346,54 @@ TEST_F(Tasks, AQueuedTaskIsCancelledAtOnceAndARunningOneIsTold) {
   EXPECT_NE(get(*client, running[0]).find("cancelled by the worker 0"), std::string::npos);
   const std::string alone = "cancelled by the worker " + std::to_string(kCancelNotRecursive);
   EXPECT_NE(get(*client, running[1]).find(alone), std::string::npos);
+}
+
+TEST_F(Tasks, ATaskPastItsDeadlineIsSettledWhereverItIs) {
+  const auto limited = [&](std::string_view command, uint32_t limit_ms) {
+    const auto envelope = value_of(command);
+    CallArguments arguments;
+    arguments.envelope = envelope;
+    arguments.deadline_ms = os::now_ms() + limit_ms;
+    arguments.max_retries = -1;
+    ObjectId id;
+    EXPECT_TRUE(client->submit_task(submitter.spec, arguments, &id).is_ok());
+    return id;
+  };
+  EXPECT_EQ(get(*client, limited("echo:in time", 60'000)), "in time");
+  // Two that never look at their rings hold both CPUs; the others never start.
+  std::vector<ObjectId> ids;
+  for (int i = 0; i < 6; ++i) ids.push_back(limited("sleep:60000", 50));
+  ASSERT_TRUE(wait_all(*client, ids));
+  for (const ObjectId& id : ids)
+    EXPECT_NE(read_text(*client, id).find("[task timeout]"), std::string::npos)
+        << read_text(*client, id);
+  EXPECT_EQ(get(*client, limited("echo:again", 60'000)), "again") << "a new worker is there";
+  const std::string told = get(*client, limited("untilcancel", 300));
+  EXPECT_NE(told.find("cancelled by the worker " + std::to_string(kCancelTimeout)),
+            std::string::npos);
+  EXPECT_EQ(get(*client, submitter.task("echo:after")), "after");
+}
+
+TEST_F(Tasks, AHostLoopThatSleepsInPollOfItsOwnIsWoken) {
+  // What an embedder does whose loop is not ours: it sleeps on the two descriptors, without any timeout, and polls the
+  // client only when one of them is readable.
+  for (int round = 0; round < 50; ++round) {
+    const ObjectId id = submitter.task(round % 2 == 0 ? "echo:x" : "sleep:2");
+    bool ready = client->subscribe(id) != ObjectStatus::kPending;
+    client->flush();
+    while (!ready) {
+      std::vector<Event> events;
+      client->poll(events, 64);
+      for (const Event& event : events)
+        ready |= event.kind == EventKind::kObjectReady && event.id == id;
+      if (ready || !client->arm(kArmedEventFd)) continue;
+      pollfd fds[2] = {{client->doorbell_fd(), POLLIN, 0}, {client->socket_fd(), POLLIN, 0}};
+      constexpr int kWatchdogMs = 30'000;
+      ASSERT_GT(::poll(fds, 2, kWatchdogMs), 0) << "nobody rang in round " << round;
+      os::drain_event(client->doorbell_fd());
+    }
+    client->release_ref(id);
+  }
 }
 
 TEST_F(Tasks, CancelRacesAlwaysSettleTheTask) {

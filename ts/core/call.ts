@@ -7,6 +7,7 @@ import { ObjectRef } from "../object/ref.ts";
 import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
 import type { Connection } from "./connection.ts";
 import { splitKwargs } from "./kwargs.ts";
+import { limits, taskContext } from "./task-context.ts";
 import type { RetryPlan } from "./types.ts";
 
 /** What a call may ask beyond its function. */
@@ -50,8 +51,13 @@ export function encodeCallArgs(connection: Connection, args: readonly unknown[])
   return encodeArgs(positional, named, connection.store.context);
 }
 
+// A call never has longer than the call that makes it. 0: no limit.
 function deadline(settings: CallSettings): number {
-  return settings.timeoutMs === 0 ? 0 : settings.timeoutMs;
+  const own = Math.ceil(settings.timeoutMs);
+  const end = limits.any ? (taskContext.getStore()?.deadlineMs ?? null) : null;
+  if (end === null) return own;
+  const left = Math.max(1, Math.ceil(end - performance.now()));
+  return own === 0 ? left : Math.min(own, left);
 }
 
 /** Submits a task; refs of its returns (one, or a list). */

@@ -13,6 +13,8 @@ export interface TaskContext {
   readonly actorName: string | null;
   readonly attempt: number;
   readonly actorRestarted: boolean;
+  /** When its time limit ends (performance.now()), null: it has none. */
+  readonly deadlineMs: number | null;
   /** How it was placed: the scheduling text of its spec. */
   readonly scheduling?: string | null;
   /** Fires when the call is cancelled; made at first use. `asked`: the body can notice. */
@@ -30,6 +32,9 @@ export interface ChildCalls {
   /** Handles of pending children whose refs were dropped. */
   readonly forgotten: number[];
 }
+
+/** Whether any call with a time limit ever came: submitting looks at the context only then. */
+export const limits = { any: false };
 
 export const taskContext = new AsyncLocalStorage<TaskContext>();
 

@@ -41,6 +41,9 @@ export interface InlineCall {
   attempt: number;
   retriesLeft: number;
   isSettled: boolean;
+  /** When its time limit ends (performance.now()), 0: it has none. */
+  endMs: number;
+  timer: NodeJS.Timeout | null;
   cancelError: Uint8Array | null;
   worker: InlineWorker | null;
 }
@@ -292,6 +295,7 @@ export class Calls {
   end(call: InlineCall): void {
     if (call.isSettled) return;
     call.isSettled = true;
+    if (call.timer !== null) clearTimeout(call.timer);
     this.byNumber.delete(call.number);
     const first = call.returns[0] as Entry;
     this.#byTask.delete(first);
@@ -366,6 +370,27 @@ export class Calls {
       });
     }
     return false;
+  }
+
+  /** After so long (0: never) the call is settled when it waits, else its worker is told. */
+  limit(call: InlineCall, timeoutMs: number): void {
+    if (timeoutMs === 0 || call.isSettled) return;
+    call.endMs = performance.now() + timeoutMs;
+    call.timer = setTimeout(() => this.#timeUp(call), Math.min(timeoutMs, 2 ** 31 - 1));
+  }
+
+  #timeUp(call: InlineCall): void {
+    const task = call.returns[0] as Entry;
+    if (call.worker === null) {
+      const error = makeError("TASK_TIMEOUT", "the call did not end within its time limit");
+      this.cancel(task, false, false, encodeError(error, plainContext).toBytes());
+      return;
+    }
+    this.records.post(() => ({
+      kind: EventKind.cancel,
+      words: { [Rec.a]: CancelFlag.timeout, [Rec.b0]: call.number },
+      id: task.id,
+    }));
   }
 
   /** The running call waits: its resources are free meanwhile. */
@@ -452,6 +477,8 @@ export class Calls {
       top,
       attempt: 0,
       isSettled: false,
+      endMs: 0,
+      timer: null,
       cancelError: null,
       worker: null,
     };
@@ -531,6 +558,8 @@ export class Calls {
           [CallRec.attempt]: call.attempt,
           [CallRec.retriesLeft]: call.retriesLeft,
           [CallRec.returnCount]: call.returns.length,
+          [CallRec.leftMs]:
+            call.endMs === 0 ? 0 : Math.max(1, Math.ceil(call.endMs - performance.now())),
         },
         id: (call.returns[0] as Entry).id,
         ...(actorId === undefined ? {} : { actorId }),

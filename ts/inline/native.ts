@@ -268,10 +268,11 @@ export class InlineNative implements Partial<NativeBinding> {
     returnCount: number,
     flags: number,
     maxRetries: number,
-    _deadlineMs: number,
+    timeoutMs: number,
   ): number | number[] {
     const options = this.#specs.get(spec) as SpecOptions;
     const call = this.calls.task(options, args.slice(0, length), returnCount, flags, maxRetries);
+    this.calls.limit(call, timeoutMs);
     return handlesOf(call.returns);
   }
 
@@ -285,11 +286,13 @@ export class InlineNative implements Partial<NativeBinding> {
     returnCount: number,
     flags: number,
     maxRetries: number,
-    _deadlineMs: number,
+    timeoutMs: number,
   ): number | number[] {
     const of = this.calls.actorOf(this.objects.of(actor));
     const bytes = args.slice(0, length);
-    return handlesOf(this.calls.method(of, method, bytes, returnCount, flags, maxRetries).returns);
+    const call = this.calls.method(of, method, bytes, returnCount, flags, maxRetries);
+    this.calls.limit(call, timeoutMs);
+    return handlesOf(call.returns);
   }
 
   setActorState(

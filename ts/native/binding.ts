@@ -37,7 +37,7 @@ export const CallKind = { task: 1, actorCreate: 2, actorCall: 3 } as const;
 /** Flags of calls (submit and incoming). */
 export const CallFlag = { streaming: 1, argsInStore: 2, retryExceptions: 4 } as const;
 /** Bits of field a of a `cancel` event. */
-export const CancelFlag = { force: 1, notRecursive: 2 } as const;
+export const CancelFlag = { force: 1, notRecursive: 2, timeout: 4 } as const;
 /** Flags of a lease (registerSpec). */
 export const LeaseFlag = { dedicated: 1 } as const;
 /** Flags of an object's entry, for the put functions. */
@@ -154,7 +154,8 @@ export const CallRec = {
   caller: 30,
   /** First word of the actor's id (4 words); the task's id is at Rec.id. */
   actor: 31,
-  reserved: 35,
+  /** Milliseconds left of its time limit, 0: it has none. */
+  leftMs: 35,
   /** Word where the method's bytes start. */
   end: 36,
 } as const;
@@ -442,7 +443,7 @@ export interface NativeBinding {
     returnCount: number,
     flags: number,
     maxRetries: number,
-    deadlineMs: number,
+    timeoutMs: number,
   ): number | number[];
   submitActorCall(
     actor: number,
@@ -454,7 +455,7 @@ export interface NativeBinding {
     returnCount: number,
     flags: number,
     maxRetries: number,
-    deadlineMs: number,
+    timeoutMs: number,
   ): number | number[];
   setActorState(
     actor: number,

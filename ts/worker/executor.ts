@@ -14,7 +14,7 @@ import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { executing } from "../core/interceptors.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
-import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
+import { ActorExit, limits, type TaskContext, taskContext } from "../core/task-context.ts";
 import {
   CallFlag,
   CallKind,
@@ -50,6 +50,8 @@ export interface Call {
   readonly incarnation: number;
   readonly attempt: number;
   readonly retriesLeft: number;
+  /** When its time limit ends (performance.now()). */
+  readonly deadlineMs: number | null;
   readonly returnCount: number;
   readonly method: string;
   /** Options of this call of a method. */
@@ -71,11 +73,10 @@ interface Running {
   readonly pool: Pool;
   readonly context: TaskContext;
   stream: StreamState | null;
-  timer: NodeJS.Timeout | null;
 }
 
 /** How long a body may go on after its time limit before its process is ended. */
-const timeoutGraceMs = 1000;
+const timeoutGraceMs = 300;
 /** How long a cancelled body that never asked for its signal may go on; longer when it waits for calls of its own. */
 const cancelGraceMs = 50;
 const blockedGraceMs = 1000;
@@ -178,6 +179,7 @@ export class TaskExecutor implements Executor {
       incarnation: reader.word(CallRec.incarnation),
       attempt: reader.word(CallRec.attempt),
       retriesLeft: reader.word(CallRec.retriesLeft) | 0,
+      deadlineMs: endOf(reader.word(CallRec.leftMs)),
       returnCount: reader.word(CallRec.returnCount),
       method: mark < 0 ? text : text.slice(0, mark),
       extras: mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras),
@@ -216,7 +218,7 @@ export class TaskExecutor implements Executor {
       return;
     }
     const context = this.#contextOf(call, null);
-    this.#running.set(call.number, { call, pool, context, stream: null, timer: null });
+    this.#running.set(call.number, { call, pool, context, stream: null });
     loadSpec(this.#connection.store, call.spec).then(
       (found) => this.#run(call, found, pool),
       // Not the function's own error: it never ran.
@@ -250,6 +252,7 @@ export class TaskExecutor implements Executor {
         (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
       attempt: call.attempt,
       actorRestarted: call.incarnation > 0,
+      deadlineMs: call.deadlineMs,
       scheduling,
       abort,
       actorMeta: actor?.meta ?? null,
@@ -261,9 +264,7 @@ export class TaskExecutor implements Executor {
     // A cancel that came while the function was loaded holds.
     const abort = this.#running.get(call.number)?.context.abort ?? { controller: null };
     const context = this.#contextOf(call, spec, abort);
-    const limitMs = call.kind === CallKind.task ? spec.fields.timeoutMs : 0;
-    const timer = limitMs > 0 ? setTimeout(() => this.#timeUp(call, context), limitMs) : null;
-    this.#running.set(call.number, { call, pool, context, stream: null, timer });
+    this.#running.set(call.number, { call, pool, context, stream: null });
     showName(
       call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name),
     );
@@ -531,7 +532,6 @@ export class TaskExecutor implements Executor {
     const running = this.#running.get(call.number);
     this.#connection.store.flushSoon();
     if (running === undefined || running.call !== call) return;
-    if (running.timer !== null) clearTimeout(running.timer);
     this.#running.delete(call.number);
     running.pool.running--;
     this.#children.end(running.context.children);
@@ -553,17 +553,21 @@ export class TaskExecutor implements Executor {
   #cancel(number: number, flags: number, given: Uint8Array): void {
     const force = (flags & CancelFlag.force) !== 0;
     const recursive = (flags & CancelFlag.notRecursive) === 0;
+    const late = (flags & CancelFlag.timeout) !== 0;
     const queued = this.#pools.takeQueued(number);
     if (queued !== null) {
-      const error = makeError("TASK_CANCELLED", "cancelled before it ran", {
-        taskId: queued.taskId,
-      });
+      const error = late
+        ? makeError("TASK_TIMEOUT", "its time limit passed before it ran", {
+            taskId: queued.taskId,
+          })
+        : makeError("TASK_CANCELLED", "cancelled before it ran", { taskId: queued.taskId });
       this.#settleError(queued, error, error, queued.method);
       return;
     }
     const running = this.#running.get(number);
     if (running === undefined) return;
     const { context, call } = running;
+    if (late) return this.#timeUp(call, context);
     const why = this.#reasonOf(given);
     const reason =
       why ??
@@ -656,6 +660,12 @@ export class TaskExecutor implements Executor {
     this.#connection.native.flush();
     setImmediate(() => this.#exit(0));
   }
+}
+
+function endOf(leftMs: number): number | null {
+  if (leftMs === 0) return null;
+  limits.any = true;
+  return performance.now() + leftMs;
 }
 
 /** The error of a call that ran past its time limit. */

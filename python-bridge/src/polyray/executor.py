@@ -30,6 +30,7 @@ from polyray.exceptions import (
     RayError,
     RuntimeEnvSetupError,
     TaskCancelledError,
+    TaskTimeoutError,
     WorkerCrashedError,
 )
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
@@ -353,8 +354,7 @@ class Executor:
             if self._client.is_cancelled(task):
                 if self._client.cancels_children(task):
                     self.cancel_children(task)
-                self._client.forget_cancelled(task)
-                self._settle_error(call, _cancelled(task), _CANCELLED)
+                self._settle_error(call, self._stopped(task), _CANCELLED)
                 return
             error = _cancelled(task)  # user code raised it itself
         if isinstance(error, SystemExit) and call.kind == _METHOD:
@@ -398,6 +398,15 @@ class Executor:
         return isinstance(error, Exception) and (
             classes is None or isinstance(error, tuple(classes))
         )
+
+    def _stopped(self, task: bytes) -> RayError:
+        # The error of a call that was interrupted: by its time limit, or by its caller.
+        late = self._client.timed_out(task)
+        self._client.forget_cancelled(task)
+        if late:
+            text = f"[task timeout] the task of {task.hex()} ran past its time limit."
+            return TaskTimeoutError(text, task_id=task.hex())
+        return _cancelled(task)
 
     def _settle_error(
         self, call: Any, error: BaseException, status: int, name: str | None = None
@@ -529,8 +538,7 @@ class Executor:
         """Answers a call that was cancelled before it began, or whose plain method has ended."""
         if not self._client.is_cancelled(call.task):
             return False
-        self._client.forget_cancelled(call.task)
-        self._settle_error(call, _cancelled(call.task), _CANCELLED)
+        self._settle_error(call, self._stopped(call.task), _CANCELLED)
         return True
 
     def _enter_method(self, actor: Actor, call: Any) -> Running:
@@ -638,8 +646,7 @@ class Executor:
                         result = await result
                     self._finish(call, result)
         except asyncio.CancelledError:
-            self._client.forget_cancelled(call.task)
-            self._settle_error(call, _cancelled(call.task), _CANCELLED)
+            self._settle_error(call, self._stopped(call.task), _CANCELLED)
         except (ActorExit, AsyncioActorExit):
             self._exit_actor()
         except BaseException as error:  # whatever the method raises is the caller's
