@@ -55,7 +55,7 @@ enum class Rec : uint32_t {
   kFreeObject = 50,  // bell. b,c = id: sealed and marked kEntryFreed: its bytes may go
 
   kAlarmRequest =
-      50,  // bell. b = time (ms, CLOCK_MONOTONIC): kAlarm then; instead of an earlier request
+      51,  // bell. b = time (ms, CLOCK_MONOTONIC): kAlarm then; instead of an earlier request
 
   // raylet -> client
   kObjectReady = 64,  // bell. b,c = id: sealed
