@@ -415,8 +415,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::unordered_map<uint64_t, std::vector<uint8_t>>
       cancel_errors_;  // running calls that were cancelled, by task unique
   std::unordered_map<uint64_t, ObjectId> cancel_reasons_;  // the same errors as objects
-  std::set<std::pair<uint64_t, CallSlot>> alarms_;  // deadlines of open calls
-  uint64_t alarm_asked_ms_ = 0;                     // what the raylet was asked for, 0 nothing
+  std::set<std::pair<uint64_t, CallSlot>> alarms_;         // deadlines of open calls
+  uint64_t alarm_asked_ms_ = 0;  // what the raylet was asked for, 0 nothing
   uint64_t next_seq_ = 0;
   uint32_t next_request_ = 0;
 
