@@ -143,10 +143,11 @@ def test_many_small_values_go_to_disk_too(folders: list[Path]) -> None:
 def test_what_is_in_use_is_not_spilled_and_the_error_names_the_holders(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polyray.runtime._PUT_WAIT_MS", 300)
     views = [ray.get(ray.put(np.zeros(20 * MB, dtype=np.uint8))) for _ in range(2)]
-    with pytest.raises(ObjectStoreFullError, match=f"pid {os.getpid()}"):
-        ray.put(np.zeros(40 * MB, dtype=np.uint8))
+    with monkeypatch.context() as patch:
+        patch.setattr("polyray.runtime._PUT_WAIT_MS", 300)
+        with pytest.raises(ObjectStoreFullError, match=f"pid {os.getpid()}"):
+            ray.put(np.zeros(40 * MB, dtype=np.uint8))
     assert not any(view.any() for view in views)
     del views
     assert ray.get(ray.put(np.ones(40 * MB, dtype=np.uint8))).all()
