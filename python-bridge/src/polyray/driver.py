@@ -107,9 +107,13 @@ def init(
     docs/api-python.md lists them. Raises RaySystemError when there is none at the address,
     InvalidOptionError for values that are not allowed.
     """
-    unknown = [name for name in kwargs if name not in _NO_EFFECT]
+    # Underscore names are internals of one Ray or another: unknown ones have no effect.
+    unknown = [name for name in kwargs if name not in _NO_EFFECT and not name.startswith("_")]
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    for name, amount in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+        if isinstance(amount, float) and not abs(amount) < float("inf"):
+            raise ValueError(f"{name} must be a finite number, not {amount}.")
     if local_mode:
         raise RuntimeError(
             "`local_mode` is no longer supported. For interactive debugging consider using "
