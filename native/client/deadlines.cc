@@ -10,6 +10,7 @@ namespace polyray {
 
 namespace {
 constexpr uint64_t kTimeoutGraceMs = 500;
+constexpr uint32_t kHow = kCancelTimeout | kCancelNotRecursive;  // children have deadlines too
 constexpr uint64_t kLookAgainMs = 20;  // somebody is writing the result right now
 }  // namespace
 
@@ -56,11 +57,11 @@ void ClientCore::time_up(CallSlot slot) {
   if (!call.timed_out) {
     call.timed_out = true;
     set_alarm(slot, os::now_ms() + kTimeoutGraceMs);
-    tell_cancelled(calls_[slot], kCancelTimeout, ControlOp::kInterrupt);
+    tell_cancelled(calls_[slot], kHow, ControlOp::kInterrupt);
     return;
   }
   if (all_sealed(call)) return;  // its reply is on the way
-  if (call.kind == CallKind::kTask) return tell_cancelled(call, kCancelTimeout, ControlOp::kKill);
+  if (call.kind == CallKind::kTask) return tell_cancelled(call, kHow, ControlOp::kKill);
   for (const ObjectId& id : returns_of(call)) {
     const ObjectEntry* entry = segment_->find(id);
     if (entry != nullptr && entry->sealer.load(std::memory_order_acquire) != 0)

@@ -74,7 +74,8 @@ async function installWheel() {
       "--no-build-isolation",
       "--no-index",
       "--force-reinstall",
-      ...Object.entries(settings).flatMap(([key, value]) => ["-C", `${key}=${value}`]),
+      // The long form: the pip of Python 3.10 and of Debian 12 has no -C.
+      ...Object.entries(settings).map(([key, value]) => `--config-settings=${key}=${value}`),
       at("python-bridge"),
     ],
     { env },

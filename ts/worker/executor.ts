@@ -80,6 +80,8 @@ const timeoutGraceMs = 300;
 /** How long a cancelled body that never asked for its signal may go on; longer when it waits for calls of its own. */
 const cancelGraceMs = 50;
 const blockedGraceMs = 1000;
+/** ... and a generator for its clean-up. */
+const streamGraceMs = 5000;
 /** Built-in method that ends an actor, as in Ray. */
 const terminateMethod = "__ray_terminate__";
 
@@ -611,8 +613,10 @@ export class TaskExecutor implements Executor {
    * A body that never asked for its signal cannot notice that it was cancelled: soon the call is answered without it. A
    * task's worker is then replaced; an actor goes on.
    */
-  #abandon({ call, context }: Running): void {
-    const graceMs = this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
+  #abandon({ call, context, stream }: Running): void {
+    // A generator is ended by its return(): what it does in its `finally` has time.
+    const graceMs =
+      stream !== null ? streamGraceMs : this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
     setTimeout(() => {
       if (this.#running.get(call.number)?.call !== call) return;
       if (this.#actor === null) this.#recycle = true;

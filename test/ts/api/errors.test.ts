@@ -88,7 +88,10 @@ t.test("what cannot be sent is named", async (t) => {
 });
 
 t.test("arguments that make no sense", async (t) => {
-  t.match(thrown(() => remote(3 as never)).message, /a function or a class, not number/);
+  t.match(
+    thrown(() => remote(3 as never)).message,
+    /takes a function, a class, or \{ file, export \}, not number/,
+  );
   t.match((await rejection(get(3 as never))).message, /get takes an ObjectRef/);
   t.match(
     (await rejection(get(Promise.resolve(1) as never))).message,
