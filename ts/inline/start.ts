@@ -156,6 +156,9 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
       native: bound(this.#native, native),
       store: connection.store,
       place: connection.place,
+      get isOpen() {
+        return connection.isOpen;
+      },
       request: (method: string, fields: Fields) => connection.request(method, fields),
     } as unknown as Connection;
     const { keepsHandle } = connection.store;
