@@ -83,6 +83,7 @@ t.test("a body that knows nothing of signals is given up; its worker is replaced
 
 t.test("children are cancelled, also forgotten ones; not when recursive is false", async (t) => {
   const parent = remote(async (m: ActorHandle<Marks>, w: typeof watcher, name: string) => {
+    currentSignal(); // it looks after itself: it is not given up while its children end
     const kept = w.remote(m, `${name}.kept`);
     w.remote(m, `${name}.dropped`)[Symbol.dispose]();
     await get(kept);
