@@ -229,7 +229,7 @@ def test_wait_of_lists_and_tuples_in_any_order() -> None:
             seen += ray.get(ready)
             left = rest
         assert sorted(seen) == list(range(40))
-        assert ray.wait(tuple(refs), num_returns=40) == (refs, [])
+        assert ray.wait(list(refs), num_returns=40) == (refs, [])
         assert ray.wait(refs, num_returns=3) == (refs[:3], refs[3:])
         slow = later.remote(1, 0.3)
         assert ray.wait([slow, *refs], num_returns=12) == (refs[:12], [slow, *refs[12:]])

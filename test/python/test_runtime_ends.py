@@ -55,7 +55,7 @@ else:
             pass
     told(lambda: asyncio.run(asyncio.wait_for(read(), 60)))
 assert runtime.peek() is None, "a new runtime was started"
-print("end")
+print("end", flush=True)
 os._exit(0)
 """
 
