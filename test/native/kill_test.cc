@@ -23,13 +23,13 @@ constexpr size_t kShared = 16;  // objects of the parent that the child refers t
 
 // The child: every step of a client, over and over.
 [[noreturn]] void run_child(Segment& segment, uint64_t serial, const std::vector<ObjectId>& shared,
-                            uint64_t ring) {
+                            uint64_t ring, uint32_t granule) {
   SlotPool entries(segment, ChunkKind::kEntries, kChild);
   SlotPool records(segment, ChunkKind::kRecords, kChild);
   SlabPool slabs(segment, kChild);
   ReferenceRow row(segment, kChild);
   RingProducer out(segment, ring, -1);
-  (void)slabs.add_granule(0, 512);
+  (void)slabs.add_granule(granule, 512);
   std::mt19937_64 random(serial);
   std::vector<ObjectId> own;
   for (uint64_t sequence = 1;; ++sequence) {
@@ -70,7 +70,9 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
   attach(*segment, kParent);
   attach(*segment, kChild);
   ExtentAllocator extents(*segment);
-  ASSERT_TRUE(extents.allocate(kGranuleBytes, kGranuleBytes, kChild).is_ok());
+  const uint64_t extent = extents.allocate(kGranuleBytes, kGranuleBytes, kChild).value();
+  const auto granule = static_cast<uint32_t>((extent - segment->granule_offset(0)) / kGranuleBytes);
+  ASSERT_EQ(segment->granule_offset(granule), extent);
   SlotPool entries(*segment, ChunkKind::kEntries, kParent);
   SlotPool rings(*segment, ChunkKind::kRings, kParent);
   ReferenceRow row(*segment, kParent);
@@ -92,7 +94,7 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
     ASSERT_TRUE(ring_register(*segment, ring).is_ok());
     const uint64_t serial = 1000 + static_cast<uint64_t>(kill_number);
     const pid_t child =
-        fork_child(*segment, [&](Segment& own) { run_child(own, serial, shared, ring); });
+        fork_child(*segment, [&](Segment& own) { run_child(own, serial, shared, ring, granule); });
     // Lets it live for a random while, from "not started" on, and reads its ring meanwhile.
     uint64_t next = 1;
     const auto drain = [&] {

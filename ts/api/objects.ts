@@ -134,16 +134,18 @@ export function put<T>(value: T, options?: PutOptions): ObjectRef<T> {
   if (value instanceof ObjectRef)
     throw makeError("INVALID_ARGUMENT", "put takes a value, not a ref: it is in the store already");
   if (options === undefined) return connection().store.put(value);
-  const { owner, ...rest } = options;
-  for (const name of Object.keys(rest))
-    throw new InvalidOptionError(
-      `[invalid option] put has no option "${name}". Valid options: owner.`,
-    );
+  checkOptions(options, putChecks, "put");
+  const { owner } = options;
   const ref = connection().store.put(value);
   if (owner === undefined) return ref;
   bind(ref, owner).catch(() => undefined); // a dead owner: the object lives as long as its refs
   return ref;
 }
+
+const putChecks = {
+  owner: (value: unknown) =>
+    typeof value === "object" && value !== null ? null : "an actor handle",
+};
 
 /** Options of put. */
 export interface PutOptions {

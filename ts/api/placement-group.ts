@@ -2,6 +2,7 @@
 // Placement groups: bundles of resources that are reserved together, and strategies that place work into them, onto a node
 // or by labels. The control service keeps the table, the raylet reserves all bundles at once.
 
+import { userAmounts } from "../base/amounts.ts";
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { connection } from "../core/context.ts";
@@ -179,11 +180,7 @@ function fixedAmounts(bundle: Bundle): Record<string, number> {
 }
 
 function infoOf(row: Row): PlacementGroupInfo {
-  const bundles = row.bundles.map((bundle) =>
-    Object.fromEntries(
-      Object.entries(bundle).map(([name, amount]) => [name, amount / limits.resourceUnit]),
-    ),
-  );
+  const bundles = row.bundles.map((bundle) => userAmounts(bundle));
   return { id: row.id, name: row.name, strategy: row.strategy, bundles, state: row.state };
 }
 

@@ -6,9 +6,9 @@
 import { randomBytes } from "node:crypto";
 import { hostname, tmpdir } from "node:os";
 import { decode as unpack } from "@msgpack/msgpack";
+import { userAmounts } from "../base/amounts.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
-import { limits } from "../base/limits.ts";
 import { Connection, type Executor } from "../core/connection.ts";
 import { taskContext } from "../core/task-context.ts";
 import { driverKeyBase } from "../core/worker-key.ts";
@@ -59,7 +59,6 @@ export function startInline(options: InlineOptions): Connection {
 class InlineRuntime implements InlineService, GcsHost, Executor {
   readonly connection: Connection;
   readonly #native: InlineNative;
-  readonly #options: InlineOptions;
   readonly #nodeId = randomBytes(14).toString("hex");
   readonly #gcs: GcsService;
   readonly #sync: SyncService;
@@ -71,7 +70,6 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
   #last = 1;
 
   constructor(options: InlineOptions) {
-    this.#options = options;
     this.#gcs = new GcsService(this);
     this.#native = new InlineNative(options.resources, {
       makeWorker: (actor) => this.#makeWorker(actor),
@@ -115,7 +113,7 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
         address: "127.0.0.1",
         hostname: hostname(),
         alive: true,
-        resources: units(options.resources),
+        resources: userAmounts(options.resources),
         labels: options.labels,
       },
     });
@@ -229,9 +227,9 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
       case "job.info":
         return { job: 1, ...this.connection.place };
       case "resources.total":
-        return { resources: units(calls.total) };
+        return { resources: userAmounts(calls.total) };
       case "resources.available":
-        return { resources: units(calls.free) };
+        return { resources: userAmounts(calls.free) };
       case "store.stats":
         return {
           stats: {
@@ -240,8 +238,8 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
             objects: objects.size,
             workers: this.#workers.size,
           },
-          total: units(calls.total),
-          available: units(calls.free),
+          total: userAmounts(calls.total),
+          available: userAmounts(calls.free),
         };
       case "object.bind": {
         const entry = objects.byId(idFromBytes(fields.id as Uint8Array));
@@ -382,10 +380,4 @@ function bound(base: InlineNative, own: NativeBinding): NativeBinding {
 function hold(entry: Entry): Entry {
   entry.holds++;
   return entry;
-}
-
-function units(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]),
-  );
 }

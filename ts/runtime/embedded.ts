@@ -9,11 +9,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { SystemError } from "../base/errors.ts";
-import { version } from "../base/version.ts";
-import { guardianPath, loadNative } from "../native/load.ts";
-import { createSession, removeSession } from "../node/session.ts";
+import { loadNative } from "../native/load.ts";
+import { createSession, type NewSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
-import type { ServiceConfig } from "./service.ts";
+import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 
 export interface EmbeddedRuntime {
   readonly sessionId: string;
@@ -41,37 +40,14 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
   const node = nodeConfig(options);
   const native = loadNative();
   const made = createSession();
-  let socketName: string;
+  let session: NewSession;
   try {
-    socketName = native.startRaylet({
-      sessionName: made.socketName,
-      sessionToken: made.token,
-      sessionDir: made.sessionDir,
-      guardianPath: guardianPath(),
-      nodeTag: 0,
-      objectStoreBytes: node.objectStoreBytes,
-      plasmaDirectory: node.plasmaDirectory,
-      spillFolders: node.spillFolders,
-      resources: node.resources,
-      maxIdleWorkers: 0,
-      workerStartLimit: 4,
-    });
+    session = startNodeRaylet(native, made, node);
   } catch (error) {
     removeSession(made.sessionDir);
     throw error;
   }
-  const session = { ...made, socketName };
-  const config: ServiceConfig = {
-    ...session,
-    address: `session:${session.sessionId}`,
-    nodeId: session.sessionId.padEnd(56, "0"),
-    namespace: options.namespace ?? "",
-    version,
-    resources: Object.fromEntries(
-      Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000]),
-    ),
-    labels: node.labels,
-  };
+  const config = serviceConfig(session, node, null, options.namespace);
   const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), {
     workerData: config,
     execArgv: [],

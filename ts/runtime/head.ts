@@ -6,10 +6,11 @@
 
 import { createReadStream } from "node:fs";
 import { version } from "../base/version.ts";
-import { guardianPath, loadNative } from "../native/load.ts";
+import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
-import { NodeService, type ServiceConfig } from "./service.ts";
+import { NodeService } from "./service.ts";
+import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 
 export interface HeadOptions extends NodeOptions {
   /** null: no TCP, this machine's user only. */
@@ -55,62 +56,41 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     finish();
   };
   try {
-    const socketName = native.startRaylet({
-      sessionName: session.socketName,
-      sessionToken: session.token,
-      sessionDir: session.sessionDir,
-      guardianPath: guardianPath(),
-      nodeTag: 0,
-      objectStoreBytes: node.objectStoreBytes,
-      plasmaDirectory: node.plasmaDirectory,
-      spillFolders: node.spillFolders,
-      resources: node.resources,
-      maxIdleWorkers: 0,
-      workerStartLimit: 4,
-    });
-    session = { ...session, socketName };
-    const config = (address: string): ServiceConfig => ({
-      ...session,
-      address,
-      nodeId: session.sessionId.padEnd(56, "0"),
-      namespace: options.namespace ?? "",
-      version,
-      resources: Object.fromEntries(
-        Object.entries(node.resources).map(([name, amount]) => [name, amount / 10_000]),
-      ),
-      labels: node.labels,
-    });
-    let address = `session:${session.sessionId}`;
-    if (options.tcp !== null) {
-      const port = options.tcp.port === 0 ? await freePort(options.tcp.host) : options.tcp.port;
-      address = `${options.tcp.host}:${port}`;
-      service = new NodeService(native, config(address), stop);
+    session = startNodeRaylet(native, session, node);
+    const tcp = options.tcp === null ? null : await listeningPlace(options.tcp);
+    const config = serviceConfig(
+      session,
+      node,
+      tcp && `${tcp.host}:${tcp.port}`,
+      options.namespace,
+    );
+    service = new NodeService(native, config, stop);
+    if (tcp !== null) {
       const { startGrpcServer } = await import("./grpc-server.ts"); // gRPC is not loaded without TCP
-      const server = await startGrpcServer(options.tcp.host, port, startedAtMs, service);
+      const server = await startGrpcServer(tcp.host, tcp.port, startedAtMs, service);
       closeServer = server.close;
-    } else service = new NodeService(native, config(address), stop);
+    }
     service.onStopRequest(stop);
-    const settled = service.config;
     publishSession(session.sessionDir, {
       sessionId: session.sessionId,
-      address,
+      address: config.address,
       socketName: session.socketName,
       pid: process.pid,
       version,
       startedAtMs,
-      nodeId: settled.nodeId,
-      namespace: settled.namespace,
+      nodeId: config.nodeId,
+      namespace: config.namespace,
       embedded: options.tcp === null,
     });
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);
     if (options.lifelineFd !== undefined) watchLifeline(options.lifelineFd, stop);
     return {
-      address,
+      address: config.address,
       sessionDir: session.sessionDir,
       socketName: session.socketName,
       token: session.token,
-      nodeId: settled.nodeId,
+      nodeId: config.nodeId,
       sessionId: session.sessionId,
       ended,
       stop,
@@ -126,6 +106,12 @@ function watchLifeline(fd: number, onEnd: () => void): void {
   stream.on("data", () => undefined);
   stream.on("end", onEnd);
   stream.on("error", onEnd);
+}
+
+type Place = NonNullable<HeadOptions["tcp"]>;
+
+async function listeningPlace({ host, port }: Place): Promise<Place> {
+  return { host, port: port === 0 ? await freePort(host) : port };
 }
 
 async function freePort(host: string): Promise<number> {

@@ -7,10 +7,10 @@
 
 import { constants, hostname } from "node:os";
 import { dirname, join } from "node:path";
+import { userAmounts } from "../base/amounts.ts";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
-import { limits } from "../base/limits.ts";
 import { deathEnvelope, readError } from "../gcs/death.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
 import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
@@ -158,12 +158,12 @@ export class NodeService implements GcsHost {
         return { job, nodeId, address, sessionDir, sessionId, namespace, labels };
       }
       case "resources.total":
-        return { resources: units(this.#native.rayletStats().total) };
+        return { resources: userAmounts(this.#native.rayletStats().total) };
       case "resources.available":
-        return { resources: units(this.#native.rayletStats().available) };
+        return { resources: userAmounts(this.#native.rayletStats().available) };
       case "store.stats": {
         const { total, available, ...rest } = this.#native.rayletStats();
-        return { stats: rest, total: units(total), available: units(available) };
+        return { stats: rest, total: userAmounts(total), available: userAmounts(available) };
       }
       case "object.bind":
         return this.#bindObject(fields);
@@ -459,12 +459,6 @@ export class NodeService implements GcsHost {
   nowMs(): number {
     return Date.now();
   }
-}
-
-function units(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]),
-  );
 }
 
 function eventPeer(event: Record<string, unknown>): Peer {

@@ -5,9 +5,9 @@
 // kept for pageMs. Requests: state.list {resource, filters, limit}, state.page {page, offset}.
 
 import { encode } from "@msgpack/msgpack";
+import { userAmounts } from "../base/amounts.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
-import { limits } from "../base/limits.ts";
 import { ActorPhase, type ActorRow, type GcsState } from "../gcs/state.ts";
 import { EndpointKind, type NativeBinding } from "../native/binding.ts";
 import { jobIdOf, rowsOf, TaskLog, workerIdOf } from "./task-log.ts";
@@ -174,7 +174,7 @@ export class StateService {
       pid: live ?? this.#tasks.actorPids.get(spec.actor) ?? 0,
       ray_namespace: spec.namespace,
       serialized_runtime_env: null,
-      required_resources: units(spec.resources),
+      required_resources: userAmounts(spec.resources),
       death_cause:
         row.death === null
           ? null
@@ -300,7 +300,7 @@ export class StateService {
       state: row.state,
       bundles: row.bundles.map((bundle, index) => ({
         bundle_id: { placement_group_id: row.id, bundle_index: index },
-        unit_resources: units(bundle),
+        unit_resources: userAmounts(bundle),
         node_id: row.state === "CREATED" ? this.#source.nodeId : "",
       })),
       is_detached: row.detached,
@@ -325,10 +325,4 @@ function passes(row: Row, [key, predicate, wanted]: [string, string, unknown]): 
 
 function text(value: unknown): string {
   return String(value ?? "none").toLowerCase();
-}
-
-function units(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(amounts).map(([name, amount]) => [name, amount / limits.resourceUnit]),
-  );
 }

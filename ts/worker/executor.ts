@@ -8,56 +8,24 @@
 
 import { makeError, PolyrayError } from "../base/errors.ts";
 import { type HandleMeta, readyMethod } from "../core/actor-handle.ts";
-import { type CallExtras, cancelHandle, extrasMark } from "../core/call.ts";
+import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { executing } from "../core/interceptors.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
-import { ActorExit, limits, type TaskContext, taskContext } from "../core/task-context.ts";
-import {
-  CallFlag,
-  CallKind,
-  CallRec,
-  CancelFlag,
-  EventKind,
-  Rec,
-  ReplyStatus,
-} from "../native/binding.ts";
+import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
+import { CallFlag, CallKind, CancelFlag, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
-import {
-  type CallArgs,
-  decode,
-  decodeArgs,
-  encodeError,
-  encodeTaskError,
-} from "../object/serialize.ts";
+import { type CallArgs, decodeArgs } from "../object/serialize.ts";
+import { type Call, readCall } from "./call.ts";
 import { Children } from "./children.ts";
 import { handleMetaOf, knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
+import { cancelledError, placeOf, reasonOf, replyError, replyValue, timedOut } from "./outcome.ts";
 import { showName } from "./output.ts";
 import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
 import { runStream, type StreamState } from "./stream.ts";
-
-/** One call, taken out of its event record. */
-export interface Call {
-  readonly number: number;
-  readonly kind: number;
-  readonly flags: number;
-  readonly spec: number;
-  readonly taskId: string;
-  readonly actorId: string;
-  readonly incarnation: number;
-  readonly attempt: number;
-  readonly retriesLeft: number;
-  /** When its time limit ends (performance.now()). */
-  readonly deadlineMs: number | null;
-  readonly returnCount: number;
-  readonly method: string;
-  /** Options of this call of a method. */
-  readonly extras: CallExtras | null;
-  readonly payload: Uint8Array;
-}
 
 interface Actor {
   readonly id: string;
@@ -169,24 +137,7 @@ export class TaskExecutor implements Executor {
   }
 
   #take(reader: EventReader): void {
-    const text = reader.method();
-    const mark = text.indexOf(extrasMark);
-    const call: Call = {
-      number: reader.word(Rec.a),
-      kind: reader.word(CallRec.kind),
-      flags: reader.word(CallRec.flags),
-      spec: reader.word(CallRec.spec),
-      taskId: reader.id(),
-      actorId: reader.actorId(),
-      incarnation: reader.word(CallRec.incarnation),
-      attempt: reader.word(CallRec.attempt),
-      retriesLeft: reader.word(CallRec.retriesLeft) | 0,
-      deadlineMs: endOf(reader.word(CallRec.leftMs)),
-      returnCount: reader.word(CallRec.returnCount),
-      method: mark < 0 ? text : text.slice(0, mark),
-      extras: mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras),
-      payload: reader.payload(),
-    };
+    const call = readCall(reader);
     const pool = this.#pools.of(call);
     if (pool === undefined) return this.#refuse(call);
     pool.queue.push(call);
@@ -199,7 +150,7 @@ export class TaskExecutor implements Executor {
     const error = makeError(
       "INVALID_OPTION",
       `${name} was called in the concurrency group "${call.extras?.group ?? ""}", which the actor does not have (it has: ${has})`,
-      this.#where(call, name),
+      placeOf(this.#connection, call, name),
     );
     this.#settleError(call, error, error, name);
   }
@@ -401,7 +352,6 @@ export class TaskExecutor implements Executor {
   }
 
   #succeed(call: Call, spec: LoadedSpec, context: TaskContext, value: unknown): void {
-    const { store, native } = this.#connection;
     if (this.#running.get(call.number)?.call !== call) return; // it ran out of time and was answered
     if (timedOut(context) !== null) {
       this.#fail(call, timedOut(context), context.taskName, spec);
@@ -412,15 +362,7 @@ export class TaskExecutor implements Executor {
       return;
     }
     try {
-      if (call.returnCount === 1)
-        store.replyWith(call.number, store.encode(value, "the result"), ReplyStatus.ok);
-      else {
-        const values = tupleOf(value, call.returnCount, context.taskName);
-        const encoded = values.map((one, index) => ({ one, index }));
-        for (const { one, index } of encoded)
-          store.sealReturn(call.number, index, store.encode(one, `result[${index}]`), false);
-        native.reply(call.number, ReplyStatus.ok);
-      }
+      replyValue(this.#connection, call, context.taskName, value);
     } catch (error) {
       this.#fail(call, error, context.taskName, spec);
       return;
@@ -479,34 +421,13 @@ export class TaskExecutor implements Executor {
       late === null &&
       (thrown === context.abort.controller?.signal.reason ||
         (thrown as Error | undefined)?.name === "AbortError");
-    const own = cancelled ? this.#cancelled(call, context) : late;
+    const own = cancelled ? cancelledError(this.#connection, call, context) : late;
     this.#settleError(call, own, thrown, name);
-  }
-
-  #where(call: Call, taskName: string) {
-    return {
-      taskName,
-      taskId: call.taskId,
-      actorId: call.kind === CallKind.task ? null : call.actorId,
-      nodeId: this.#connection.place.nodeId,
-      pid: process.pid,
-    };
   }
 
   /** Answers with an error of polyray's own, or with what the function threw. */
   #settleError(call: Call, own: PolyrayError | null, thrown: unknown, name: string): void {
-    const { store, native } = this.#connection;
-    const encoded =
-      own !== null
-        ? encodeError(own, store.context)
-        : encodeTaskError(thrown, this.#where(call, name), store.context);
-    const status = own?.code === "TASK_CANCELLED" ? ReplyStatus.cancelled : ReplyStatus.error;
-    if (call.returnCount === 1) store.replyWith(call.number, encoded, status);
-    else {
-      for (let index = 0; index < call.returnCount; index++)
-        store.sealReturn(call.number, index, encoded, true);
-      native.reply(call.number, status);
-    }
+    replyError(this.#connection, call, own, thrown, name);
     this.#done(call);
     if (call.kind === CallKind.actorCreate) setTimeout(() => this.#exit(1), 200).unref();
   }
@@ -516,7 +437,7 @@ export class TaskExecutor implements Executor {
     const error = makeError(
       "TASK_TIMEOUT",
       `${context.taskName} ran past its time limit`,
-      this.#where(call, context.taskName),
+      placeOf(this.#connection, call, context.taskName),
     );
     context.abort.controller ??= new AbortController();
     const { controller } = context.abort;
@@ -570,7 +491,7 @@ export class TaskExecutor implements Executor {
     if (running === undefined) return;
     const { context, call } = running;
     if (late) return this.#timeUp(call, context);
-    const why = this.#reasonOf(given);
+    const why = reasonOf(this.#connection, given);
     const reason =
       why ??
       makeError("TASK_CANCELLED", `${context.taskName} was cancelled`, { taskId: call.taskId });
@@ -590,25 +511,6 @@ export class TaskExecutor implements Executor {
     if (context.abort.asked !== true) this.#abandon(running);
   }
 
-  /** The reason that the caller gave: the cause of its error. */
-  #reasonOf(envelope: Uint8Array): unknown {
-    if (envelope.length === 0) return undefined;
-    try {
-      return (decode(envelope, this.#connection.store.context) as Error).cause;
-    } catch {
-      return undefined; // a reason of a class that this process cannot read
-    }
-  }
-
-  #cancelled(call: Call, context: TaskContext): PolyrayError {
-    const reason: unknown = context.abort.controller?.signal.reason;
-    const own = reason instanceof PolyrayError && reason.code === "TASK_CANCELLED";
-    return makeError("TASK_CANCELLED", `${context.taskName} was cancelled while it ran`, {
-      ...this.#where(call, context.taskName),
-      ...(own ? {} : { cause: reason }),
-    });
-  }
-
   /**
    * A body that never asked for its signal cannot notice that it was cancelled: soon the call is answered without it. A
    * task's worker is then replaced; an actor goes on.
@@ -620,7 +522,7 @@ export class TaskExecutor implements Executor {
     setTimeout(() => {
       if (this.#running.get(call.number)?.call !== call) return;
       if (this.#actor === null) this.#recycle = true;
-      const error = this.#cancelled(call, context);
+      const error = cancelledError(this.#connection, call, context);
       this.#settleError(call, error, error, context.taskName);
     }, graceMs).unref();
   }
@@ -633,7 +535,7 @@ export class TaskExecutor implements Executor {
       await this.#connection.request("actor.exit", { actor: id }).catch(() => undefined);
     }
     const name = running?.context.taskName ?? call.method;
-    const where = this.#where(call, name);
+    const where = placeOf(this.#connection, call, name);
     const error = makeError("ACTOR_DIED", `${name}: the actor left by exitActor()`, where);
     this.#settleError(call, error, error, name);
     await this.dispose();
@@ -666,34 +568,10 @@ export class TaskExecutor implements Executor {
   }
 }
 
-function endOf(leftMs: number): number | null {
-  if (leftMs === 0) return null;
-  limits.any = true;
-  return performance.now() + leftMs;
-}
-
-/** The error of a call that ran past its time limit. */
-function timedOut(context: TaskContext): PolyrayError | null {
-  const reason: unknown =
-    context.abort.controller?.signal.aborted === true
-      ? context.abort.controller.signal.reason
-      : null;
-  return reason instanceof PolyrayError && reason.code === "TASK_TIMEOUT" ? reason : null;
-}
-
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === "object" &&
     value !== null &&
     typeof (value as { then?: unknown }).then === "function"
-  );
-}
-
-function tupleOf(value: unknown, count: number, name: string): unknown[] {
-  if (Array.isArray(value) && value.length === count) return value;
-  const got = Array.isArray(value) ? `an array of ${value.length}` : typeof value;
-  throw makeError(
-    "INVALID_ARGUMENT",
-    `${name} has numReturns ${count}, so it must return an array of ${count} values, not ${got}`,
   );
 }

@@ -2,7 +2,7 @@
 // The pools of calls of a worker: one for tasks or for an actor, and one for each of its concurrency groups. Pure.
 // Invariants: (1) at most `limit` calls of a pool run; (2) a pool's calls start in the order in which they came.
 
-import type { Call } from "./executor.ts";
+import type { Call } from "./call.ts";
 
 export interface Pool {
   readonly name: string;

@@ -7,7 +7,7 @@ import { isOneOf } from "../core/retry.ts";
 import { ActorExit } from "../core/task-context.ts";
 import type { RetryPlan } from "../core/types.ts";
 import { CallFlag, CallKind } from "../native/binding.ts";
-import type { Call } from "./executor.ts";
+import type { Call } from "./call.ts";
 import type { LoadedSpec } from "./load-spec.ts";
 
 /** Whether the rules want the call to run again. A promise when a predicate needs one. REQUIRES: runs are left. */

@@ -5,7 +5,7 @@
 import { makeError } from "../base/errors.ts";
 import type { Connection } from "../core/connection.ts";
 import { type TaskContext, taskContext } from "../core/task-context.ts";
-import type { Call } from "./executor.ts";
+import type { Call } from "./call.ts";
 
 export interface StreamState {
   /** The consumer has taken so many items in all. */

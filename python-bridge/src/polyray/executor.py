@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import importlib
 import os
 import sys
 import threading
@@ -34,6 +33,7 @@ from polyray.exceptions import (
     WorkerCrashedError,
 )
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
+from polyray.loaded import Actor, LoadedSpec, Running, load_spec, retries
 from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
 from polyray.runtime import COPY_BYTES, Runtime
@@ -45,76 +45,6 @@ _OK, _ERROR, _RETRY, _RETURNED, _CANCELLED = 0, 1, 2, 3, 4
 _NONE = encode(None).to_bytes()
 _COROUTINE = 0x80
 _ASYNC_GENERATOR = 0x200
-
-
-class Running:
-    """What runs in this context: read by get_runtime_context()."""
-
-    __slots__ = (
-        "ahead",
-        "attempt",
-        "children",
-        "function",
-        "name",
-        "resources",
-        "retry",
-        "task",
-        "told",
-    )
-
-    def __init__(
-        self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
-    ) -> None:
-        self.children: list[bytes] = []  # what it submitted; cancelled with it
-        self.told = False  # its children were cancelled
-        self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
-        self.retry: Any = None  # classes of exceptions that are retried; None: all
-        self.function = function  # of a task that is no method
-        self.task = task
-        self.name = name
-        self.attempt = attempt
-        self.resources = resources
-
-
-class LoadedSpec:
-    """A decoded spec and the function or class that it names."""
-
-    __slots__ = ("fields", "lane", "name", "retry_classes", "value")
-
-    def __init__(self, fields: Any, value: Any, retry_classes: tuple[type, ...] | None) -> None:
-        self.fields = fields
-        self.name: str = fields.name
-        self.lane = accelerators.lane_of(fields.resources)
-        self.value = value
-        self.retry_classes = retry_classes
-
-
-class Actor:
-    """The actor of this process."""
-
-    def __init__(self, actor_id: bytes, incarnation: int, spec: LoadedSpec) -> None:
-        self.id = actor_id
-        self.incarnation = incarnation
-        self.spec = spec
-        self.instance: Any = None
-        self.methods: dict[str, Callable[..., Any]] = {}
-        fields = spec.fields
-        from polyray.actor import Description
-
-        described = Description(spec.value)
-        self.is_async = described.is_async
-        self.rules = described.rules
-        self.groups = dict(fields.concurrency_groups)
-        self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
-        self.meta = {
-            "language": "py",
-            "className": getattr(spec.value, "__name__", spec.name),
-            "methods": described.methods,
-            "maxTaskRetries": fields.max_task_retries,
-            "name": fields.actor_name,
-            **({"methodOptions": described.own} if described.own else {}),
-            **({"signatures": described.signatures} if described.signatures else {}),
-        }
 
 
 _actor: Actor | None = None
@@ -203,21 +133,8 @@ class Executor:
             if self.setup_error is not None:
                 self.leave()
                 raise RuntimeEnvSetupError(f"[runtime env] {self.setup_error}")
-            spec = self._specs[number] = self._decode_spec(call.spec)
+            spec = self._specs[number] = load_spec(self._rt, call.spec)
         return spec
-
-    def _decode_spec(self, spec_id: bytes) -> LoadedSpec:
-        from polyray.task_spec import decode_task_spec
-
-        data, value = self._rt.value_of(self._client.read_id(spec_id))
-        fields = decode_task_spec(data)
-        if fields.form == "module":
-            value = _import(fields.module or "", fields.export_name or "")
-        value = _unwrapped(value)
-        classes = None
-        if fields.retry_exception_list:
-            classes = tuple(self._rt.value_of(bytes(fields.retry_exception_list)))
-        return LoadedSpec(fields, value, classes)
 
     def _enter_lane(self, lane: tuple[int, bool]) -> None:
         self._lane = lane
@@ -374,7 +291,7 @@ class Executor:
                 _ERROR,
             )
             return
-        if spec is not None and call.retries_left != 0 and _retries(error, spec):
+        if spec is not None and call.retries_left != 0 and retries(error, spec):
             self._client.reply(call.handle, _RETRY)
             return
         if (
@@ -689,41 +606,8 @@ def _cancelled(task: bytes) -> TaskCancelledError:
     return cancelled_error(task)
 
 
-def _retries(error: BaseException, spec: LoadedSpec) -> bool:
-    if not spec.fields.retry_exceptions or not isinstance(error, Exception):
-        return False
-    return spec.retry_classes is None or isinstance(error, spec.retry_classes)
-
-
 def _terminate() -> None:
     raise ActorExit(0)
-
-
-def _unwrapped(value: Any) -> Any:
-    """What a decorated name stands for: `@remote` leaves a wrapper in its module."""
-    target = getattr(value, "_target", None)
-    return target.value if target is not None and target.value is not None else value
-
-
-def _import(module: str, export: str) -> Any:
-    """What a module exports. Its own failure to load comes as the cause."""
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:
-        raise RuntimeEnvSetupError(
-            f"[runtime env] the module {module!r} does not load in the worker: "
-            f"{type(error).__name__}: {error}. "
-            f"It looks in the driver's sys.path and in {os.getcwd()}.",
-            cause=error,
-        ) from error
-    for part in export.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError as error:
-            raise RuntimeEnvSetupError(
-                f"[runtime env] the module {module!r} has no {export!r}.", cause=error
-            ) from error
-    return found
 
 
 def end_process(code: int) -> None:

@@ -2,6 +2,8 @@
 // A runtime environment as it travels in the worker key: Ray's field names for what both languages know, `node` for the
 // rest. Variables travel beside it (envVars of the key). Pure data.
 
+import type { RuntimeEnvOptions } from "../../core/types.ts";
+
 export interface PipSpec {
   readonly packages: readonly string[];
   readonly pip_check?: boolean;
@@ -16,21 +18,8 @@ export interface UvSpec {
   readonly uv_pip_install_options?: readonly string[];
 }
 
-export interface NodeSpec {
-  /** Path of a package.json, or the text of one. */
-  readonly packageJson?: string;
-  /** Path of its package-lock.json. */
-  readonly lockfile?: string;
-  /** Name to version; an alternative to packageJson. */
-  readonly packages?: Readonly<Record<string, string>>;
-  readonly executable?: string;
-  readonly execArgv?: readonly string[];
-  readonly resourceLimits?: {
-    readonly maxOldGenerationSizeMb?: number;
-    readonly maxYoungGenerationSizeMb?: number;
-    readonly stackSizeMb?: number;
-  };
-}
+/** What `node` may say: as the user wrote it, with absolute paths. */
+export type NodeSpec = NonNullable<RuntimeEnvOptions["node"]>;
 
 export interface EnvironmentSpec {
   /** A package URI (packages.ts), or a path of this machine. */

@@ -142,11 +142,20 @@ def _without_doubles(found: dict[str, Any]) -> dict[str, Any] | None:
     return found if found["packages"] else None
 
 
-def _pip(value: Any) -> dict[str, Any] | None:
+def _plain_packages(tool: str, value: Any) -> dict[str, Any] | None:
+    """The form of a requirements file or a list of packages; None: the value is neither."""
+    check = f"{tool}_check"
     if isinstance(value, str):
-        return _without_doubles({"packages": _requirement_file(value), "pip_check": False})
+        return {"packages": _requirement_file(value), check: False}
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return _without_doubles({"packages": value, "pip_check": False})
+        return {"packages": value, check: False}
+    return None
+
+
+def _pip(value: Any) -> dict[str, Any] | None:
+    plain = _plain_packages("pip", value)
+    if plain is not None:
+        return _without_doubles(plain)
     if not isinstance(value, dict):
         raise TypeError(f"runtime_env['pip'] must be of type str or List[str], got {type(value)}")
     names = "packages, pip_check, pip_install_options and pip_version"
@@ -164,10 +173,9 @@ def _pip(value: Any) -> dict[str, Any] | None:
 
 
 def _uv(value: Any) -> dict[str, Any] | None:
-    if isinstance(value, str):
-        return _without_doubles({"packages": _requirement_file(value), "uv_check": False})
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return _without_doubles({"packages": value, "uv_check": False})
+    plain = _plain_packages("uv", value)
+    if plain is not None:
+        return _without_doubles(plain)
     if not isinstance(value, dict):
         raise TypeError(f"runtime_env['uv'] must be of type List[str], or dict, got {type(value)}")
     names = "packages, uv_check, uv_version and uv_pip_install_options"

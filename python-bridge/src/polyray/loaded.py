@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker has loaded and what runs in it: specs with their functions, the actor, calls."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from polyray import accelerators
+from polyray.exceptions import RuntimeEnvSetupError
+from polyray.runtime import Runtime
+
+
+class Running:
+    """What runs in this context: read by get_runtime_context()."""
+
+    __slots__ = (
+        "ahead",
+        "attempt",
+        "children",
+        "function",
+        "name",
+        "resources",
+        "retry",
+        "task",
+        "told",
+    )
+
+    def __init__(
+        self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
+    ) -> None:
+        self.children: list[bytes] = []  # what it submitted; cancelled with it
+        self.told = False  # its children were cancelled
+        self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
+        self.retry: Any = None  # classes of exceptions that are retried; None: all
+        self.function = function  # of a task that is no method
+        self.task = task
+        self.name = name
+        self.attempt = attempt
+        self.resources = resources
+
+
+class LoadedSpec:
+    """A decoded spec and the function or class that it names."""
+
+    __slots__ = ("fields", "lane", "name", "retry_classes", "value")
+
+    def __init__(self, fields: Any, value: Any, retry_classes: tuple[type, ...] | None) -> None:
+        self.fields = fields
+        self.name: str = fields.name
+        self.lane = accelerators.lane_of(fields.resources)
+        self.value = value
+        self.retry_classes = retry_classes
+
+
+class Actor:
+    """The actor of this process."""
+
+    def __init__(self, actor_id: bytes, incarnation: int, spec: LoadedSpec) -> None:
+        self.id = actor_id
+        self.incarnation = incarnation
+        self.spec = spec
+        self.instance: Any = None
+        self.methods: dict[str, Callable[..., Any]] = {}
+        fields = spec.fields
+        from polyray.actor import Description
+
+        described = Description(spec.value)
+        self.is_async = described.is_async
+        self.rules = described.rules
+        self.groups = dict(fields.concurrency_groups)
+        self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
+        self.meta = {
+            "language": "py",
+            "className": getattr(spec.value, "__name__", spec.name),
+            "methods": described.methods,
+            "maxTaskRetries": fields.max_task_retries,
+            "name": fields.actor_name,
+            **({"methodOptions": described.own} if described.own else {}),
+            **({"signatures": described.signatures} if described.signatures else {}),
+        }
+
+
+def load_spec(rt: Runtime, spec_id: bytes) -> LoadedSpec:
+    """Decode a spec and find its function; RuntimeEnvSetupError when its module does not load."""
+    from polyray.task_spec import decode_task_spec
+
+    data, value = rt.value_of(rt.client.read_id(spec_id))
+    fields = decode_task_spec(data)
+    if fields.form == "module":
+        value = _import(fields.module or "", fields.export_name or "")
+    value = _unwrapped(value)
+    classes = None
+    if fields.retry_exception_list:
+        classes = tuple(rt.value_of(bytes(fields.retry_exception_list)))
+    return LoadedSpec(fields, value, classes)
+
+
+def retries(error: BaseException, spec: LoadedSpec) -> bool:
+    """True when the options of a task say that this exception of its body is retried."""
+    if not spec.fields.retry_exceptions or not isinstance(error, Exception):
+        return False
+    return spec.retry_classes is None or isinstance(error, spec.retry_classes)
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a decorated name stands for: `@remote` leaves a wrapper in its module."""
+    target = getattr(value, "_target", None)
+    return target.value if target is not None and target.value is not None else value
+
+
+def _import(module: str, export: str) -> Any:
+    """What a module exports. Its own failure to load comes as the cause."""
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        raise RuntimeEnvSetupError(
+            f"[runtime env] the module {module!r} does not load in the worker: "
+            f"{type(error).__name__}: {error}. "
+            f"It looks in the driver's sys.path and in {os.getcwd()}.",
+            cause=error,
+        ) from error
+    for part in export.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise RuntimeEnvSetupError(
+                f"[runtime env] the module {module!r} has no {export!r}.", cause=error
+            ) from error
+    return found
