@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compiles ts/ to dist/ (ESM, declarations, source maps), copies what is not TypeScript, writes
-// the CommonJS entry, and links the command into node_modules/.bin.
+// Builds ts/ into dist/: the bundled ESM with its source maps (bundle-ts.mjs), declarations by tsc, what is not
+// TypeScript, the CommonJS entry; and links the command into node_modules/.bin.
 
 import {
   chmodSync,
@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { bundleTs } from "./bundle-ts.mjs";
 import { run } from "./exec.mjs";
 import { SetupError, step } from "./log.mjs";
 import { at, distDir, nodeBin } from "./paths.mjs";
@@ -24,16 +25,17 @@ const inputs = () => [
   at("tsconfig.json"),
   at("tsconfig.build.json"),
   at("package-lock.json"),
+  at("scripts", "lib", "step-ts.mjs"),
+  at("scripts", "lib", "bundle-ts.mjs"),
 ];
 
 export async function buildTs({ force = false } = {}) {
   const hash = hashOf(inputs());
-  const outputs = [join(distDir, "index.cjs")];
-  if (existsSync(at("ts", "index.ts"))) outputs.push(join(distDir, "index.js"));
+  const outputs = ["index.cjs", "index.js", "index.d.ts"].map((name) => join(distDir, name));
   if (!force && isFresh("ts", hash, outputs)) return linkCommand();
   step("TypeScript");
   dropStamp("ts");
-  if (!existsSync(join(distDir, "index.js")))
+  if (!existsSync(join(distDir, "index.d.ts")))
     rmSync(at("build", "ts"), { recursive: true, force: true });
   const code =
     filesBelow(at("ts"), isCode).length === 0
@@ -46,17 +48,18 @@ export async function buildTs({ force = false } = {}) {
     mkdirSync(dirname(target), { recursive: true });
     copyFileSync(path, target);
   }
+  await bundleTs();
   writeCommonJs();
   linkCommand();
   if (code !== 0) throw new SetupError("tsc found errors (dist/ was written all the same)");
   writeStamp("ts", hash);
 }
 
-// Output whose source is gone would still be imported.
+// Declarations whose source is gone would still be found.
 function removeOrphans() {
-  for (const path of filesBelow(distDir, (file) => /(\.d\.ts|\.js)(\.map)?$/.test(file))) {
-    const stem = relative(distDir, path).replace(/(\.d\.ts|\.js)(\.map)?$/, "");
-    const sources = [`${stem}.ts`, `${stem}.tsx`, `${stem}.js`, `${stem}.d.ts`];
+  for (const path of filesBelow(distDir, (file) => /\.d\.ts(\.map)?$/.test(file))) {
+    const stem = relative(distDir, path).replace(/\.d\.ts(\.map)?$/, "");
+    const sources = [`${stem}.ts`, `${stem}.tsx`, `${stem}.d.ts`];
     if (!sources.some((name) => existsSync(at("ts", name)))) rmSync(path);
   }
 }

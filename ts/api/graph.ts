@@ -72,7 +72,7 @@ export class Graph<I, E extends GraphEnds> implements AsyncDisposable {
 
   /** The same graph, to be run often. Runs are ordinary calls; nothing is reserved. */
   async compile(): Promise<Graph<I, E>> {
-    return new Graph(this.#ends, this.#names);
+    return graphOf<I, E>(this.#ends, this.#names);
   }
 
   /** Nothing is held between runs. */
@@ -101,7 +101,12 @@ export function graph<I, const E extends GraphEnds>(
       "INVALID_ARGUMENT",
       "graph: the function must return what bind() gave, or a tuple, array or record of it",
     );
-  return new Graph<I, E>(ends, new Set(nodes.keys()));
+  return graphOf<I, E>(ends, new Set(nodes.keys()));
+}
+
+// Outside of the class: the bundler would give a class that names itself another name.
+function graphOf<I, E extends GraphEnds>(ends: E, names: ReadonlySet<PropertyKey>): Graph<I, E> {
+  return new Graph<I, E>(ends, names);
 }
 
 function submit(node: GraphNode, input: unknown, made: Map<GraphNode, unknown>): unknown {

@@ -29,7 +29,7 @@ import { Specs, type Target } from "./specs.ts";
 import type { WorkerKeyBase } from "./worker-key.ts";
 
 /** Push topics of the node service. */
-export const Topic = { actorState: 1, lines: 2, warning: 3 } as const;
+export const PushTopic = { actorState: 1, lines: 2, warning: 3 } as const;
 
 /** Whoever runs calls in this process (ts/worker). */
 export interface Executor {
@@ -224,7 +224,7 @@ export class Connection {
         this.#answer(reader.word(Rec.a), reader.payloadView());
         break;
       case EventKind.push:
-        if (reader.word(Rec.a) === Topic.actorState)
+        if (reader.word(Rec.a) === PushTopic.actorState)
           this.#actorState(unpack(reader.payloadView()) as Record<string, unknown>);
         break;
       case EventKind.streamItem:

@@ -2,6 +2,7 @@
 // Loads a module that a program names: a file URL, a path, or a package as seen from the working folder. TypeScript modules
 // work with the driver's loader, with Node's own type stripping, or, failing both, with the project's tsx.
 
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -49,7 +50,10 @@ async function startTypeScript(url: string): Promise<void> {
     } catch {
       continue; // not installed there
     }
-    const api = (await import(pathToFileURL(path).href)) as { register(): unknown };
+    // The CommonJS copy looks for its hooks where they are not: take the ES module beside it.
+    const module = path.replace(/\.cjs$/, ".mjs");
+    const entry = pathToFileURL(existsSync(module) ? module : path).href;
+    const api = (await import(entry)) as { register(): unknown };
     api.register();
     return;
   }

@@ -9,12 +9,11 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { errorOfNumber, errorRowOfNumber, makeError, type PolyrayError } from "../base/errors.ts";
+import { packageRoot } from "../base/package-root.ts";
 import type { NativeBinding } from "./binding.ts";
 
 const require = createRequire(import.meta.url);
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 interface Loaded {
   readonly binding: NativeBinding;
@@ -75,7 +74,7 @@ function load(): Loaded {
     const found = attempt(named, absent(named));
     if (found !== null) return found;
   } else {
-    const built = join(root, "build", "Release", "polyray.node");
+    const built = join(packageRoot, "build", "Release", "polyray.node");
     const found =
       attempt(built, absent(built)) ?? attempt(`${platformPackage()}/polyray.node`, null);
     if (found !== null) return found;

@@ -7,10 +7,8 @@
 
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { RuntimeEnvSetupError, VersionMismatchError } from "../base/errors.ts";
-
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+import { packageRoot } from "../base/package-root.ts";
 
 /** Path of the interpreter that workers of a driver in `cwd` use. Throws RuntimeEnvSetupError when there is none. */
 export function findPython(cwd: string, env: NodeJS.ProcessEnv = process.env): string {

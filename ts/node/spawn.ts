@@ -8,10 +8,10 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
+import { distFile } from "../base/package-root.ts";
 import { workerEnvironment } from "../object/function/index.ts";
 import type { Environments } from "./environments/prepare.ts";
 import type { EnvironmentSpec, Prepared } from "./environments/spec.ts";
@@ -70,7 +70,7 @@ interface Running {
   pid: number;
 }
 
-const workerMain = join(dirname(fileURLToPath(import.meta.url)), "..", "worker", "main.js");
+const workerMain = distFile("worker", "main.js");
 
 export class Spawner {
   readonly #options: SpawnerOptions;

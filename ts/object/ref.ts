@@ -9,10 +9,10 @@
 // (2) `id` stays readable after the ref was released; (3) a released ref is refused with ObjectFreedError.
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { makeError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
+import { packageRoot } from "../base/package-root.ts";
 import type { Waiter } from "./pending.ts";
 
 /** What a ref needs of its store (store.ts). */
@@ -246,13 +246,13 @@ export class ObjectRef<out T = unknown> {
 }
 
 const recordsCallSites = process.env.POLYRAY_CALL_SITES === "1";
-const packageFolder = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The innermost line of the stack that is not polyray's (as compiled, or as its source map names it). */
 function callSiteNow(): string | null {
   const lines = (new Error().stack ?? "").split("\n").slice(1);
   const isOwn = (line: string): boolean =>
-    line.includes("node:") || ["dist/", "ts/"].some((part) => line.includes(packageFolder + part));
+    line.includes("node:") ||
+    ["dist/", "ts/"].some((part) => line.includes(`${packageRoot}/${part}`));
   return (
     lines
       .find((line) => !isOwn(line))

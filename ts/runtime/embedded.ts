@@ -5,10 +5,9 @@
 // stop(), or with the process (the guardian sees the end of file of its pipe, whatever ended the process).
 // One embedded runtime a process: a second start throws.
 
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { SystemError } from "../base/errors.ts";
+import { distFile } from "../base/package-root.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, type NewSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
@@ -48,7 +47,7 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     throw error;
   }
   const config = serviceConfig(session, node, null, options.namespace);
-  const thread = new Worker(fileURLToPath(new URL("./service-thread.js", serviceBase())), {
+  const thread = new Worker(distFile("runtime", "service-thread.js"), {
     workerData: config,
     execArgv: [],
     trackUnmanagedFds: false,
@@ -86,13 +85,6 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
   return runtime;
 }
 
-// Under a TypeScript loader this module is ts/runtime/embedded.ts; the thread needs the compiled file beside it in dist/.
-function serviceBase(): string {
-  return import.meta.url.endsWith(".ts")
-    ? new URL(`../../dist/runtime/${"embedded.js"}`, import.meta.url).href
-    : import.meta.url;
-}
-
 function becomesReady(thread: Worker): Promise<void> {
   return new Promise((resolve, reject) => {
     const onMessage = (message: { ready?: true; failed?: unknown }): void => {
@@ -123,6 +115,3 @@ async function stopThread(thread: Worker, exited: Promise<void>): Promise<void> 
   thread.postMessage({ stop: true });
   await Promise.race([stopped, exited]);
 }
-
-/** For tests and for joining: the folder of compiled JavaScript. */
-export const distDir = join(fileURLToPath(serviceBase()), "..", "..");
