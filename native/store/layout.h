@@ -23,7 +23,7 @@
 namespace polyray {
 
 inline constexpr uint64_t kSegmentMagic = 0x31594152594c4f50ULL;  // "POLYRAY1"
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 
 inline constexpr uint32_t kMaxEndpoints = 4096;
 inline constexpr uint32_t kMaxInboundRings = 16384;  // a power of two, 64 * 64 * 4
@@ -34,6 +34,7 @@ inline constexpr uint32_t kEntryBytes = 128;
 inline constexpr uint32_t kEntriesPerChunk = kChunkBytes / kEntryBytes;  // 512
 inline constexpr uint32_t kInlineBytes = 56;
 inline constexpr uint32_t kRayletEndpoint = 0;
+inline constexpr uint32_t kMaxRowChunks = 2048;  // 16 Mi references of one endpoint
 
 // An object id: which node made it, which entry holds it, and a number never used twice on that node.
 // A task's id is the id of its first return object.
@@ -182,7 +183,7 @@ struct alignas(64) Endpoint {
   uint64_t from_raylet;
   uint64_t reserved1[4];
   std::atomic<uint32_t>
-      row_chunks[64];  // chunk number + 1 of each reference row chunk (8,192 slots each)
+      row_chunks[kMaxRowChunks];  // chunk number + 1 of each reference row chunk (8,192 slots each)
   std::atomic<uint64_t>
       ready_summary[kMaxInboundRings / 64 / 64];  // 4 words: which words of ready are non-zero
   uint64_t pad2[4];
@@ -191,7 +192,7 @@ struct alignas(64) Endpoint {
       inbound_used[kMaxInboundRings / 64];  // slot i of inbound is taken (CAS by the opener)
   std::atomic<uint64_t> inbound[kMaxInboundRings];  // ring offsets
 };
-static_assert(sizeof(Endpoint) == 64 + 64 + 64 + 256 + 64 + 2048 + 2048 + 131072);
+static_assert(sizeof(Endpoint) == 64 + 64 + 64 + 4 * kMaxRowChunks + 64 + 2048 + 2048 + 131072);
 inline constexpr uint64_t kEndpointStride = 36 * 4096;
 static_assert(sizeof(Endpoint) <= kEndpointStride);
 

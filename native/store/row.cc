@@ -12,7 +12,6 @@ namespace {
 
 constexpr uint32_t kNoSlot = UINT32_MAX;
 constexpr uint32_t kSlotsPerChunk = kChunkBytes / sizeof(uint64_t);
-constexpr uint32_t kMaxRowChunks = 64;
 
 }  // namespace
 

@@ -136,6 +136,20 @@ TEST_F(RowTest, GrowsOverManyChunksAndReusesSlots) {
   EXPECT_EQ(segment_->endpoint(1).row_chunk_count.load(), 3u);
 }
 
+TEST_F(RowTest, AnEndpointHoldsAMillionObjectsAndTheSweepFindsThemAll) {
+  constexpr uint64_t kObjects = 1'000'000;
+  segment_ = make_segment(1 << 20, 4096);
+  attach(*segment_, 1);
+  entries_ = std::make_unique<SlotPool>(*segment_, ChunkKind::kEntries, 1);
+  maker_ = std::make_unique<ReferenceRow>(*segment_, 1);
+  for (uint64_t i = 1; i <= kObjects; ++i)
+    ASSERT_TRUE(new_object(*segment_, *entries_, *maker_, i).is_ok()) << i;
+  EXPECT_EQ(maker_->size(), kObjects);
+  uint64_t zero = 0;
+  sweep_row(*segment_, 1, [&](const ObjectId&) { ++zero; });
+  EXPECT_EQ(zero, kObjects);
+}
+
 TEST_F(RowTest, ThreadsOfDifferentEndpointsCountExactly) {
   const ObjectId id = make(1);
   seal_inline(*segment_, id);
