@@ -4,14 +4,15 @@
 #include <cstring>
 
 #include "client/core.h"
+#include "store/spill_place.h"
 
 namespace polyray {
 
 namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPopulateBlock = 64 * 1024;
-constexpr uint32_t kGrantGraceMs =
-    10'000;  // beyond wait_ms: the raylet always answers, unless it hangs
+// Beyond wait_ms: the raylet always answers, unless it hangs.
+constexpr uint64_t kGrantGraceMs = kSpillPatienceMs + 10'000;
 constexpr int kWaitSliceMs = 200;
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "store/slab.h"
+#include "store/spill_place.h"
 
 namespace polyray::raylet {
 
@@ -12,6 +13,7 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr size_t kNamedHolders = 8;
 constexpr uint64_t kMaxWaitMs = 3600 * 1000;
+constexpr uint64_t kLookAgainMs = 100;
 }  // namespace
 
 Result<uint64_t> ExtentDesk::allocate(uint64_t bytes, uint64_t alignment, uint32_t client) {
@@ -64,7 +66,10 @@ void ExtentDesk::request(Peer& peer, const RingSlot& slot, uint64_t now_ms) {
       (code == StatusCode::kObjectStoreFull || code == StatusCode::kOutOfMemory) &&
       slot.b <= allocator_.capacity_bytes();
   const uint64_t wait_ms = can_come ? std::min(slot.d, kMaxWaitMs) : 0;
-  waiting_.push_back({peer.peer_id(), slot.a, slot.b, slot.c, now_ms + wait_ms, offset.status()});
+  const uint64_t deadline_ms = now_ms + wait_ms;
+  const uint64_t patience_ms = wait_ms == 0 ? deadline_ms : deadline_ms + kSpillPatienceMs;
+  waiting_.push_back(
+      {peer.peer_id(), slot.a, slot.b, slot.c, deadline_ms, patience_ms, offset.status()});
   short_ = short_ || can_come;
 }
 
@@ -157,6 +162,9 @@ void ExtentDesk::step(uint64_t now_ms) {
     peers_.broadcast(RingSlot{static_cast<uint32_t>(Rec::kGcRequest), 0, 0, 0, 0});
   }
   for (auto it = waiting_.begin(); it != waiting_.end();) {
+    // What is being written to disk will be room: a slow disk is no reason to refuse.
+    if (coming && it->deadline_ms <= now_ms && now_ms < it->patience_ms)
+      it->deadline_ms = now_ms + kLookAgainMs;
     if (it->deadline_ms > now_ms) {
       ++it;
       continue;

@@ -80,6 +80,7 @@ class ExtentDesk {
     uint64_t bytes;
     uint64_t alignment;
     uint64_t deadline_ms;
+    uint64_t patience_ms;  // until then, while values are written to disk
     Status why;
   };
   Result<uint64_t> allocate(uint64_t bytes, uint64_t alignment, uint32_t client);

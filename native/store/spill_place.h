@@ -16,6 +16,10 @@
 
 namespace polyray {
 
+// A request for memory that may wait at all waits longer than it says, this much at most, while values are being written
+// to disk: they will be room.
+inline constexpr uint64_t kSpillPatienceMs = 120'000;
+
 // Raylet: makes the list of folders known. `records` is a pool of its own.
 Status publish_spill_folders(Segment& segment, SlotPool& records,
                              std::span<const std::string> folders);

@@ -4,6 +4,11 @@
 #include <dirent.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
 
 #include "raylet_support.h"
 
@@ -264,6 +269,48 @@ TEST_F(Spilling, AFreedObjectIsGoneForEverybodyAndItsBytesWithIt) {
   other->flush();
   EXPECT_TRUE(freed(*one));
   EXPECT_TRUE(soon([&] { return raylet_->stats().store_used_bytes < kMiB; }));
+}
+
+// The thread of this process that writes spill files.
+pid_t spill_thread() {
+  pid_t found = 0;
+  DIR* open = ::opendir("/proc/self/task");
+  while (const dirent* entry = ::readdir(open)) {
+    std::ifstream name("/proc/self/task/" + std::string(entry->d_name) + "/comm");
+    std::string text;
+    std::getline(name, text);
+    if (text == "polyray-spill") found = static_cast<pid_t>(std::atoi(entry->d_name));
+  }
+  ::closedir(open);
+  return found;
+}
+
+TEST_F(Spilling, ASlowDiskIsWaitedForBeyondTheTimeOfAPut) {
+  start(16 * kMiB);
+  auto one = client();
+  std::vector<ObjectId> ids;
+  for (int i = 0; i < 6; ++i)
+    ids.push_back(one->put(value_of(text_number(i, 4 * kMiB)), {}).value());
+  // The thread that writes sleeps for two seconds in a signal's handler, as it would in a write.
+  struct sigaction slow{}, before{};
+  slow.sa_handler = [](int) { ::sleep(2); };
+  ::sigaction(SIGUSR2, &slow, &before);
+  const pid_t writer = spill_thread();
+  ASSERT_NE(writer, 0);
+  ASSERT_EQ(::syscall(SYS_tgkill, ::getpid(), writer, SIGUSR2), 0);
+  for (int i = 6; i < 10; ++i) {
+    const auto value = value_of(text_number(i, 4 * kMiB));
+    Result<PutBuffer> room = one->put_begin(value.size(), 100);
+    ASSERT_TRUE(room.is_ok()) << room.status().message;
+    std::memcpy(room.value().data, value.data(), value.size());
+    ids.push_back(room.value().id);
+    ASSERT_TRUE(one->put_seal(room.value(), {}).is_ok());
+  }
+  ::sigaction(SIGUSR2, &before, nullptr);
+  for (size_t i = 0; i < ids.size(); ++i)
+    EXPECT_EQ(read_text(*one, ids[i]), text_number(static_cast<int>(i), 4 * kMiB));
+  for (const ObjectId& id : ids) one->release_ref(id);
+  EXPECT_TRUE(freed(*one));
 }
 
 TEST_F(Spilling, AFullDiskIsSaidAndAnotherFolderIsTried) {
