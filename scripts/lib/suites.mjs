@@ -24,7 +24,12 @@ export const suites = [
   { name: "tidy", required: true, timeoutS: 300, run: runTidy },
   { name: "native", required: true, timeoutS: 900, run: runNative },
   { name: "ts", required: true, timeoutS: 1500, run: (options) => runTap("ts", options) },
-  { name: "python", required: true, timeoutS: 1200, run: (options) => runPytest("python", options) },
+  {
+    name: "python",
+    required: true,
+    timeoutS: 1200,
+    run: (options) => runPytest("python", options),
+  },
   ...["contract", "sim", "examples", "cluster", "chaos"].map((folder) => ({
     name: folder,
     timeoutS: 600,
