@@ -8,11 +8,14 @@ Method: small classes against one runtime of two CPUs.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import pathlib
+import pickle
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import polyray as ray
 import pytest
@@ -253,3 +256,168 @@ def test_special_methods_of_a_class_can_be_called() -> None:
 
     box = Box.remote()
     assert ray.get([box.__len__.remote(), box.__getitem__.remote(2)]) == [3, 20]
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if what():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_dead(pid: int) -> bool:
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_dropped_actor_ends_while_its_driver_does_nothing() -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    time.sleep(0.5)  # the driver sleeps by now
+    del counter
+    assert until(lambda: is_dead(pid))
+
+
+def test_what_an_actor_created_ends_with_it() -> None:
+    @ray.remote(num_cpus=0)
+    class Parent:
+        def make(self) -> tuple[ray.ActorHandle, int]:
+            self.child = Counter.options(num_cpus=0).remote()
+            return self.child, ray.get(self.child.pid.remote())
+
+    parent = Parent.remote()
+    child, pid = ray.get(parent.make.remote())
+    ray.kill(parent)
+    assert until(lambda: is_dead(pid))
+    with pytest.raises(ActorDiedError, match="its owner has died"):
+        ray.get(child.incr.remote(), timeout=60)
+
+
+def test_calls_that_run_are_answered_when_another_call_leaves() -> None:
+    @ray.remote(num_cpus=0, max_concurrency=3)
+    class Threads:
+        def __init__(self) -> None:
+            self.left = threading.Event()
+
+        def leave(self) -> None:
+            self.left.set()
+            ray.actor.exit_actor()
+
+        def stay(self) -> str:
+            self.left.wait(60)
+            time.sleep(0.3)
+            return "answered"
+
+    @ray.remote(num_cpus=0)
+    class Coroutines:
+        def __init__(self) -> None:
+            self.left = asyncio.Event()
+
+        async def leave(self) -> None:
+            self.left.set()
+            ray.actor.exit_actor()
+
+        async def stay(self) -> str:
+            await self.left.wait()
+            await asyncio.sleep(0.3)
+            return "answered"
+
+    for cls in (Threads, Coroutines):
+        actor = cls.remote()
+        staying = actor.stay.remote()
+        with pytest.raises(ActorDiedError, match=r"exit_actor\(\) is called"):
+            ray.get(actor.leave.remote(), timeout=60)
+        assert ray.get(staying, timeout=60) == "answered"
+
+
+def test_groups_of_an_async_actor_have_loops_of_their_own() -> None:
+    @ray.remote(num_cpus=0, concurrency_groups={"io": 2})
+    class Groups:
+        async def block(self) -> None:
+            self.blocked.wait(60)  # the whole loop
+
+        def __init__(self) -> None:
+            self.blocked = threading.Event()
+
+        @ray.method(concurrency_group="io")
+        async def free(self) -> str:
+            self.blocked.set()
+            return "free"
+
+        async def other(self) -> int:
+            return threading.get_ident()
+
+    groups = Groups.remote()
+    blocking = groups.block.remote()
+    assert ray.get(groups.free.remote(), timeout=60) == "free"
+    ray.get(blocking, timeout=60)
+    own = ray.get(groups.other.remote())
+    assert ray.get(groups.other.options(concurrency_group="io").remote()) != own
+    with pytest.raises(ValueError, match="no concurrency group 'none'"):
+        ray.get(groups.other.options(concurrency_group="none").remote(), timeout=60)
+
+
+def test_the_graceful_end_runs_shutdown_del_and_atexit(tmp_path: pathlib.Path) -> None:
+    @ray.remote(num_cpus=0)
+    class Ends:
+        def __init__(self, path: pathlib.Path) -> None:
+            self.path = path
+            atexit.register(lambda: self_note(path, "atexit"))
+
+        def pid(self) -> int:
+            return os.getpid()
+
+        def __ray_shutdown__(self) -> None:
+            self_note(self.path, "shutdown")
+
+        def __del__(self) -> None:
+            self_note(self.path, "del")
+
+    def self_note(path: pathlib.Path, text: str) -> None:
+        with path.open("a") as file:
+            file.write(f"{text} ")
+
+    for name in ("scope", "terminate", "kill"):
+        path = tmp_path / name
+        path.touch()
+        actor = Ends.remote(path)
+        pid = ray.get(actor.pid.remote())
+        if name == "terminate":
+            actor.__ray_terminate__.remote()
+        elif name == "kill":
+            ray.kill(actor)
+        del actor
+        assert until(lambda pid=pid: is_dead(pid))
+        wanted = "" if name == "kill" else "shutdown del atexit "
+        assert path.read_text() == wanted, name
+
+
+def test_sigterm_is_no_exit_of_the_actors_own() -> None:
+    actor = Counter.options(max_restarts=1, max_task_retries=-1).remote()
+    pid = ray.get(actor.pid.remote())
+    os.kill(pid, signal.SIGTERM)
+    assert until(lambda: is_dead(pid))
+    assert ray.get(actor.pid.remote(), timeout=60) != pid
+
+
+def test_pickled_handles_keep_their_actor() -> None:
+    counter = Counter.remote()
+    data = pickle.dumps({"counter": counter})
+    del counter
+    assert ray.get(pickle.loads(data)["counter"].incr.remote(), timeout=60) == 1
+
+
+def test_a_limit_of_pending_calls_travels_with_the_handle() -> None:
+    @ray.remote(num_cpus=0, max_pending_calls=1)
+    class Slow:
+        def sleep(self) -> None:
+            time.sleep(1)
+
+    slow = Slow.options(name="slow-one").remote()
+    again = ray.get_actor("slow-one")
+    running = again.sleep.remote()
+    with pytest.raises(ray.exceptions.PendingCallsLimitExceeded, match="more than 1 tasks"):
+        again.sleep.remote()
+    ray.get(running)
+    del slow

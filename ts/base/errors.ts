@@ -16,6 +16,17 @@ export interface ErrorDetails {
   pid?: number | null;
   remoteStack?: string | null;
   cause?: unknown;
+  /** Of a dead actor. */
+  actor?: DeadActor | null;
+}
+
+/** What is told of an actor that is dead, besides its id and process. */
+export interface DeadActor {
+  readonly className: string;
+  readonly name: string | null;
+  readonly namespace: string;
+  /** Why it is dead, as the control service knows it. */
+  readonly reason: string;
 }
 
 const rowsByName = new Map<string, ErrorRow>(errorRows.map((row) => [row.name, row]));
@@ -142,8 +153,12 @@ export class ActorError extends PolyrayError {}
 
 /** The actor is dead for good. */
 export class ActorDiedError extends ActorError {
+  /** Which actor it was; null when the caller knows no more than its id. */
+  readonly actor: DeadActor | null;
+
   constructor(message: string, details: ErrorDetails = {}) {
     super(message, details, "ACTOR_DIED");
+    this.actor = details.actor ?? null;
   }
 }
 

@@ -20,6 +20,13 @@ export function deathEnvelope(row: ActorRow, death: Death, nodeId: string): Uint
       code: death.code,
       actorId: row.spec.actor,
       nodeId,
+      pid: row.pid === 0 ? null : row.pid,
+      actor: {
+        className: row.spec.qualName ?? className,
+        name,
+        namespace: row.spec.namespace,
+        reason: death.reason,
+      },
       ...(cause instanceof Error ? { cause } : {}),
     },
   );

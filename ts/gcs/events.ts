@@ -14,11 +14,17 @@ export type GcsEvent =
       readonly entrypoint: string;
     }
   | { readonly type: "job_ended"; readonly job: number; readonly atMs: number }
-  | { readonly type: "actor_created"; readonly spec: ActorSpec; readonly job: number }
+  | {
+      readonly type: "actor_created";
+      readonly spec: ActorSpec;
+      readonly job: number;
+      readonly owner: Peer | null;
+    }
   | {
       readonly type: "actor_placed";
       readonly actor: string;
       readonly peer: Peer;
+      readonly pid: number;
       readonly lease: number;
       readonly incarnation: number;
     }
@@ -28,12 +34,7 @@ export type GcsEvent =
       readonly incarnation: number;
       readonly death: Death;
     }
-  | {
-      readonly type: "actor_constructed";
-      readonly actor: string;
-      readonly incarnation: number;
-      readonly pid: number;
-    }
+  | { readonly type: "actor_constructed"; readonly actor: string; readonly incarnation: number }
   | {
       readonly type: "actor_construct_failed";
       readonly actor: string;
@@ -56,6 +57,8 @@ export type GcsEvent =
       readonly peer: Peer;
       readonly reason: string;
       readonly intended: boolean;
+      /** It ended by itself without a failure: what it created lives on. */
+      readonly clean: boolean;
     };
 
 export type GcsEffect =

@@ -25,7 +25,7 @@ import { step } from "./step.ts";
 
 /** What the control service can have done. Promises of place and construct reject with a PolyrayError. */
 export interface GcsHost extends GroupHost {
-  place(spec: ActorSpec): Promise<{ peer: Peer; lease: number }>;
+  place(spec: ActorSpec): Promise<{ peer: Peer; pid: number; lease: number }>;
   /** Runs the constructor; `worker_gone`: its worker died, and the event worker_gone decides what comes. */
   construct(spec: ActorSpec, peer: Peer, incarnation: number): Promise<ConstructOutcome>;
   kill(peer: Peer, force: boolean): void;
@@ -67,7 +67,7 @@ export class GcsService {
     this.#groups = new GroupRequests(this.state, host, (event) => this.apply(event));
     this.#handlers = {
       ...this.#groups.handlers(),
-      "actor.create": (fields) => this.#create(fields),
+      "actor.create": (fields, peer) => this.#create(fields, peer),
       "actor.watch": (fields, peer) => this.#watch(idField(fields, "actor"), peer),
       "actor.byName": (fields) => this.#byName(fields),
       "actor.kill": (fields) => this.#kill(fields),
@@ -153,6 +153,7 @@ export class GcsService {
         actor,
         incarnation,
         peer: granted.peer,
+        pid: granted.pid,
         lease: granted.lease,
       });
     } catch (error) {
@@ -172,15 +173,14 @@ export class GcsService {
       });
     try {
       const outcome = await this.#host.construct(row.spec, peer, incarnation);
-      if (outcome.kind === "made")
-        this.apply({ type: "actor_constructed", actor, incarnation, pid: 0 });
+      if (outcome.kind === "made") this.apply({ type: "actor_constructed", actor, incarnation });
       else if (outcome.kind === "threw") failed("its constructor failed", outcome.error);
     } catch (error) {
       failed((error as Error).message, null);
     }
   }
 
-  #create(fields: Fields): Fields {
+  #create(fields: Fields, owner: Peer): Fields {
     const handle = fields.handle as HandleMeta | undefined;
     const meta: HandleMeta = handle ?? {
       language: fields.language === "py" ? "py" : "ts",
@@ -211,6 +211,7 @@ export class GcsService {
       handle: meta,
       namespace,
       detached: fields.lifetime === "detached",
+      qualName: typeof fields.qualName === "string" ? fields.qualName : null,
       maxRestarts: Number(fields.maxRestarts ?? 0),
       isAsync: fields.isAsync === true,
       maxConcurrency: Number(fields.maxConcurrency ?? 1),
@@ -222,7 +223,7 @@ export class GcsService {
       topRefs: Number(fields.topRefs ?? 0),
     };
     this.#host.hold(spec);
-    this.apply({ type: "actor_created", spec, job: Number(fields.job ?? 0) });
+    this.apply({ type: "actor_created", spec, job: Number(fields.job ?? 0), owner });
     return { actor: idToBytes(spec.actor), handle: meta };
   }
 
@@ -431,6 +432,7 @@ function unknownRow(actor: string): ActorRow {
     handle,
     namespace: "",
     detached: false,
+    qualName: null,
     maxRestarts: 0,
     isAsync: false,
     maxConcurrency: 1,
@@ -444,6 +446,7 @@ function unknownRow(actor: string): ActorRow {
   return {
     spec,
     job: 0,
+    owner: null,
     phase: ActorPhase.dead,
     peer: null,
     pid: 0,

@@ -34,6 +34,8 @@ export interface ActorSpec {
   readonly handle: HandleMeta;
   readonly namespace: string;
   readonly detached: boolean;
+  /** The class as its language names it, with what surrounds it; null: the class name. */
+  readonly qualName: string | null;
   readonly maxRestarts: number;
   readonly isAsync: boolean;
   readonly maxConcurrency: number;
@@ -49,8 +51,11 @@ export interface ActorSpec {
 export interface ActorRow {
   readonly spec: ActorSpec;
   readonly job: number;
+  /** Who created it: it ends with that process, unless it is detached. */
+  readonly owner: Peer | null;
   phase: ActorPhase;
   peer: Peer | null;
+  /** Of its latest process; 0 before the first. */
   pid: number;
   lease: number;
   incarnation: number;

@@ -36,9 +36,7 @@ export function step(state: GcsState, event: GcsEvent): GcsEffect[] {
         die(state, row, event.death),
       );
     case "actor_constructed":
-      return onCurrent(state, event.actor, event.incarnation, (row) =>
-        constructed(state, row, event.pid),
-      );
+      return onCurrent(state, event.actor, event.incarnation, (row) => constructed(state, row));
     case "actor_construct_failed":
       return onCurrent(state, event.actor, event.incarnation, (row) => [
         ...endWorker(row),
@@ -122,6 +120,7 @@ function createActor(
   const row: ActorRow = {
     spec: event.spec,
     job: event.job,
+    owner: event.owner,
     phase: ActorPhase.pending,
     peer: null,
     pid: 0,
@@ -162,16 +161,16 @@ function placed(state: GcsState, event: Extract<GcsEvent, { type: "actor_placed"
       { type: "kill", peer: event.peer, force: false },
     ];
   row.peer = event.peer;
+  row.pid = event.pid;
   row.lease = event.lease;
   return [
     { type: "construct", actor: event.actor, incarnation: event.incarnation, peer: event.peer },
   ];
 }
 
-function constructed(state: GcsState, row: ActorRow, pid: number): GcsEffect[] {
+function constructed(state: GcsState, row: ActorRow): GcsEffect[] {
   if (row.peer === null) return [];
   row.phase = ActorPhase.alive;
-  row.pid = pid;
   if (row.ending !== null) return [...endWorker(row), ...die(state, row, diedBecause(row.ending))];
   return [{ type: "publish", actor: row.spec.actor }];
 }
@@ -187,7 +186,7 @@ function killActor(
   const kill: GcsEffect[] =
     row.peer === null ? [] : [{ type: "kill", peer: row.peer, force: true }];
   // Without a peer there is nothing to restart yet: a kill with restart allowed is then a no-op.
-  if (!noRestart) return kill;
+  if (!noRestart && mayRestart(row)) return kill;
   return [...kill, ...die(state, row, diedBecause(reason))];
 }
 
@@ -214,12 +213,19 @@ function workerGone(
   event: Extract<GcsEvent, { type: "worker_gone" }>,
 ): GcsEffect[] {
   const row = findByPeer(state, event.peer);
-  if (row === null) return [];
+  if (row === null) return event.clean ? [] : orphansOf(state, event.peer);
+  return [...orphansOf(state, event.peer), ...actorGone(state, row, event)];
+}
+
+function actorGone(
+  state: GcsState,
+  row: ActorRow,
+  event: Extract<GcsEvent, { type: "worker_gone" }>,
+): GcsEffect[] {
   row.peer = null;
   row.lease = 0;
-  const max = row.spec.maxRestarts;
-  const mayRestart = !event.intended && row.ending === null && (max < 0 || row.restarts < max);
-  if (!mayRestart) return die(state, row, diedBecause(row.ending ?? event.reason));
+  if (event.intended || !mayRestart(row))
+    return die(state, row, diedBecause(row.ending ?? event.reason));
   row.restarts += 1;
   row.incarnation += 1;
   row.phase = ActorPhase.restarting;
@@ -227,6 +233,11 @@ function workerGone(
     { type: "publish", actor: row.spec.actor },
     { type: "place", actor: row.spec.actor, incarnation: row.incarnation },
   ];
+}
+
+function mayRestart(row: ActorRow): boolean {
+  const max = row.spec.maxRestarts;
+  return row.ending === null && (max < 0 || row.restarts < max);
 }
 
 function findByPeer(state: GcsState, peer: bigint): ActorRow | null {
@@ -239,7 +250,18 @@ function endWorker(row: ActorRow): GcsEffect[] {
   return row.peer === null ? [] : [{ type: "kill", peer: row.peer, force: false }];
 }
 
+// What a process created ends with it.
+function orphansOf(state: GcsState, owner: bigint): GcsEffect[] {
+  const effects: GcsEffect[] = [];
+  for (const row of state.actors.values()) {
+    if (row.owner !== owner || row.spec.detached || row.phase === ActorPhase.dead) continue;
+    effects.push(...endWorker(row), ...die(state, row, diedBecause("its owner has died")));
+  }
+  return effects;
+}
+
 function die(state: GcsState, row: ActorRow, death: Death): GcsEffect[] {
+  const peer = row.peer;
   row.phase = ActorPhase.dead;
   row.death = death;
   row.peer = null;
@@ -256,6 +278,7 @@ function die(state: GcsState, row: ActorRow, death: Death): GcsEffect[] {
   return [
     { type: "publish", actor: row.spec.actor },
     { type: "drop_spec", actor: row.spec.actor },
+    ...(peer === null ? [] : orphansOf(state, peer)),
   ];
 }
 

@@ -183,7 +183,13 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
     setImmediate(() => {
       if (!this.#native.isAttached()) return;
       if (worker.actor !== null)
-        this.#gcs.apply({ type: "worker_gone", peer: BigInt(worker.number), reason, intended });
+        this.#gcs.apply({
+          type: "worker_gone",
+          peer: BigInt(worker.number),
+          reason,
+          intended,
+          clean: true,
+        });
       this.#sync.forgetPeer(BigInt(worker.number));
       // After the news of the actor, which say how its calls end.
       this.#native.records.post(() => {
@@ -257,7 +263,7 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
 
   // --- GcsHost
 
-  place(spec: ActorSpec): Promise<{ peer: Peer; lease: number }> {
+  place(spec: ActorSpec): Promise<{ peer: Peer; pid: number; lease: number }> {
     const { calls, objects } = this.#native;
     return new Promise((resolve, reject) => {
       if (spec.handle.language === "py" || !calls.canEver(spec.resources)) {
@@ -275,7 +281,7 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
         const worker = this.#makeWorker(entry === undefined ? null : calls.actorOf(entry));
         this.#native.workers.set(worker.number, worker);
         this.#leases.set(worker.number, spec.resources);
-        resolve({ peer: BigInt(worker.number), lease: worker.number });
+        resolve({ peer: BigInt(worker.number), pid: process.pid, lease: worker.number });
         return true;
       };
       if (!start()) calls.placing.push(start);

@@ -4,6 +4,8 @@
 // (2) absent fields are left out; (3) reading never throws: a wrong field becomes text.
 
 import {
+  ActorDiedError,
+  type DeadActor,
   type ErrorDetails,
   errorOfNumber,
   numberOf,
@@ -79,6 +81,7 @@ function putPolyray(error: PolyrayError, put: Put): void {
   if (error instanceof TaskError && error.chain.length > 0) put("chain", error.chain);
   if (error instanceof UnserializableError && error.path !== null)
     put("props", { path: error.path });
+  if (error instanceof ActorDiedError && error.actor !== null) put("props", { ...error.actor });
 }
 
 const globalErrors: ReadonlyMap<string, new (message: string) => Error> = new Map<
@@ -120,7 +123,12 @@ function detailsOf(fields: Readonly<Record<string, unknown>>): ErrorDetails & { 
     remoteStack: text(fields.stack),
     chain: Array.isArray(fields.chain) ? fields.chain.map(String) : [],
     ...("cause" in fields ? { cause: fields.cause } : {}),
+    ...(isDeadActor(fields.props) ? { actor: fields.props } : {}),
   };
+}
+
+function isDeadActor(props: unknown): props is DeadActor {
+  return typeof props === "object" && props !== null && "className" in props && "reason" in props;
 }
 
 function polyrayOf(code: number, fields: Readonly<Record<string, unknown>>): Error {

@@ -290,6 +290,7 @@ export class NodeService implements GcsHost {
       peer,
       reason: `its worker process (pid ${pid}) ${how}${said}`,
       intended: false,
+      clean: exit?.exitCode === 0,
     });
   }
 
@@ -315,8 +316,9 @@ export class NodeService implements GcsHost {
 
   // --- GcsHost
 
-  async place(spec: ActorSpec): Promise<{ peer: Peer; lease: number }> {
-    return this.#endpoint.requestDedicated(this.#registered(spec));
+  async place(spec: ActorSpec): Promise<{ peer: Peer; pid: number; lease: number }> {
+    const granted = await this.#endpoint.requestDedicated(this.#registered(spec));
+    return { ...granted, pid: this.#states.pidOf(granted.peer) };
   }
 
   #registered(spec: ActorSpec): number {

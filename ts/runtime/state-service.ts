@@ -149,11 +149,20 @@ export class StateService {
     }));
   }
 
-  #actors(): Row[] {
-    this.tasks(); // learns the processes of actors
-    const pids = new Map(
+  #pids(): ReadonlyMap<bigint, number> {
+    return new Map(
       this.#endpoints().map((one) => [BigInt(one.endpoint) | (BigInt(one.serial) << 32n), one.pid]),
     );
+  }
+
+  /** The process of a peer; 0 when it is not known. */
+  pidOf(peer: bigint): number {
+    return this.#pids().get(peer) ?? 0;
+  }
+
+  #actors(): Row[] {
+    this.tasks(); // learns the processes of actors
+    const pids = this.#pids();
     return [...this.#state.actors.values()].map((row) => this.#actor(row, pids));
   }
 

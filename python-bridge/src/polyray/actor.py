@@ -237,6 +237,7 @@ class ActorClass:
                 actor=lifetime.binary(),
                 spec=self._spec.binary(),
                 handle=meta,
+                qualName=getattr(self._target.value, "__qualname__", None),
                 job=rt.job,
                 namespace=namespace or rt.namespace(),
                 lifetime=options.get("lifetime"),
@@ -263,11 +264,9 @@ class ActorClass:
                 "a different name or get the existing actor using "
                 f"ray.get_actor('{name}', namespace='{space}')"
             ) from None
-        pending = options.get("max_pending_calls")
-        limit = pending or -1
         if answer["actor"] == lifetime.binary():
-            return ActorHandle(lifetime, meta, limit, shells)
-        return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"], limit)
+            return ActorHandle(lifetime, meta, shells)
+        return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"])
 
     def _concurrency(self) -> int:
         asked = self._options.get("max_concurrency")
@@ -277,6 +276,13 @@ class ActorClass:
 
     def _meta(self) -> dict[str, Any]:
         described = self._described
+        groups = self._options.get("concurrency_groups") or {}
+        for name, own in described.own.items():
+            group = own.get("concurrencyGroup")
+            assert group is None or group in groups, (
+                f"{self._short_name()}.{name}: the concurrency group {group!r} is not in "
+                f"concurrency_groups of the class ({sorted(groups)})."
+            )
         meta: dict[str, Any] = {
             "language": self._target.language,
             "className": self._short_name(),
@@ -284,6 +290,9 @@ class ActorClass:
             "maxTaskRetries": self._options.get("max_task_retries") or 0,
             "name": self._options.get("name"),
         }
+        pending = self._options.get("max_pending_calls")
+        if pending and pending > 0:
+            meta["maxPendingCalls"] = pending
         if described.own:
             meta["methodOptions"] = described.own
         if described.signatures:
@@ -516,9 +525,11 @@ def exit_actor() -> None:
     running = executor.running_actor()
     if running is None:
         raise TypeError(
-            "exit_actor API is called on a non-actor worker. Call this API inside an actor method "
+            f"exit_actor API is called on a non-actor worker, {int(runtime.current().is_worker)}. "
+            "Call this API inside an actor methods"
             "if you'd like to exit the actor gracefully."
         )
+    running.leaves = True  # also when the method catches what is raised here
     if running.is_async:
         raise AsyncioActorExit("[actor exits] exit_actor() was called.")
     raise ActorExit(0)

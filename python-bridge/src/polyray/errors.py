@@ -16,7 +16,9 @@ from typing import Any
 
 from polyray.exceptions import (
     _BY_NAME,
+    LOCAL_IP,
     ActorDiedError,
+    ActorUnavailableError,
     CrossLanguageError,
     RayActorError,
     RayError,
@@ -180,8 +182,14 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
         error.path = _text(props.get("path"))
     if isinstance(error, RayActorError) and isinstance(props, dict) and props.get("initFailed"):
         error._actor_init_failed = True
-    if isinstance(error, ActorDiedError):
-        return _as_ray_tells(error)
+    if isinstance(error, ActorDiedError) and isinstance(props, dict) and "reason" in props:
+        return _as_ray_tells(error, props)
+    if type(error) is ActorUnavailableError and str(error.args[0]).startswith("["):
+        shown = f"The actor {error.actor_id} is" if error.actor_id else "The actor is"
+        error.args = (
+            f"{shown} unavailable: {error.args[0]} "
+            "The task may or may not have been executed on the actor.",
+        )
     if isinstance(error, RayTaskError):
         if isinstance(props, dict):
             error.actor_repr = _text(props.get("actorRepr"))
@@ -192,44 +200,58 @@ def _ray_of(code: int, fields: dict[Any, Any]) -> BaseException:
     return error
 
 
-_DEAD = re.compile(r"^\[actor died\] (.*) \(([0-9a-f]+)\) is dead: (.*)$", re.S)
+_USER_EXIT = (
+    "its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit detail: "
+)
 _REASONS = {
-    "it was killed by kill().": "it was killed by `ray.kill`.",
-    "it left by exit_actor().": (
-        "its worker process has died. Worker exit type: INTENDED_USER_EXIT "
-        "Worker exit detail: Worker exits by an user request. exit_actor() is called."
+    "it was killed by kill()": "it was killed by `ray.kill`.",
+    "it left by exit_actor()": (
+        f"{_USER_EXIT}Worker exits by an user request. Worker exits with an exit code 0. "
+        "exit_actor() is called."
+    ),
+    "it left by sys.exit(0)": (
+        f"{_USER_EXIT}Worker exits by an user request. Worker exits with an exit code 0."
+    ),
+    "its owner has died": (
+        "its owner has died. Owner worker exit type: INTENDED_SYSTEM_EXIT "
+        "Worker exit detail: Owner's worker process has crashed."
+    ),
+    "every handle to it went out of scope": (
+        "all references to the actor were removed including lineage ref count."
     ),
 }
+_EXITED = re.compile(r"its worker process \(pid \d+\) (.*)", re.S)
 
 
-def _as_ray_tells(error: ActorDiedError) -> ActorDiedError:
+def _as_ray_tells(error: ActorDiedError, about: Any) -> ActorDiedError:
     """The death of an actor in the lines that Ray's programs look for."""
-    found = _DEAD.match(str(error.args[0])) if error.args else None
-    if found is None:
-        return error
-    name, actor_id, why = found.groups()
     error.remote_stack = None
     if isinstance(error.cause, RayTaskError):
         task = error.cause
         if task.actor_repr is None:
-            task.actor_repr, task.actor_id = name, actor_id
+            task.actor_repr, task.actor_id = about.get("className"), error.actor_id
         made = ActorDiedError(task, node_id=error.node_id)
-        made.actor_id = error.actor_id
+        made.actor_id, made.pid = error.actor_id, error.pid
         return made
-    pid = re.search(r"\(pid (\d+)\)", why)
-    reason = _REASONS.get(why) or (
-        f"its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: {why}"
-        if pid
-        else why
-    )
-    lines = [
-        ActorDiedError.BASE_ERROR_MSG,
-        f"\tclass_name: {name}",
-        f"\tactor_id: {actor_id}",
-        *([f"\tpid: {pid.group(1)}"] if pid else []),
-        f"The actor is dead because {reason}",
-    ]
-    error.args = ("\n".join(lines),)
+    why = str(about.get("reason"))
+    exited = _EXITED.fullmatch(why)
+    if exited:
+        why = (
+            "its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+            "Worker unexpectedly exits with a connection error code 2. End of file. "
+            f"The process {exited[1]}."
+        )
+    facts = {
+        "class_name": about.get("className"),
+        "actor_id": error.actor_id,
+        "pid": error.pid,
+        "name": about.get("name"),
+        "namespace": about.get("namespace"),
+        "ip": error.pid and LOCAL_IP,
+    }
+    lines = [f"\t{name}: {value}" for name, value in facts.items() if value]
+    reason = f"The actor is dead because {_REASONS.get(why, why)}"
+    error.args = ("\n".join([ActorDiedError.BASE_ERROR_MSG, *lines, reason]),)
     return error
 
 

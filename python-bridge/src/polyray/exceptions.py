@@ -121,7 +121,7 @@ class RayTaskError(RayError):
     def _head(self) -> str:
         actor = f", actor_id={self.actor_id}, repr={self.actor_repr}" if self.actor_repr else ""
         return (
-            f"\x1b[36m{self.proctitle}()\x1b[39m (pid={self.pid}, ip={self.ip or _LOCAL_IP}{actor})"
+            f"\x1b[36m{self.proctitle}()\x1b[39m (pid={self.pid}, ip={self.ip or LOCAL_IP}{actor})"
         )
 
     def __reduce__(self) -> Any:
@@ -148,7 +148,7 @@ class RayTaskError(RayError):
 
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)  # since Python 3.11
 _HEADER = "Traceback (most recent call last):"
-_LOCAL_IP = "127.0.0.1"
+LOCAL_IP = "127.0.0.1"
 _DUALS: dict[type, Any] = {}
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Any
 
 from polyray import _native, accelerators, output, runtime
 from polyray.actor import ActorExit, cancelled_error
+from polyray.actor_process import Actor, CallLoops
 from polyray.exceptions import (
     ActorDiedError,
     AsyncioActorExit,
@@ -33,7 +35,7 @@ from polyray.exceptions import (
     WorkerCrashedError,
 )
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
-from polyray.loaded import Actor, LoadedSpec, Running, load_spec, retries
+from polyray.loaded import LoadedSpec, Running, load_spec, retries
 from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
 from polyray.runtime import COPY_BYTES, Runtime
@@ -45,6 +47,14 @@ _OK, _ERROR, _RETRY, _RETURNED, _CANCELLED = 0, 1, 2, 3, 4
 _NONE = encode(None).to_bytes()
 _COROUTINE = 0x80
 _ASYNC_GENERATOR = 0x200
+
+
+class Terminated(SystemExit):
+    """SIGTERM has come: the worker ends, without a word from its actor."""
+
+
+class UnknownGroup(ValueError):
+    """A call names a concurrency group that its actor does not have."""
 
 
 _actor: Actor | None = None
@@ -69,8 +79,7 @@ class Executor:
         self._shown = ""
         self._method_shown = ""
         self._pool: Any = None
-        self._loop: Any = None
-        self._semaphores: dict[str, Any] = {}
+        self._loops: CallLoops | None = None
         self._tasks: dict[bytes, Any] = {}
         self._runs: dict[bytes, Running] = {}
         self._cancels: set[bytes] = set()
@@ -104,25 +113,37 @@ class Executor:
             del call  # big arguments are pinned by it
 
     def _take_method(self, call: Any) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._start_coroutine, call)
-        elif self._pool is not None:
-            pool = self._pools.get(self._group_of(call), self._pool) if self._pools else self._pool
-            pool.submit(self._run_method_on_thread, call)
-        else:
-            self._run_method(call)
+        try:
+            if self._loops is not None:
+                group = self._group_of(call) if self._loops.has_groups else ""
+                loop, slots = self._loops.of(group)
+                loop.call_soon_threadsafe(self._start_coroutine, call, slots)
+            elif self._pool is not None:
+                pools = self._pools
+                pool = pools.get(self._group_of(call), self._pool) if pools else self._pool
+                pool.submit(self._run_method_on_thread, call)
+            else:
+                self._run_method(call)
+        except UnknownGroup as error:
+            self._fail(call, error, call.method, None)
 
     def _group_of(self, call: Any) -> str:
         """The concurrency group of a call of a method."""
         actor = _actor
         assert actor is not None
+        group = ""
         if call.flags & HAS_CALL_OPTIONS:
             with contextlib.suppress(RayError):  # told again where the call runs
-                own = decode_args(call.args, self._rt)[1][CALL_OPTIONS]
-                if own.get("group"):
-                    return str(own["group"])
-        rule = actor.rules.get(call.method)
-        return "" if rule is None else str(rule.get("concurrency_group") or "")
+                group = decode_args(call.args, self._rt)[1][CALL_OPTIONS].get("group") or ""
+        if not group:
+            rule = actor.rules.get(call.method)
+            group = "" if rule is None else rule.get("concurrency_group") or ""
+        if group and group not in actor.groups:
+            raise UnknownGroup(
+                f"{actor.name}.{call.method}: there is no concurrency group {group!r}; "
+                f"concurrency_groups of the class has {sorted(actor.groups)}."
+            )
+        return str(group)
 
     # -- specs
 
@@ -274,11 +295,8 @@ class Executor:
                 self._settle_error(call, self._stopped(task), _CANCELLED)
                 return
             error = _cancelled(task)  # user code raised it itself
-        if isinstance(error, SystemExit) and call.kind == _METHOD:
-            if error.code in (None, 0):
-                self._exit_actor()
-            else:  # as a crash: the actor restarts if it may
-                end_process(error.code if isinstance(error.code, int) else 1)
+        if isinstance(error, SystemExit) and call.kind != _TASK:
+            self._leave_actor(error)
             return
         if isinstance(error, SystemExit):
             self.leave()
@@ -339,7 +357,7 @@ class Executor:
                 actor_id=_actor.id.hex() if _actor is not None else None,
                 node_id=self._rt.place.node_id or None,
                 pid=self._pid,
-                actor_repr=None if _actor is None else _repr_of(_actor),
+                actor_repr=None if _actor is None else _actor.shown(),
             )
         try:
             with contextlib.suppress(ClosedError):  # answered before it was interrupted
@@ -357,35 +375,43 @@ class Executor:
         try:
             self._client.set_actor_identity(call.actor, call.incarnation)
             spec = self._load(call)
-            name = spec.name
+            _actor = actor = Actor(call.actor, call.incarnation, spec.fields, spec.value)
+            name = actor.name
             self._show(name)
             self._variable.set(
                 Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
             )
             enter_placement(spec.fields.scheduling)
             self._enter_lane(spec.lane)
-            _actor = actor = Actor(call.actor, call.incarnation, spec)
             args, kwargs = self._arguments(call)
-            actor.instance = spec.value(*args, **kwargs)
+            self._make(actor, args, kwargs)
             self.main_task = None
-            self._prepare(actor)
+            if not actor.is_async and (actor.limit > 1 or actor.groups):
+                self._start_threads(actor)
             self._client.finish(call.handle, _NONE, False, _OK)
         except BaseException as error:  # whatever the constructor raises is told to the callers
             self._fail(call, error, f"{name}.__init__", None)
         finally:
             self.main_task = None
 
-    def _prepare(self, actor: Actor) -> None:
+    def _make(self, actor: Actor, args: list[Any], kwargs: dict[str, Any]) -> None:
         if actor.is_async:
-            self._start_loop()
-        elif actor.limit > 1 or actor.groups:
-            from concurrent.futures import ThreadPoolExecutor
+            self._loops = CallLoops(actor)
+            made = self._loops.run(lambda: actor.make(args, kwargs))
+        else:
+            made = actor.make(args, kwargs)
+        if made is not None:
+            kind = type(made).__name__
+            raise TypeError(f"__init__() should return None, not '{kind}'")
 
-            self._pool = ThreadPoolExecutor(actor.limit, thread_name_prefix="polyray-method")
-            self._pools = {
-                name: ThreadPoolExecutor(limit, thread_name_prefix=f"polyray-{name}")
-                for name, limit in actor.groups.items()
-            }
+    def _start_threads(self, actor: Actor) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._pool = ThreadPoolExecutor(actor.limit, thread_name_prefix="polyray-method")
+        self._pools = {
+            name: ThreadPoolExecutor(limit, thread_name_prefix=f"polyray-{name}")
+            for name, limit in actor.groups.items()
+        }
 
     def _method(self, name: str) -> Callable[..., Any]:
         actor = _actor
@@ -405,7 +431,7 @@ class Executor:
         hidden = name.startswith("__") and name not in actor.meta["methods"]
         found = None if hidden else getattr(actor.instance, name, None)
         if not callable(found):
-            raise AttributeError(f"{actor.spec.name} has no method {name!r}")
+            raise AttributeError(f"{actor.name} has no method {name!r}")
         return found  # type: ignore[no-any-return]
 
     def _show(self, name: str) -> None:
@@ -417,7 +443,7 @@ class Executor:
 
     def _show_method(self, actor: Actor, name: str) -> None:
         self._method_shown = name
-        _native.set_process_title(f"polyray::{actor.spec.name}.{name}")
+        _native.set_process_title(f"polyray::{actor.name}.{name}")
 
     def _run_method(self, call: Any) -> None:
         actor = _actor
@@ -426,6 +452,8 @@ class Executor:
         try:
             if actor is None:
                 raise ActorDiedError("[actor died] this process holds no actor.")
+            if actor.exiting:  # its caller hears of the actor's end
+                return
             run = self._enter_method(actor, call)
             if self.cancel_seen and self._was_cancelled(call):
                 return
@@ -440,16 +468,23 @@ class Executor:
                 self._stream(call, result)
             else:
                 self._finish(call, result)
-        except ActorExit:
-            self._exit_actor()
         except BaseException as error:  # whatever the method raises is the caller's
             shown = run.name if run is not None else name
             self._fail(call, error, shown, None)
-            if self.leaving and threading.current_thread() is not threading.main_thread():
-                end_process(0)
         finally:
-            if self._runs.pop(call.task, None) is not None and self._cancels:
-                self._forget(call.task)
+            self._left_method(call)
+
+    def _left_method(self, call: Any) -> None:
+        if self._runs.pop(call.task, None) is not None and self._cancels:
+            self._forget(call.task)
+        if _actor is None or not _actor.leaves:
+            return
+        self.exit_actor("it left by exit_actor()")
+        if not self._runs:
+            self.leaving = True
+            if threading.current_thread() is not threading.main_thread():
+                self._client.flush()
+                os.kill(self._pid, signal.SIGTERM)  # the main thread waits for calls
 
     def _was_cancelled(self, call: Any) -> bool:
         """Answers a call that was cancelled before it began, or whose plain method has ended."""
@@ -460,9 +495,7 @@ class Executor:
 
     def _enter_method(self, actor: Actor, call: Any) -> Running:
         name = call.method
-        run = Running(
-            call.task, f"{actor.spec.name}.{name}", call.attempt, actor.spec.fields.resources
-        )
+        run = Running(call.task, f"{actor.name}.{name}", call.attempt, actor.fields.resources)
         rule = actor.rules.get(name)
         if rule is not None:
             run.ahead = rule.get("_generator_backpressure_num_objects") or 0
@@ -500,56 +533,68 @@ class Executor:
         except RayError:  # the runtime has ended: the main thread sees it too
             pass
 
-    def _exit_actor(self) -> None:
-        # The running call is not answered: its caller, like all others, gets ActorDiedError.
-        assert _actor is not None
+    def _leave_actor(self, error: SystemExit) -> None:
+        """The running call is not answered: its caller, like all others, hears of the end."""
         self.main_task = None
-        self.leaving = True
-        self._rt.request("actor.exit", actor=_actor.id, reason="it left by exit_actor()")
-        if threading.current_thread() is not threading.main_thread():
-            end_process(0)
+        if isinstance(error, Terminated):
+            self.leaving = True
+        elif isinstance(error, ActorExit):
+            self.exit_actor("it left by exit_actor()")
+        elif error.code == 0 and error.code is not None:
+            self.exit_actor("it left by sys.exit(0)")
+        else:  # as a crash: the actor restarts if it may
+            end_process(error.code if isinstance(error.code, int) else 1)
+
+    def exit_actor(self, reason: str) -> None:
+        """No call begins any more; the process ends when those that run have ended."""
+        actor = _actor
+        assert actor is not None
+        if not actor.exiting:
+            actor.leaves = actor.exiting = True
+            self._rt.request("actor.exit", actor=actor.id, reason=reason)
+        if not self._runs:  # its constructor
+            self.leaving = True
+
+    def end_actor(self) -> None:
+        """The graceful end of the actor of this process, if it has one."""
+        if _actor is not None:
+            _actor.end()
 
     # -- async actors
 
-    def _start_loop(self) -> None:
+    def _start_coroutine(self, call: Any, slots: Any) -> None:
         import asyncio
 
-        self._loop = asyncio.new_event_loop()
-        actor = _actor
-        assert actor is not None
-        self._semaphore = asyncio.Semaphore(actor.limit)
-        self._semaphores = {name: asyncio.Semaphore(limit) for name, limit in actor.groups.items()}
-        threading.Thread(target=self._loop.run_forever, name="polyray-loop", daemon=True).start()
-
-    def _start_coroutine(self, call: Any) -> None:
-        task = self._loop.create_task(self._run_coroutine(call))
+        task = asyncio.get_running_loop().create_task(self._run_coroutine(call, slots))
         self._tasks[call.task] = task
         task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
 
     def _on_cancel(self, task_id: bytes, recursive: bool) -> None:
         """A call that runs here was cancelled: tasks are interrupted by a signal, coroutines here;
         a plain method goes on and may ask is_canceled()."""
+        import asyncio
 
         def cancel() -> None:
             task = self._tasks.get(task_id)
-            if task is not None:
+            if task is not None and task.get_loop() is asyncio.get_running_loop():
                 task.cancel()
 
         self._cancels.add(task_id)
         if recursive:
             self.cancel_children(task_id)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(cancel)
+        for loop in () if self._loops is None else self._loops.all():
+            loop.call_soon_threadsafe(cancel)
 
-    async def _run_coroutine(self, call: Any) -> None:
+    async def _run_coroutine(self, call: Any, slots: Any) -> None:
         import asyncio
 
         actor = _actor
         assert actor is not None
-        name = f"{actor.spec.name}.{call.method}"
+        name = f"{actor.name}.{call.method}"
         try:
-            group = self._group_of(call) if self._semaphores else ""
-            async with self._semaphores.get(group, self._semaphore):
+            async with slots:
+                if actor.exiting:
+                    return
                 self._enter_method(actor, call)
                 if self.cancel_seen and self._was_cancelled(call):
                     return
@@ -564,21 +609,20 @@ class Executor:
                     self._finish(call, result)
         except asyncio.CancelledError:
             self._settle_error(call, self._stopped(call.task), _CANCELLED)
-        except (ActorExit, AsyncioActorExit):
-            self._exit_actor()
+        except AsyncioActorExit:
+            self.exit_actor("it left by exit_actor()")
         except BaseException as error:  # whatever the method raises is the caller's
             self._fail(call, error, name, None)
-            if self.leaving:
-                end_process(0)
         finally:
-            if self._runs.pop(call.task, None) is not None and self._cancels:
-                self._forget(call.task)
+            self._left_method(call)
         self._client.flush()
 
     async def _stream_async(self, call: Any, items: Any) -> None:
         if not hasattr(items, "__aiter__"):
             self._stream(call, items)
             return
+        import asyncio
+
         number = 0
         client = self._client
         ahead = self._ahead(call)
@@ -587,19 +631,12 @@ class Executor:
                 client.stream_item(call.handle, number, self._rt.put(item))
                 number += 1
                 if ahead > 0 and not client.wait_consumed(call.task, number + 1 - ahead, 0):
-                    await self._loop.run_in_executor(
+                    await asyncio.get_running_loop().run_in_executor(
                         None, client.wait_consumed, call.task, number + 1 - ahead, -1
                     )
         finally:
             client.end_producing(call.task)
         self._finish(call, None)
-
-
-def _repr_of(actor: Actor) -> str | None:
-    try:
-        return repr(actor.instance) if actor.instance is not None else actor.spec.name
-    except Exception:  # the user's __repr__ raised
-        return actor.spec.name
 
 
 def _cancelled(task: bytes) -> TaskCancelledError:

@@ -14,7 +14,7 @@ from types import GenericAlias
 from typing import Any
 
 from polyray import runtime
-from polyray.exceptions import make_error
+from polyray.exceptions import PendingCallsLimitExceeded
 from polyray.ids import ActorID
 from polyray.options import check_method
 from polyray.runtime import Runtime
@@ -71,6 +71,10 @@ class ActorMethod:
         self._retries = shell.retries
         self._extra: dict[str, Any] | None = None
 
+    @property
+    def _method_name(self) -> str:
+        return self._name
+
     def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; gives a ref at once. TypeError when the arguments do not fit."""
         shell = self._shell
@@ -81,7 +85,7 @@ class ActorMethod:
             rt = runtime.current()
         handle = self._handle
         if handle._max_pending >= 0:
-            handle._check_room(rt)
+            handle._check_room(rt, self._name)
         if self._extra is not None:
             kwargs = {**kwargs, CALL_OPTIONS: self._extra}
         flags = self._flags
@@ -174,12 +178,11 @@ class ActorHandle:
         self,
         ref: Any,
         meta: Mapping[str, Any],
-        max_pending: int = -1,
         shells: dict[str, Shell] | None = None,
     ) -> None:
         self._ref = ref
         self._meta = meta
-        self._max_pending = max_pending
+        self._max_pending: int = meta.get("maxPendingCalls", -1)
         self._shells = shells
 
     def __polyray_handle__(self) -> tuple[bytes | None, Any]:
@@ -200,14 +203,17 @@ class ActorHandle:
             shell = shells[name] = Shell((meta.get("methodOptions") or {}).get(name) or {}, None)
         return ActorMethod(self, name, shell)
 
-    def _check_room(self, rt: Runtime) -> None:
+    def _check_room(self, rt: Runtime, name: str) -> None:
         if rt.client.actor_pending_calls(self._ref) >= self._max_pending:
-            raise make_error(
-                "PENDING_CALLS_LIMIT",
-                f"The task queue of actor {self._actor_id.hex()} "
-                f"({self._meta.get('className')}) is full: {self._max_pending} calls are "
-                "pending, which is its max_pending_calls",
+            raise PendingCallsLimitExceeded(
+                f"The task {name} could not be submitted to {self!r} because more than "
+                f"{self._max_pending} tasks are queued on the actor. This limit can be adjusted "
+                "with the `max_pending_calls` actor option."
             )
+
+    @property
+    def _ray_is_cross_language(self) -> bool:
+        return self._meta.get("language") != "py"
 
     @property
     def _actor_id(self) -> ActorID:
@@ -232,9 +238,18 @@ class ActorHandle:
         return f"Actor({self._meta.get('className')}, {self._actor_id.hex()})"
 
     def __reduce__(self) -> Any:
-        from polyray.exceptions import OufOfBandObjectRefSerializationException
+        # Pickled by the program itself, which nobody can count: it lives as long as this process.
+        if self._ref is not None:
+            _pickled[self._ref.binary()] = self._ref
+        return _unpickled, self.__polyray_handle__()
 
-        raise OufOfBandObjectRefSerializationException(
-            f"[out of band] {self!r} was pickled outside of the runtime, which cannot count it. "
-            "Pass handles as arguments, results or inside put values."
-        )
+
+_pickled: dict[bytes, Any] = {}
+
+
+def _unpickled(actor: bytes | None, meta: Mapping[str, Any]) -> ActorHandle:
+    return ActorHandle(None if actor is None else runtime.current().client.ref_of(actor), meta)
+
+
+for _class in (ActorMethod, ActorHandle):
+    _class.__module__ = "polyray.actor"  # where Ray's programs know them

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker has loaded and what runs in it: specs with their functions, the actor, calls."""
+"""What a worker has loaded and what runs in it: specs with their functions, calls."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
 from typing import Any
 
 from polyray import accelerators
@@ -53,34 +52,6 @@ class LoadedSpec:
         self.lane = accelerators.lane_of(fields.resources)
         self.value = value
         self.retry_classes = retry_classes
-
-
-class Actor:
-    """The actor of this process."""
-
-    def __init__(self, actor_id: bytes, incarnation: int, spec: LoadedSpec) -> None:
-        self.id = actor_id
-        self.incarnation = incarnation
-        self.spec = spec
-        self.instance: Any = None
-        self.methods: dict[str, Callable[..., Any]] = {}
-        fields = spec.fields
-        from polyray.actor import Description
-
-        described = Description(spec.value)
-        self.is_async = described.is_async
-        self.rules = described.rules
-        self.groups = dict(fields.concurrency_groups)
-        self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
-        self.meta = {
-            "language": "py",
-            "className": getattr(spec.value, "__name__", spec.name),
-            "methods": described.methods,
-            "maxTaskRetries": fields.max_task_retries,
-            "name": fields.actor_name,
-            **({"methodOptions": described.own} if described.own else {}),
-            **({"signatures": described.signatures} if described.signatures else {}),
-        }
 
 
 def load_spec(rt: Runtime, spec_id: bytes) -> LoadedSpec:

@@ -146,7 +146,7 @@ class RuntimeContext:
             return None
         actor = _actor()
         if actor is not None:
-            return f"{_module_of(actor.spec.value)}.{run.name}"
+            return f"{_module_of(actor.value)}.{run.name}"
         function = run.function
         name = getattr(function, "__qualname__", None) or run.name
         return f"{_module_of(function)}.{str(name).replace('<locals>.', '')}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from polyray import _native, output, runtime
 from polyray.exceptions import LocalRayletDiedError, NotInitializedError
-from polyray.executor import Executor
+from polyray.executor import Executor, Terminated
 from polyray.runtime import WORKER, Place, Runtime, key_base_of
 
 _OWN = ("POLYRAY_SOCKET", "POLYRAY_TOKEN", "POLYRAY_STARTUP_TOKEN", "POLYRAY_JOB_CONFIG")
@@ -47,10 +47,12 @@ def main() -> int:
     try:
         client.worker_ready()
         executor.serve()
+        executor.end_actor()
         client.worker_exit()
     except (LocalRayletDiedError, NotInitializedError):
         return 0  # the runtime has ended
     except SystemExit as leaving:
+        executor.end_actor()
         return leaving.code if isinstance(leaving.code, int) else 0
     client.detach()
     return 0
@@ -78,7 +80,7 @@ def _install_signals(executor: Executor, client: Any) -> None:
     def terminate(number: int, frame: Any) -> None:
         executor.leave()
         if executor.main_task is None:
-            raise SystemExit(0)
+            raise Terminated(0)
 
     def in_child() -> None:  # a forked child is no worker: SIGTERM and SIGINT end it again
         signal.signal(signal.SIGINT, signal.default_int_handler)

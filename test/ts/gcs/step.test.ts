@@ -22,6 +22,7 @@ function spec(actor: string, change: Partial<ActorSpec> & { name?: string } = {}
     },
     namespace: "",
     detached: false,
+    qualName: null,
     maxRestarts: 0,
     isAsync: false,
     maxConcurrency: 1,
@@ -45,19 +46,23 @@ function alive(
   peer: bigint,
   change: Parameters<typeof spec>[1] = {},
 ): void {
-  step(state, { type: "actor_created", spec: spec(actor, change), job: 1 });
-  step(state, { type: "actor_placed", actor, peer, lease: 7, incarnation: 0 });
-  step(state, { type: "actor_constructed", actor, incarnation: 0, pid: 0 });
+  step(state, { type: "actor_created", spec: spec(actor, change), job: 1, owner: null });
+  step(state, { type: "actor_placed", actor, peer, pid: 9, lease: 7, incarnation: 0 });
+  step(state, { type: "actor_constructed", actor, incarnation: 0 });
 }
 
 t.test("an actor is placed, constructed, published", async (t) => {
   const state = emptyState();
-  t.same(types(step(state, { type: "actor_created", spec: spec("a"), job: 1 })), ["place"]);
+  t.same(types(step(state, { type: "actor_created", spec: spec("a"), job: 1, owner: null })), [
+    "place",
+  ]);
   t.same(
-    types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })),
+    types(
+      step(state, { type: "actor_placed", actor: "a", peer: 5n, pid: 9, lease: 1, incarnation: 0 }),
+    ),
     ["construct"],
   );
-  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), [
+  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0 })), [
     "publish",
   ]);
   t.equal(state.actors.get("a")?.phase, ActorPhase.alive);
@@ -69,10 +74,16 @@ t.test(
   async (t) => {
     const state = emptyState();
     alive(state, "a", 5n, { maxRestarts: 1, name: "n" });
-    const gone: GcsEvent = { type: "worker_gone", peer: 5n, reason: "killed", intended: false };
+    const gone: GcsEvent = {
+      type: "worker_gone",
+      peer: 5n,
+      reason: "killed",
+      intended: false,
+      clean: false,
+    };
     t.same(types(step(state, gone)), ["publish", "place"]);
-    step(state, { type: "actor_placed", actor: "a", peer: 6n, lease: 2, incarnation: 1 });
-    step(state, { type: "actor_constructed", actor: "a", incarnation: 1, pid: 0 });
+    step(state, { type: "actor_placed", actor: "a", peer: 6n, pid: 9, lease: 2, incarnation: 1 });
+    step(state, { type: "actor_constructed", actor: "a", incarnation: 1 });
     t.equal(state.actors.get("a")?.incarnation, 1);
     t.same(types(step(state, { ...gone, peer: 6n })), ["publish", "drop_spec"]);
     t.equal(state.actors.get("a")?.phase, ActorPhase.dead);
@@ -83,20 +94,22 @@ t.test(
 
 t.test("a grant that comes after the actor died goes back", async (t) => {
   const state = emptyState();
-  step(state, { type: "actor_created", spec: spec("a"), job: 1 });
+  step(state, { type: "actor_created", spec: spec("a"), job: 1, owner: null });
   step(state, { type: "actor_killed", actor: "a", noRestart: true, reason: "test" });
   t.same(
-    types(step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 })),
+    types(
+      step(state, { type: "actor_placed", actor: "a", peer: 5n, pid: 9, lease: 1, incarnation: 0 }),
+    ),
     ["return_lease", "kill"],
   );
 });
 
 t.test("an actor out of scope before it is made ends once it is made", async (t) => {
   const state = emptyState();
-  step(state, { type: "actor_created", spec: spec("a"), job: 1 });
+  step(state, { type: "actor_created", spec: spec("a"), job: 1, owner: null });
   t.same(step(state, { type: "actor_out_of_scope", actor: "a" }), []);
-  step(state, { type: "actor_placed", actor: "a", peer: 5n, lease: 1, incarnation: 0 });
-  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0, pid: 0 })), [
+  step(state, { type: "actor_placed", actor: "a", peer: 5n, pid: 9, lease: 1, incarnation: 0 });
+  t.same(types(step(state, { type: "actor_constructed", actor: "a", incarnation: 0 })), [
     "kill",
     "publish",
     "drop_spec",
@@ -130,9 +143,36 @@ t.test("exitActor is not restarted", async (t) => {
   const state = emptyState();
   alive(state, "a", 5n, { maxRestarts: -1 });
   step(state, { type: "actor_exiting", actor: "a", reason: "it left" });
-  step(state, { type: "worker_gone", peer: 5n, reason: "exit", intended: false });
+  step(state, { type: "worker_gone", peer: 5n, reason: "exit", intended: false, clean: false });
   t.equal(state.actors.get("a")?.death?.reason, "it left");
 });
+
+t.test(
+  "what an actor or a crashed worker created ends with it, unless it is detached",
+  async (t) => {
+    const state = emptyState();
+    const make = (actor: string, peer: bigint, owner: bigint, detached = false): void => {
+      step(state, { type: "actor_created", spec: spec(actor, { detached }), job: 1, owner });
+      step(state, { type: "actor_placed", actor, peer, pid: 9, lease: 7, incarnation: 0 });
+      step(state, { type: "actor_constructed", actor, incarnation: 0 });
+    };
+    make("parent", 5n, 1n);
+    make("child", 6n, 5n);
+    make("grandchild", 7n, 6n);
+    make("detached", 8n, 5n, true);
+    step(state, { type: "actor_killed", actor: "parent", noRestart: true, reason: "killed" });
+    t.equal(state.actors.get("child")?.death?.reason, "its owner has died");
+    t.equal(state.actors.get("grandchild")?.phase, ActorPhase.dead);
+    t.equal(state.actors.get("detached")?.phase, ActorPhase.alive);
+    make("of task", 10n, 9n);
+    const gone = { type: "worker_gone", peer: 9n, reason: "ended", intended: false } as const;
+    step(state, { ...gone, clean: true });
+    t.equal(state.actors.get("of task")?.phase, ActorPhase.alive, "its worker was idle");
+    step(state, { ...gone, clean: false });
+    t.equal(state.actors.get("of task")?.phase, ActorPhase.dead);
+    t.same(validate(state), []);
+  },
+);
 
 /** Small seeded generator (mulberry32). */
 function random(seed: number): () => number {
@@ -165,20 +205,27 @@ function randomEvent(next: () => number, state: GcsState): GcsEvent {
           ...(next() < 0.5 ? { name: `n-${actor}` } : {}),
         }),
         job: 1,
+        owner: next() < 0.5 ? null : BigInt(Math.floor(next() * 4)),
       };
     }
     case 2:
     case 3:
       // A peer holds one actor at a time, as the raylet's dedicated workers do.
       return [...state.actors.values()].some((row) => row.peer === peer)
-        ? { type: "worker_gone", peer, reason: "random", intended: false }
-        : { type: "actor_placed", actor, peer, lease: 1, incarnation };
+        ? { type: "worker_gone", peer, reason: "random", intended: false, clean: false }
+        : { type: "actor_placed", actor, peer, pid: 9, lease: 1, incarnation };
     case 4:
-      return { type: "actor_constructed", actor, incarnation, pid: 1 };
+      return { type: "actor_constructed", actor, incarnation };
     case 5:
       return { type: "actor_construct_failed", actor, incarnation, death };
     case 6:
-      return { type: "worker_gone", peer, reason: "random", intended: next() < 0.2 };
+      return {
+        type: "worker_gone",
+        peer,
+        reason: "random",
+        intended: next() < 0.2,
+        clean: next() < 0.5,
+      };
     case 7:
       return { type: "actor_killed", actor, noRestart: next() < 0.5, reason: "random" };
     case 8:

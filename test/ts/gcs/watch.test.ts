@@ -16,7 +16,7 @@ interface Pushed {
 function service(): { gcs: GcsService; pushed: Pushed[] } {
   const pushed: Pushed[] = [];
   const host: GcsHost = {
-    place: () => Promise.resolve({ peer: 9n, lease: 1 }),
+    place: () => Promise.resolve({ peer: 9n, pid: 1, lease: 1 }),
     construct: () => Promise.resolve({ kind: "made" as const }),
     kill: () => undefined,
     returnLease: () => undefined,
