@@ -239,8 +239,8 @@ void ClientCore::send_release(const ObjectId& id) {
   // Its memory, or that of what it holds, or the actor's process, is wanted back soon, and a program that drops its last
   // value may do nothing with us for long.
   const ObjectEntry& entry = segment_->entry(id.index);
-  const bool big = entry.size >= kBigReleaseBytes ||
-                   (entry.state.load(std::memory_order_relaxed) & (kEntryHasRefs | kEntryActor)) != 0;
+  const bool big = entry.size >= kBigReleaseBytes || (entry.state.load(std::memory_order_relaxed) &
+                                                      (kEntryHasRefs | kEntryActor)) != 0;
   to_raylet({static_cast<uint32_t>(Rec::kRelease), 0, id_word(id), id.unique, 0}, big);
   if (big) bell_raylet();
 }
