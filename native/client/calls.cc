@@ -73,10 +73,33 @@ Status ClientCore::submit_actor_create(uint64_t peer, const ObjectId& actor, uin
                 incarnation, arguments, returns);
 }
 
+// The top-level refs of args that were put. Copied: nothing keeps those bytes in memory when the pin is over.
+Status ClientCore::read_stored_args(const ObjectId& stored, std::vector<ObjectId>& top) {
+  Result<ObjectView> view = pin(stored);
+  if (!view.is_ok()) return view.status();
+  uint32_t count = 0;
+  const auto refs =
+      envelope_refs({view.value().data, static_cast<size_t>(view.value().size)}, &count);
+  top.assign(refs.begin(), refs.begin() + count);
+  if (view.value().pinned) unpin(stored);
+  return Status::ok();
+}
+
 Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
                           const ObjectId& actor, int32_t retries, uint64_t peer,
                           uint32_t incarnation, const CallArguments& arguments, ObjectId* returns) {
   if (detached_) return Status::error(StatusCode::kDisconnected, "this endpoint is detached");
+  if (arguments.stored.unique != 0 && arguments.refs.empty()) {
+    std::vector<ObjectId> top;
+    const Status read = read_stored_args(arguments.stored, top);
+    if (!read.is_ok()) return read;
+    if (!top.empty()) {
+      CallArguments found = arguments;
+      found.refs = top;
+      found.top_refs = static_cast<uint32_t>(top.size());
+      return submit(kind, spec, number, actor, retries, peer, incarnation, found, returns);
+    }
+  }
   if (arguments.return_count == 0 || arguments.return_count > kMaxReturns)
     return invalid("a call has 1 to 1000 returns");
   if (arguments.top_refs > arguments.refs.size()) return invalid("more top-level refs than refs");
@@ -145,13 +168,18 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec,
   uint16_t flags = arguments.flags & kCallCallerBits;
   const uint64_t fixed = sizeof(CallRecord) + returns.size_bytes() +
                          padded_method(static_cast<uint32_t>(arguments.method.size()));
-  ObjectId args;
-  if (envelope.size() > kMaxRecordArgs ||
+  ObjectId args = arguments.stored;
+  if (args.unique != 0 || envelope.size() > kMaxRecordArgs ||
       fixed + refs.size_bytes() + envelope.size() > kChunkBytes) {
     // The container counts the refs, and its envelope lists them: the record carries its id alone.
-    Result<ObjectId> stored = put(envelope, refs, 0);
-    if (!stored.is_ok()) return stored.status();
-    args = stored.value();
+    if (args.unique == 0) {
+      Result<ObjectId> stored = put(envelope, refs, 0);
+      if (!stored.is_ok()) return stored.status();
+      args = stored.value();
+    } else if (!row_.acquire(args)) {
+      return Status::error(StatusCode::kObjectFreed,
+                           "the stored arguments were released before the call");
+    }
     refs = {&args, 1};
     envelope = {reinterpret_cast<const uint8_t*>(&args), sizeof(args)};
     flags |= kCallArgsInStore;

@@ -99,6 +99,9 @@ struct CallArguments {
   std::span<const ObjectId>
       refs;  // all ids inside; the first top_refs are top-level arguments to wait for
   uint32_t top_refs = 0;
+  // Instead of `envelope`, `refs` and `top_refs`: the args were put as this object (big ones, written straight into the
+  // store). The call takes a reference of its own.
+  ObjectId stored;
   uint32_t return_count = 1;  // 1..1000
   uint16_t flags = 0;         // kCallStreaming, kCallRetryExceptions, kCallLanguageBits
   int32_t max_retries = -2;   // -2: the spec's

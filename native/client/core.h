@@ -201,6 +201,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   Result<ObjectView> pin_closed(const ObjectEntry& entry, const ObjectId& id);
 
   // --- calls.cc
+  Status read_stored_args(const ObjectId& stored, std::vector<ObjectId>& top);
   Status submit(CallKind kind, const ObjectId& spec, uint32_t number, const ObjectId& actor,
                 int32_t retries, uint64_t peer, uint32_t incarnation,
                 const CallArguments& arguments, ObjectId* returns);

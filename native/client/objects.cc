@@ -83,7 +83,7 @@ Result<ObjectId> ClientCore::put(std::span<const uint8_t> envelope, std::span<co
                                  uint32_t entry_flags) {
   Result<PutBuffer> buffer = put_begin(envelope.size(), kPutWaitMs);
   if (!buffer.is_ok()) return buffer.status();
-  if (!envelope.empty()) std::memcpy(buffer.value().data, envelope.data(), envelope.size());
+  os::copy_bytes(buffer.value().data, envelope.data(), envelope.size());
   const ObjectId id = buffer.value().id;
   Status sealed = put_seal(buffer.value(), refs, entry_flags);
   if (!sealed.is_ok()) return sealed;

@@ -42,10 +42,17 @@ napi_value make_handles(napi_env env, Environment& self, const ObjectId* returns
 }
 
 // Arguments from `at` on: args, argsLength, refs, topRefs, returnCount, flags, maxRetries,
-// timeoutMs.
+// timeoutMs. Args of length 0 may be the handle of an object that they were put as.
 template <size_t N>
 bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
-  call.envelope = a.prefix(at);
+  const bool stored = a.u32(at + 1) == 0 && a.is_number(at);
+  if (stored) {
+    const HandleSlot* args = a.ok() ? a.self().handle_or_throw(a.u32(at)) : nullptr;
+    if (args == nullptr) return false;
+    call.stored = args->id;
+  } else {
+    call.envelope = a.prefix(at);
+  }
   call.top_refs = a.u32(at + 3);
   call.return_count = a.u32(at + 4);
   call.flags = static_cast<uint16_t>(a.u32(at + 5));
@@ -54,6 +61,7 @@ bool read_call(Arguments<N>& a, size_t at, CallArguments& call) {
   call.deadline_ms = timeout_ms == 0 ? 0 : os::now_ms() + timeout_ms;
   if (a.ok() && (call.return_count < 1 || call.return_count > kMaxReturns))
     a.wrong(at + 4, "from 1 to 1000");
+  if (a.ok() && stored) return true;
   if (!a.ok() ||
       !a.self().read_refs(a.raw(at + 2), call.envelope, a.self().scratch_refs, call.top_refs))
     return false;

@@ -151,6 +151,10 @@ class Arguments {
     if (ok_ && length > all.size()) wrong(i + 1, "a length within the bytes");
     return ok_ ? all.first(length) : std::span<uint8_t>{};
   }
+  bool is_number(size_t i) const {
+    napi_valuetype type = napi_undefined;
+    return ok_ && napi_typeof(env_, values_[i], &type) == napi_ok && type == napi_number;
+  }
   // Null gives an empty span.
   std::span<const uint8_t> bytes_or_null(size_t i) {
     return is_null(i) ? std::span<const uint8_t>{} : std::span<const uint8_t>(bytes(i));

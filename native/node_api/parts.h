@@ -2,6 +2,7 @@
 // An envelope given as parts with offsets: checked once, then written to the store in one pass.
 #pragma once
 #include "node_api/convert.h"
+#include "os/env.h"
 
 namespace polyray::node_api {
 
@@ -43,8 +44,7 @@ class Parts {
     uint64_t end = 0;
     for (const Part& part : parts_) {
       std::memset(target + end, 0, part.offset - end);
-      if (!part.bytes.empty())
-        std::memcpy(target + part.offset, part.bytes.data(), part.bytes.size());
+      os::copy_bytes(target + part.offset, part.bytes.data(), part.bytes.size());
       end = part.offset + part.bytes.size();
     }
     std::memset(target + end, 0, size - end);

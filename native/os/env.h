@@ -60,13 +60,17 @@ enum class Access { kRead, kReadWrite };
 enum class OnFork { kKeep, kDrop };  // kDrop: MADV_DONTFORK
 Result<uint8_t*> map_shared(int fd, uint64_t offset, uint64_t bytes, Access access, OnFork on_fork);
 void unmap(const void* address, uint64_t bytes);
-// Makes the pages present and writable before they are touched (MADV_POPULATE_WRITE; fallocate on old kernels).
+// Makes the pages present and writable before they are touched (MADV_POPULATE; fallocate on old kernels).
 // `address` is where `fd`'s `offset` is mapped. Both may be unaligned.
 Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes);
 Status reserve_file(int fd, uint64_t offset, uint64_t bytes);  // fallocate
 Status punch_hole(int fd, uint64_t offset,
                   uint64_t bytes);      // whole pages inside go back to the system
 uint64_t file_allocated_bytes(int fd);  // st_blocks
+
+// --- copying (os/copy.cc) ----------------------------------------------------------------------------------------
+// memcpy for values of any size: big ones bypass the caches. What it wrote is visible to whoever sees a later store.
+void copy_bytes(void* to, const void* from, size_t bytes);
 
 // --- files on disk (os/files.cc) ---------------------------------------------------------------------------------
 Status make_folder(const std::string& path);      // 0700; one that exists is fine

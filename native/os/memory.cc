@@ -4,10 +4,14 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "os/env.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -17,11 +21,20 @@ namespace polyray::os {
 namespace {
 
 constexpr uint64_t kPageMask = 4095;
+constexpr long kTmpfsMagic = 0x01021994;
 
 Result<Fd> sized(Fd fd, uint64_t bytes) {
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
     return errno_status("ftruncate", errno);
   return fd;
+}
+
+// In memory (a memfd, tmpfs) a page that was read may be written without another fault, and reading maps sixteen
+// neighbours at a time: four times cheaper. A file system on disk wants to hear of the first write.
+int populate_advice(int fd) {
+  struct statfs info{};
+  const bool in_memory = ::fstatfs(fd, &info) == 0 && info.f_type == kTmpfsMagic;
+  return in_memory ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
 }
 
 }  // namespace
@@ -85,17 +98,16 @@ void unmap(const void* address, uint64_t bytes) {
 Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(address) & ~kPageMask;
   const auto end = (reinterpret_cast<uintptr_t>(address) + bytes + kPageMask) & ~kPageMask;
+  const int advice = populate_advice(fd);
   int error_number = 0;
   do {
-    error_number = ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) == 0
-                       ? 0
-                       : errno;
+    error_number = ::madvise(reinterpret_cast<void*>(begin), end - begin, advice) == 0 ? 0 : errno;
   } while (error_number == EINTR || error_number == EAGAIN);
   if (error_number == 0) return Status::ok();
   if (error_number == EINVAL) return reserve_file(fd, offset, bytes);
   if (error_number == EFAULT)
     error_number = ENOMEM;  // the kernel's word for "it would have been SIGBUS"
-  return errno_status("MADV_POPULATE_WRITE", error_number);
+  return errno_status("MADV_POPULATE", error_number);
 }
 
 Status reserve_file(int fd, uint64_t offset, uint64_t bytes) {

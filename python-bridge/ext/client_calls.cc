@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "client_binding.h"
 #include "os/env.h"
@@ -88,12 +89,18 @@ CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, 
   return call;
 }
 
+// `envelope`: the args' bytes, or the ref of the object that they were put as.
 template <class Submit>
 nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags,
                   int32_t retries, uint64_t timeout_ms, Submit&& use) {
   Session& session = self.open();
-  const ByteArgument bytes(envelope);
-  CallArguments call = arguments_of(bytes.bytes(), returns, flags, retries, timeout_ms);
+  Ref* stored = nullptr;
+  std::optional<ByteArgument> bytes;
+  if (PyBytes_CheckExact(envelope.ptr()) || !nb::try_cast(envelope, stored, false))
+    bytes.emplace(envelope);
+  CallArguments call = arguments_of(bytes ? bytes->bytes() : std::span<const uint8_t>(), returns,
+                                    flags, retries, timeout_ms);
+  if (stored != nullptr) call.stored = stored->id;
   ObjectId one;
   std::vector<ObjectId> many(returns > 1 ? returns : 0);
   ObjectId* ids = returns > 1 ? many.data() : &one;

@@ -7,6 +7,7 @@
 
 #include "errors.h"
 #include "notifier.h"
+#include "os/env.h"
 
 namespace polyray::py {
 
@@ -41,6 +42,18 @@ PyType_Slot view_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(view_getbu
 PyType_Slot put_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(put_getbuffer)},
                            {Py_bf_releasebuffer, reinterpret_cast<void*>(put_releasebuffer)},
                            {0, nullptr}};
+
+// Copies without the GIL; gives where the copy ends in the target.
+size_t copy_into(nb::handle target, size_t offset, nb::handle source) {
+  const WritableBytes to(target);
+  const ByteArgument from(source);
+  const size_t size = from.bytes().size();
+  if (offset > to.bytes().size() || size > to.bytes().size() - offset)
+    throw nb::value_error("the source does not fit into the target");
+  nb::gil_scoped_release release;
+  os::copy_bytes(to.bytes().data() + offset, from.bytes().data(), size);
+  return offset + size;
+}
 
 void bind_ref(nb::module_& module) {
   nb::class_<Ref>(module, "ObjectRef", nb::is_weak_referenceable())
@@ -84,6 +97,7 @@ nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id)
 
 void bind_objects(nb::module_& module) {
   bind_ref(module);
+  module.def("copy_into", &copy_into, nb::arg("target"), nb::arg("offset"), nb::arg("source"));
   nb::class_<View>(module, "View", nb::type_slots(view_slots))
       .def_prop_ro("address",
                    [](const View& self) { return reinterpret_cast<uintptr_t>(self.bytes.data); })

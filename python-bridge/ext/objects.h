@@ -106,6 +106,23 @@ class ByteArgument {
   Py_buffer view_{};
 };
 
+// Bytes of any contiguous writable buffer while this lives. Raises the Python error of the object.
+class WritableBytes {
+ public:
+  explicit WritableBytes(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_WRITABLE) != 0) throw nb::python_error();
+  }
+  ~WritableBytes() { PyBuffer_Release(&view_); }
+  WritableBytes(const WritableBytes&) = delete;
+  WritableBytes& operator=(const WritableBytes&) = delete;
+  std::span<uint8_t> bytes() const {
+    return {static_cast<uint8_t*>(view_.buf), static_cast<size_t>(view_.len)};
+  }
+
+ private:
+  Py_buffer view_{};
+};
+
 void bind_objects(nb::module_& module);
 
 }  // namespace polyray::py

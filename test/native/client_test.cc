@@ -288,6 +288,50 @@ TEST(ClientTasks, TwoTasksInOneWorkerMayWaitForEachOther) {
   }
 }
 
+TEST_F(Tasks, ArgumentsThatWerePutAreReadFromTheirObjectAndFreedWithTheCall) {
+  // The worker's command is followed by what makes the arguments big.
+  const ObjectId inner = client->put(value_of("inner"), {}).value();
+  const std::string command = "echo:" + std::string(100'000, 'x');
+  auto envelope = value_of(command, {&inner, 1});
+  envelope[2] = 1;  // top-level
+  const ObjectId stored = client->put(envelope, {&inner, 1}).value();
+  client->release_ref(inner);
+  CallArguments arguments;
+  arguments.stored = stored;
+  arguments.max_retries = 0;
+  ObjectId id;
+  ASSERT_TRUE(client->submit_task(submitter.spec, arguments, &id).is_ok());
+  client->release_ref(stored);  // the call has its own
+  EXPECT_EQ(get(*client, id), std::string(100'000, 'x'));
+  client->release_ref(id);
+  client->gc_done();
+  const auto freed = [&] {
+    return client->status(stored) == ObjectStatus::kGone &&
+           client->status(inner) == ObjectStatus::kGone;
+  };
+  EXPECT_TRUE(run_until(*client, freed, [](Event&) {}));
+  EXPECT_EQ(client->submit_task(submitter.spec, arguments, &id).code, StatusCode::kObjectFreed);
+}
+
+TEST_F(Tasks, ACallWithStoredArgumentsWaitsForTheRefsInside) {
+  PutBuffer later = client->put_begin(40, 1000).value();
+  const ObjectId pending = later.id;
+  auto envelope = value_of("get", {&pending, 1});
+  envelope[2] = 1;  // top-level
+  const ObjectId stored = client->put(envelope, {&pending, 1}).value();
+  CallArguments arguments;
+  arguments.stored = stored;
+  ObjectId id;
+  ASSERT_TRUE(client->submit_task(submitter.spec, arguments, &id).is_ok());
+  client->flush();
+  EXPECT_EQ(client->status(id), ObjectStatus::kPending);
+  const auto bytes = value_of("late");
+  std::memcpy(later.data, bytes.data(), bytes.size());
+  later.size = bytes.size();
+  ASSERT_TRUE(client->put_seal(later, {}).is_ok());
+  EXPECT_EQ(get(*client, id), "late");
+}
+
 TEST_F(Tasks, AWorkerThatDiesBetweenSealAndReplyHasDoneItsTask) {
   const ObjectId id = submitter.task("sealdie", {}, 0, 3);
   EXPECT_EQ(get(*client, id), "sealed 0");

@@ -8,7 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <thread>
 
 namespace polyray::os {
@@ -224,6 +227,56 @@ TEST(Os, PagesArePopulatedReservedAndGivenBack) {
   EXPECT_EQ(memory[65536], 0);
   EXPECT_FALSE(reserve_file(-1, 0, 4096).is_ok());
   unmap(memory, 1 << 20);
+}
+
+TEST(Os, PagesPopulatedInOneMapAreSharedWithAnother) {
+  Fd file = std::move(open_memory_file("pages", 1 << 20).value());
+  uint8_t* one = map_shared(file.get(), 0, 1 << 20, Access::kReadWrite, OnFork::kDrop).value();
+  uint8_t* two = map_shared(file.get(), 0, 1 << 20, Access::kReadWrite, OnFork::kDrop).value();
+  ASSERT_TRUE(populate_write(file.get(), 0, one, 1 << 20).is_ok());
+  EXPECT_EQ(file_allocated_bytes(file.get()), uint64_t{1} << 20);
+  std::memset(one, 5, 1 << 20);
+  ASSERT_TRUE(populate_write(file.get(), 0, two, 1 << 20).is_ok());
+  EXPECT_EQ(two[123456], 5);
+  two[123456] = 6;
+  EXPECT_EQ(one[123456], 6);
+  unmap(one, 1 << 20);
+  unmap(two, 1 << 20);
+}
+
+TEST(Os, CopiesOfEverySizeAndAlignmentAreWholeAndStayInside) {
+  constexpr size_t kMost = (17 << 20) + 12345;  // more than a piece
+  constexpr size_t kGuard = 64;
+  std::vector<uint8_t> from(kMost + kGuard), to(kMost + 3 * kGuard);
+  for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<uint8_t>(i * 31 + i / 4096);
+  const size_t sizes[] = {0, 1, 4096, 4 << 20, (4 << 20) + 1, (5 << 20) + 32767, kMost};
+  for (const size_t size : sizes) {
+    for (const size_t shift : {0u, 1u, 16u, 63u}) {
+      std::fill(to.begin(), to.end(), uint8_t{0xee});
+      copy_bytes(to.data() + kGuard + shift, from.data() + shift / 2, size);
+      EXPECT_EQ(std::memcmp(to.data() + kGuard + shift, from.data() + shift / 2, size), 0)
+          << size << " " << shift;
+      const auto other = [](uint8_t byte) { return byte != 0xee; };
+      EXPECT_TRUE(std::none_of(to.begin(), to.begin() + kGuard + shift, other)) << size;
+      EXPECT_TRUE(std::none_of(to.begin() + kGuard + shift + size, to.end(), other)) << size;
+    }
+  }
+}
+
+TEST(Os, MemoryThatWasNeverTouchedIsCopiedAsZeros) {
+  constexpr size_t kBytes = 8 << 20;
+  Fd file = std::move(open_memory_file("source", kBytes).value());
+  // Anonymous zeros by calloc, and a private map of a file with a hole.
+  const std::unique_ptr<uint8_t, decltype(&std::free)> fresh(
+      static_cast<uint8_t*>(std::calloc(kBytes, 1)), std::free);
+  const PrivateMap hole = map_private(file.get(), 0, kBytes, Access::kRead).value();
+  for (const uint8_t* source :
+       {static_cast<const uint8_t*>(fresh.get()), static_cast<const uint8_t*>(hole.data)}) {
+    std::vector<uint8_t> to(kBytes, 1);
+    copy_bytes(to.data(), source, kBytes);
+    EXPECT_TRUE(std::all_of(to.begin(), to.end(), [](uint8_t byte) { return byte == 0; }));
+  }
+  unmap(hole.start, hole.bytes);
 }
 
 TEST(Os, AFullFileSystemIsATypedErrorNotASignal) {

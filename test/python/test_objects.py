@@ -9,6 +9,8 @@ count in RSS.
 from __future__ import annotations
 
 import gc
+import time
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -109,6 +111,46 @@ def test_large_arguments_and_results_are_views_in_the_worker() -> None:
     assert doubled.sum() == 2e6
     inside, _ = ray.get(look.remote(ray.put(by_value)))
     assert inside
+
+
+def test_big_arguments_are_written_into_the_store_and_nowhere_else() -> None:
+    @ray.remote
+    def look(table: pa.Table, ref: list[ray.ObjectRef], *, array: np.ndarray) -> object:
+        inside = [in_segment(b.address) for b in table["x"].chunk(0).buffers() if b is not None]
+        return (inside, ray.get(ref[0]), array.sum())
+
+    table = pa.table({"x": np.arange(3_000_000, dtype=np.float64)})
+    array = np.ones(2_000_000)
+    inner = ray.put("inner")
+    expected = ([True], "inner", 2e6)
+    assert ray.get(look.remote(table, [inner], array=array)) == expected  # imports and first uses
+    tracemalloc.start()
+    try:
+        ref = look.remote(table, [inner], array=array)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert ray.get(ref) == expected
+
+
+def test_big_arguments_are_freed_with_their_call() -> None:
+    @ray.remote
+    def size(array: np.ndarray, ref: int) -> int:
+        return array.nbytes + ref
+
+    def used() -> int:
+        return int(ray.runtime.current().request("store.stats")["stats"]["storeUsedBytes"])
+
+    one = ray.put(1)
+    before = used()
+    for _ in range(30):  # 1.5 GB in all
+        assert ray.get(size.remote(np.zeros(50_000_000 // 8), one)) == 50_000_001
+    deadline = time.monotonic() + 60
+    while used() > before + 60_000_000 and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.05)
+    assert used() <= before + 60_000_000
 
 
 def test_an_actor_may_keep_a_view_of_its_arguments() -> None:

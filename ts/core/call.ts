@@ -69,17 +69,23 @@ export function submitTask(
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
-  const handles = connection.native.submitTask(
-    spec,
-    store.stage(encoded),
-    encoded.size,
-    envelopeRefs,
-    0,
-    settings.numReturns,
-    settings.flags,
-    settings.maxRetries,
-    deadline(settings),
-  );
+  const staged = store.stage(encoded);
+  let handles: number | number[];
+  try {
+    handles = connection.native.submitTask(
+      spec,
+      staged,
+      typeof staged === "number" ? 0 : encoded.size,
+      envelopeRefs,
+      0,
+      settings.numReturns,
+      settings.flags,
+      settings.maxRetries,
+      deadline(settings),
+    );
+  } finally {
+    store.unstage(staged);
+  }
   store.flushSoon();
   return finish(connection, handles, settings);
 }
@@ -94,18 +100,24 @@ export function submitActorCall(
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
-  const handles = connection.native.submitActorCall(
-    actor,
-    settings.extras === "" ? method : method + extrasMark + settings.extras,
-    store.stage(encoded),
-    encoded.size,
-    envelopeRefs,
-    0,
-    settings.numReturns,
-    settings.flags,
-    settings.maxRetries,
-    deadline(settings),
-  );
+  const staged = store.stage(encoded);
+  let handles: number | number[];
+  try {
+    handles = connection.native.submitActorCall(
+      actor,
+      settings.extras === "" ? method : method + extrasMark + settings.extras,
+      staged,
+      typeof staged === "number" ? 0 : encoded.size,
+      envelopeRefs,
+      0,
+      settings.numReturns,
+      settings.flags,
+      settings.maxRetries,
+      deadline(settings),
+    );
+  } finally {
+    store.unstage(staged);
+  }
   store.flushSoon();
   return finish(connection, handles, settings);
 }

@@ -14,7 +14,6 @@ import {
   ActorPhase,
   type AttachOptions,
   EventKind,
-  envelopeRefs,
   type NativeBinding,
   Rec,
 } from "../native/binding.ts";
@@ -22,6 +21,7 @@ import type { EventReader } from "../native/events.ts";
 import { setCurrentStore } from "../object/context.ts";
 import { collectGarbage } from "../object/garbage.ts";
 import type { ObjectRef } from "../object/ref.ts";
+import type { Encoded } from "../object/serialize.ts";
 import { ObjectStore } from "../object/store.ts";
 import { type HandleMeta, handleParts, isActorHandle, makeActorHandle } from "./actor-handle.ts";
 import { decodeFunctionValue, encodeFunctionValue } from "./function-values.ts";
@@ -63,7 +63,6 @@ export interface Place {
 }
 
 const smallArgsBytes = 16 * 1024;
-const putWaitMs = 2000;
 const serviceCallMs = 30_000;
 
 /** The fields of an answer. Throws the service's typed error. */
@@ -173,11 +172,11 @@ export class Connection {
     );
   }
 
-  /** Creates an actor at the control service. `args`: the envelope of its constructor's arguments. */
+  /** Creates an actor at the control service. `args`: the arguments of its constructor. */
   async createActor(
     actor: ObjectRef<unknown>,
     fields: Record<string, unknown>,
-    args: Uint8Array,
+    args: Encoded,
   ): Promise<Record<string, unknown>> {
     const { given, stored } = this.#actorArgs(args);
     try {
@@ -195,7 +194,7 @@ export class Connection {
   createActorNow(
     actor: ObjectRef<unknown>,
     fields: Record<string, unknown>,
-    args: Uint8Array,
+    args: Encoded,
   ): Record<string, unknown> {
     const { given, stored } = this.#actorArgs(args);
     try {
@@ -205,11 +204,9 @@ export class Connection {
     }
   }
 
-  #actorArgs(args: Uint8Array): { given: Record<string, unknown>; stored: ObjectRef | null } {
-    if (args.length <= smallArgsBytes) return { given: { args }, stored: null };
-    const stored = this.store.refOf(
-      this.native.putParts(args.length, [args], Float64Array.of(0), envelopeRefs, 0, putWaitMs),
-    );
+  #actorArgs(args: Encoded): { given: Record<string, unknown>; stored: ObjectRef | null } {
+    if (args.size <= smallArgsBytes) return { given: { args: args.toBytes() }, stored: null };
+    const stored = this.store.refOf(this.store.putEncoded(args));
     return { given: { args: idToBytes(stored.id), argsInStore: true }, stored };
   }
 

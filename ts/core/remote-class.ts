@@ -9,7 +9,7 @@ import { InvalidOptionError, makeError, type PolyrayError } from "../base/errors
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { ActorPhase } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { encodeError, plainContext } from "../object/serialize.ts";
+import { type Encoded, encodeError, plainContext } from "../object/serialize.ts";
 import { type MethodFields, methodDefaults, type TaskSpecInit } from "../wire/task-spec.ts";
 import { type ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
 import { encodeCallArgs } from "./call.ts";
@@ -181,12 +181,11 @@ function createActor(
     refs: encoded.refs.map((id) => idToBytes(id)),
     topRefs: encoded.argRefCount,
   };
-  const bytes = encoded.toBytes();
   const ref = current.store.refOf(current.native.createActorObject());
-  if (meta.name !== null) return createNamed(current, ref, meta, fields, bytes);
+  if (meta.name !== null) return createNamed(current, ref, meta, fields, encoded);
   const handle = makeActorHandle(current, ref, meta);
   // `args` and `spec` stay alive until the control service holds what is in them.
-  current.createActor(ref, fields, bytes).then(
+  current.createActor(ref, fields, encoded).then(
     () => void [args, spec],
     (error: PolyrayError) => failActor(current, coreOf(handle), error),
   );
@@ -198,9 +197,9 @@ function createNamed(
   ref: ObjectRef,
   meta: HandleMeta,
   fields: Record<string, unknown>,
-  bytes: Uint8Array,
+  encoded: Encoded,
 ): object {
-  const answer = current.createActorNow(ref, fields, bytes);
+  const answer = current.createActorNow(ref, fields, encoded);
   const id = idFromBytes(answer.actor as Uint8Array);
   if (id === ref.id) return makeActorHandle(current, ref, meta);
   ref[Symbol.dispose]();

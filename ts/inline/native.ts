@@ -261,7 +261,7 @@ export class InlineNative implements Partial<NativeBinding> {
 
   submitTask(
     spec: number,
-    args: Uint8Array,
+    args: Uint8Array | number,
     length: number,
     _refs: unknown,
     _topRefs: number,
@@ -271,7 +271,13 @@ export class InlineNative implements Partial<NativeBinding> {
     timeoutMs: number,
   ): number | number[] {
     const options = this.#specs.get(spec) as SpecOptions;
-    const call = this.calls.task(options, args.slice(0, length), returnCount, flags, maxRetries);
+    const call = this.calls.task(
+      options,
+      this.#argsOf(args, length),
+      returnCount,
+      flags,
+      maxRetries,
+    );
     this.calls.limit(call, timeoutMs);
     return handlesOf(call.returns);
   }
@@ -279,7 +285,7 @@ export class InlineNative implements Partial<NativeBinding> {
   submitActorCall(
     actor: number,
     method: string,
-    args: Uint8Array,
+    args: Uint8Array | number,
     length: number,
     _refs: unknown,
     _topRefs: number,
@@ -289,10 +295,16 @@ export class InlineNative implements Partial<NativeBinding> {
     timeoutMs: number,
   ): number | number[] {
     const of = this.calls.actorOf(this.objects.of(actor));
-    const bytes = args.slice(0, length);
+    const bytes = this.#argsOf(args, length);
     const call = this.calls.method(of, method, bytes, returnCount, flags, maxRetries);
     this.calls.limit(call, timeoutMs);
     return handlesOf(call.returns);
+  }
+
+  // Args that were put are read from their object.
+  #argsOf(args: Uint8Array | number, length: number): Uint8Array {
+    if (typeof args === "number") return this.objects.of(args).bytes?.slice() ?? new Uint8Array(0);
+    return args.slice(0, length);
   }
 
   setActorState(

@@ -432,11 +432,12 @@ export interface NativeBinding {
   /** For tests: the address of the first byte. */
   addressOf(view: Uint8Array): number;
 
-  // --- submitting. One return: its handle. Several: an array of handles.
+  // --- submitting. One return: its handle. Several: an array of handles. `args`: an envelope, or
+  // (argsLength 0) the handle of an object that it was put as.
   registerSpec(options: SpecOptions): number;
   submitTask(
     spec: number,
-    args: Uint8Array,
+    args: Uint8Array | number,
     argsLength: number,
     refs: RefList,
     topRefs: number,
@@ -448,7 +449,7 @@ export interface NativeBinding {
   submitActorCall(
     actor: number,
     method: string,
-    args: Uint8Array,
+    args: Uint8Array | number,
     argsLength: number,
     refs: RefList,
     topRefs: number,

@@ -13,6 +13,18 @@ import { ArrowKind } from "./values.ts";
 export interface ArrowLibrary extends ArrowClasses {
   tableFromIPC(bytes: Uint8Array): ArrowTable;
   tableToIPC(table: unknown, type: "stream"): Uint8Array;
+  /** Absent in old releases. */
+  readonly AsyncByteQueue?: abstract new () => ByteQueue;
+  readonly RecordBatchStreamWriter?: new () => StreamWriter;
+}
+
+interface ByteQueue {
+  write(chunk: Uint8Array): void;
+}
+
+interface StreamWriter {
+  reset(sink: ByteQueue): this;
+  writeAll(table: unknown): unknown;
 }
 
 /** The part of an Arrow table that is used here. */
@@ -124,16 +136,34 @@ export function arrowKindOf(value: object): number | null {
   return null;
 }
 
-/** The IPC stream of a table or record batch of apache-arrow. */
-export function arrowToBytes(value: object, kind: number): Uint8Array {
+/**
+ * The IPC stream of a table or record batch of apache-arrow, as chunks. Those of columns are views on the table's own
+ * memory: nothing is copied before the stream is written to where it will live.
+ */
+export function arrowToChunks(value: object, kind: number): Uint8Array[] {
   const lib = arrowLibrary();
   if (lib === null)
     throw makeError("UNSERIALIZABLE", "an Arrow table, but apache-arrow cannot be loaded");
   const batches = kind === ArrowKind.recordBatch ? [value] : (value as ArrowTable).batches;
   const own = Object.getPrototypeOf(value);
-  if (own === lib.Table.prototype) return lib.tableToIPC(value, "stream");
-  if (own === lib.RecordBatch.prototype) return lib.tableToIPC(new lib.Table(batches), "stream");
-  return lib.tableToIPC(transplantTable((value as ArrowTable).schema, batches, lib), "stream");
+  if (own === lib.Table.prototype) return streamOf(value, lib);
+  if (own === lib.RecordBatch.prototype) return streamOf(new lib.Table(batches), lib);
+  return streamOf(transplantTable((value as ArrowTable).schema, batches, lib), lib);
+}
+
+function streamOf(table: object, lib: ArrowLibrary): Uint8Array[] {
+  const { AsyncByteQueue, RecordBatchStreamWriter } = lib;
+  if (AsyncByteQueue === undefined || RecordBatchStreamWriter === undefined)
+    return [lib.tableToIPC(table, "stream")];
+  const chunks: Uint8Array[] = [];
+  // The library's writer hands each buffer to its queue; this one keeps them apart instead of joining them.
+  class ChunkQueue extends AsyncByteQueue {
+    override write(chunk: Uint8Array): void {
+      chunks.push(chunk);
+    }
+  }
+  new RecordBatchStreamWriter().reset(new ChunkQueue()).writeAll(table);
+  return chunks;
 }
 
 /** A table over IPC bytes, else an ArrowValue when there is no library or it lacks a type. */

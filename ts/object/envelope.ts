@@ -19,8 +19,27 @@ const knownFlags = flagError | flagArrow;
 const align = 64;
 const tableEntryBytes = 16;
 
-/** An out-of-band part: plain bytes, or another envelope that is written in place. */
-export type OutOfBand = Uint8Array | Encoded;
+/** Bytes that lie in many places and are written one after the other. */
+export class Chunks {
+  readonly size: number;
+  readonly list: readonly Uint8Array[];
+
+  constructor(list: readonly Uint8Array[]) {
+    this.list = list;
+    let size = 0;
+    for (const chunk of list) size += chunk.byteLength;
+    this.size = size;
+  }
+}
+
+/** An out-of-band part: plain bytes, chunks, or another envelope that is written in place. */
+export type OutOfBand = Uint8Array | Chunks | Encoded;
+
+/** An envelope as pieces with ascending offsets; what lies between two of them is zero. */
+export interface Pieces {
+  readonly parts: Uint8Array[];
+  readonly offsets: Float64Array;
+}
 
 /** Why bytes are not an envelope. */
 export function corrupt(why: string): CorruptValueError {
@@ -47,6 +66,14 @@ function putU32(target: Uint8Array, at: number, value: number): void {
 function putU64(target: Uint8Array, at: number, value: number): void {
   putU32(target, at, value >>> 0);
   putU32(target, at + 4, Math.floor(value / 2 ** 32));
+}
+
+function writeChunks(chunks: Chunks, target: Uint8Array, start: number): void {
+  let at = start;
+  for (const chunk of chunks.list) {
+    target.set(chunk, at);
+    at += chunk.byteLength;
+  }
 }
 
 const noRefs: readonly string[] = [];
@@ -89,9 +116,29 @@ export class Encoded {
   /** Writes the envelope. REQUIRES: target has at least `size` bytes and starts at a multiple of 64 in the store. */
   writeTo(target: Uint8Array): void {
     if (target.length < this.size) throw new RangeError(`the envelope needs ${this.size} bytes`);
+    const body = this.#body;
+    const bodyLength = this.#bodyEnd - this.#bodyStart;
+    const at = this.#writeHead(target);
+    if (bodyLength <= 64) {
+      for (let i = 0; i < bodyLength; i++) target[at + i] = body[this.#bodyStart + i] as number;
+    } else {
+      target.set(body.subarray(this.#bodyStart, this.#bodyEnd), at);
+    }
+    if (this.#parts.length > 0) this.#writeParts(target, at + bodyLength);
+  }
+
+  /** The envelope as pieces: what is big in it stays where it is until it is copied. */
+  pieces(): Pieces {
+    const parts: Uint8Array[] = [];
+    const offsets: number[] = [];
+    this.#collect(0, parts, offsets);
+    return { parts, offsets: Float64Array.from(offsets) };
+  }
+
+  // Header and tables; gives where the body begins.
+  #writeHead(target: Uint8Array): number {
     const parts = this.#parts;
     const refs = this.refs;
-    const body = this.#body;
     const bodyLength = this.#bodyEnd - this.#bodyStart;
     target[0] = envelopeVersion;
     target[1] = this.flags;
@@ -100,32 +147,55 @@ export class Encoded {
     putU32(target, 4, bodyLength);
     putU32(target, 8, parts.length);
     putU32(target, 12, refs.length);
-    let at = headerBytes + parts.length * tableEntryBytes;
-    for (const ref of refs) {
-      writeId(ref, target, at);
-      at += idBytes;
-    }
-    if (bodyLength <= 64) {
-      for (let i = 0; i < bodyLength; i++) target[at + i] = body[this.#bodyStart + i] as number;
-    } else {
-      target.set(body.subarray(this.#bodyStart, this.#bodyEnd), at);
-    }
-    if (parts.length > 0) this.#writeParts(target, at + bodyLength);
-  }
-
-  #writeParts(target: Uint8Array, from: number): void {
-    let at = from;
     let entry = headerBytes;
-    for (const part of this.#parts) {
-      const start = alignUp(at);
-      target.fill(0, at, start);
+    let at = headerBytes + parts.length * tableEntryBytes;
+    let end = at + refs.length * idBytes + bodyLength;
+    for (const part of parts) {
+      const start = alignUp(end);
       const size = sizeOf(part);
       putU64(target, entry, start);
       putU64(target, entry + 8, size);
       entry += tableEntryBytes;
+      end = start + size;
+    }
+    for (const ref of refs) {
+      writeId(ref, target, at);
+      at += idBytes;
+    }
+    return at;
+  }
+
+  #writeParts(target: Uint8Array, from: number): void {
+    let at = from;
+    for (const part of this.#parts) {
+      const start = alignUp(at);
+      target.fill(0, at, start);
+      at = start + sizeOf(part);
       if (part instanceof Uint8Array) target.set(part, start);
-      else part.writeTo(target.subarray(start, start + size));
-      at = start + size;
+      else if (part instanceof Encoded) part.writeTo(target.subarray(start, at));
+      else writeChunks(part, target, start);
+    }
+  }
+
+  #collect(base: number, parts: Uint8Array[], offsets: number[]): void {
+    const tables = this.#parts.length * tableEntryBytes + this.refs.length * idBytes;
+    const head = new Uint8Array(headerBytes + tables);
+    this.#writeHead(head);
+    let at = base + head.length + this.#bodyEnd - this.#bodyStart;
+    parts.push(head, this.#body.subarray(this.#bodyStart, this.#bodyEnd));
+    offsets.push(base, base + head.length);
+    for (const part of this.#parts) {
+      at = base + alignUp(at - base);
+      if (part instanceof Encoded) part.#collect(at, parts, offsets);
+      else {
+        let start = at;
+        for (const chunk of part instanceof Chunks ? part.list : [part]) {
+          parts.push(chunk);
+          offsets.push(start);
+          start += chunk.byteLength;
+        }
+      }
+      at += sizeOf(part);
     }
   }
 

@@ -7,9 +7,9 @@ import { types } from "node:util";
 import { serialize as v8Serialize } from "node:v8";
 import { PolyrayError, UnserializableError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { ArrowValue, arrowKindOf, arrowToBytes } from "./arrow.ts";
+import { ArrowValue, arrowKindOf, arrowToChunks } from "./arrow.ts";
 import { codecOf, encodeSymbol } from "./codecs.ts";
-import { Encoded, flagArrow, type OutOfBand } from "./envelope.ts";
+import { Chunks, Encoded, flagArrow, type OutOfBand } from "./envelope.ts";
 import { errorRecord } from "./serialize-error.ts";
 import { describeValue, findPath, isPlainObject, opaqueFault } from "./serialize-path.ts";
 import { Writer } from "./serialize-writer.ts";
@@ -297,7 +297,7 @@ export class Encoder extends Writer {
     else this.extU32(Ext.buffer, this.#viewPart(value, view));
   }
 
-  #viewPart(key: object, view: Uint8Array): number {
+  #viewPart(key: object, view: Uint8Array | Chunks): number {
     const known = this.#partIndex.get(key);
     if (known !== undefined) return known;
     const index = this.parts.length;
@@ -355,9 +355,9 @@ export class Encoder extends Writer {
       return this.ext(Ext.complex, asBytes(new Float64Array([value.re, value.im])));
     if (value instanceof CodecValue) return this.#codec(value, value.tag, value.payload);
     if (types.isBoxedPrimitive(value)) return this.any(value.valueOf());
-    if (value instanceof ArrowValue) return this.#arrow(value.bytes, value.kind);
+    if (value instanceof ArrowValue) return this.#arrow(value.bytes, value.bytes, value.kind);
     const kind = arrowKindOf(value);
-    if (kind !== null) return this.#arrow(arrowToBytes(value, kind), kind);
+    if (kind !== null) return this.#arrow(value, new Chunks(arrowToChunks(value, kind)), kind);
     const own = (value as Record<symbol, unknown>)[encodeSymbol];
     if (typeof own === "function") return this.#replaced(value, own.call(value));
     throw new Refusal(value, `${describeValue(value)} cannot be sent`);
@@ -442,11 +442,11 @@ export class Encoder extends Writer {
     return entries.length > 0 && this.tryAny(Object.fromEntries(entries));
   }
 
-  #arrow(bytes: Uint8Array, kind: number): void {
+  #arrow(value: object, stream: Uint8Array | Chunks, kind: number): void {
     this.flags |= flagArrow;
     const mark = this.beginExt();
     this.arrayHeader(2);
-    this.number(this.#viewPart(bytes, bytes));
+    this.number(this.#viewPart(value, stream));
     this.number(kind);
     this.endExt(Ext.arrow, mark);
   }

@@ -75,7 +75,7 @@ export class ObjectStore implements RefHome {
   readonly #buffers = new Map<number, WeakRef<ArrayBuffer>>();
   readonly #bufferOfValue = new WeakMap<object, ArrayBuffer>();
   readonly #bufferEnds: FinalizationRegistry<number>;
-  #scratch = new Uint8Array(scratchBytes);
+  readonly #scratch = new Uint8Array(scratchBytes);
   /** By slot of a handle: the last round of hasRepeats that met it. */
   #marks = new Uint32Array(1024);
   #round = 0;
@@ -265,27 +265,28 @@ export class ObjectStore implements RefHome {
       this.flushSoon();
       return native.putSmall(this.#scratch, encoded.size, envelopeRefs, flags);
     }
-    const target = native.putBegin(encoded.size, waitMs);
-    const put = this.#out[0] as number;
-    try {
-      encoded.writeTo(target);
-    } catch (error) {
-      native.putAbort(put);
-      throw error;
-    }
+    const { parts, offsets } = encoded.pieces();
     this.flushSoon();
-    return native.putSeal(put, envelopeRefs, flags);
+    return native.putParts(encoded.size, parts, offsets, envelopeRefs, flags, waitMs);
   }
 
   /**
-   * Bytes for a (bytes, length) argument pair, valid until the next call of this store. The length
-   * is `encoded.size`.
+   * The args of a call: bytes, valid until the next call of this store (the length is
+   * `encoded.size`), or, for big ones, the handle of the object that they were put as (the length
+   * is 0). The caller gives that handle back by `unstage`, whatever happens.
    */
-  stage(encoded: Encoded): Uint8Array {
-    if (encoded.size > this.#scratch.length) {
-      if (encoded.size > 1024 * 1024) return encoded.toBytes();
-      this.#scratch = new Uint8Array(2 ** Math.ceil(Math.log2(encoded.size)));
-    }
+  stage(encoded: Encoded): Uint8Array | number {
+    if (encoded.size > scratchBytes) return this.putEncoded(encoded);
+    encoded.writeTo(this.#scratch);
+    return this.#scratch;
+  }
+
+  /** Ends `stage`: the call has a reference of its own. */
+  unstage(staged: Uint8Array | number): void {
+    if (typeof staged === "number") this.native.releaseHandle(staged);
+  }
+
+  #staged(encoded: Encoded): Uint8Array {
     encoded.writeTo(this.#scratch);
     return this.#scratch;
   }
@@ -298,27 +299,20 @@ export class ObjectStore implements RefHome {
       return native.returnSmall(
         call,
         index,
-        this.stage(encoded),
+        this.#staged(encoded),
         encoded.size,
         envelopeRefs,
         isError,
       );
-    const target = native.returnBegin(call, index, encoded.size);
-    const open = this.#out[0] as number;
-    try {
-      encoded.writeTo(target);
-    } catch (error) {
-      native.putAbort(open);
-      throw error;
-    }
-    return native.returnSeal(open, envelopeRefs, isError);
+    const { parts, offsets } = encoded.pieces();
+    return native.returnParts(call, index, encoded.size, parts, offsets, envelopeRefs, isError);
   }
 
   /** Seals the only return of an incoming call and replies (ReplyStatus ok, error or cancelled). */
   replyWith(call: number, encoded: Encoded, status: number): void {
     this.flushSoon();
     if (encoded.size <= scratchBytes) {
-      this.native.returnAndReply(call, this.stage(encoded), encoded.size, envelopeRefs, status);
+      this.native.returnAndReply(call, this.#staged(encoded), encoded.size, envelopeRefs, status);
       return;
     }
     this.sealReturn(call, 0, encoded, status !== 0);

@@ -26,6 +26,11 @@ def decode_plain(data: Any, client: Client | None = None) -> Any:
     else NOT_PLAIN.
     """
 
+def copy_into(target: Any, offset: int, source: Any) -> int:
+    """Copy a buffer into a writable one without the GIL; gives where the copy ends. ValueError: it
+    does not fit.
+    """
+
 class ObjectRef(Generic[T_co], Awaitable[T_co]):
     """One counted reference to an object."""
 
@@ -168,7 +173,9 @@ class Client:
         flags: int,
         retries: int,
         timeout_ms: int = 0,
-    ) -> Any: ...
+    ) -> Any:
+        """`envelope`: bytes, or the ref of the object that the arguments were put as."""
+
     def submit_actor_call(
         self,
         actor: ObjectRef[Any],

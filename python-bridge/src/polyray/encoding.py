@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-from polyray import remade
+from polyray import _native, remade
 from polyray import values as v
 from polyray.envelope import FLAG_ARROW, Encoded, Part, byte_view, envelope_refs
 from polyray.errors import error_fields
@@ -40,6 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICRO = timedelta(microseconds=1)
 _MAX_NESTED_EXT = 64
 _LIFT_ITEMS = 64
+_BIG_STREAM_BYTES = 4 * 1024 * 1024
 _BYTES = frozenset((bytes, bytearray, memoryview))
 PLAIN_TYPES = frozenset((int, float, str, bool, type(None)))
 
@@ -319,6 +320,25 @@ def _numpy_form(encoder: Encoder, value: Any) -> Any:
     return _Ext(v.EXT_ND_ARRAY, pack_plain([dtype, list(value.shape), index, v.ND_NUMPY]))
 
 
+class StoreSink:
+    """A file for pyarrow that copies what it is given into a buffer, as big values are copied."""
+
+    closed = False
+
+    def __init__(self, target: memoryview) -> None:
+        self._target = target
+        self._at = 0
+
+    def write(self, data: Any) -> None:
+        self._at = _native.copy_into(self._target, self._at, data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _arrow_form(encoder: Encoder, value: Any) -> Any:
     pyarrow: Any = sys.modules["pyarrow"]
     if type(value) is pyarrow.Table:
@@ -334,6 +354,9 @@ def _arrow_form(encoder: Encoder, value: Any) -> Any:
             writer.write(value)
 
     def write_into(target: memoryview) -> None:
+        if target.nbytes >= _BIG_STREAM_BYTES:
+            write(StoreSink(target))
+            return
         with pyarrow.FixedSizeBufferWriter(pyarrow.py_buffer(target)) as sink:
             write(sink)
 

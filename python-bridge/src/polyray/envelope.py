@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from polyray import _native
 from polyray.exceptions import CorruptValueError
 from polyray.ids import ID_BYTES
 
@@ -22,6 +23,7 @@ FLAG_ERROR = 1
 FLAG_ARROW = 2
 _KNOWN_FLAGS = FLAG_ERROR | FLAG_ARROW
 _ALIGN = 64
+_BIG_BYTES = 1024 * 1024  # copied without the GIL
 _HEADER = struct.Struct("<BBHIII")
 _ENTRY = struct.Struct("<QQ")
 
@@ -102,7 +104,10 @@ class Encoded:
             target[at:start] = bytes(start - at)
             if isinstance(part, memoryview):
                 at = start + part.nbytes
-                target[start:at] = part
+                if part.nbytes < _BIG_BYTES:
+                    target[start:at] = part
+                else:
+                    _native.copy_into(target, start, part)
             else:
                 at = start + part.size
                 part.write_into(target[start:at])

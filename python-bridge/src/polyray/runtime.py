@@ -180,12 +180,15 @@ class Runtime:
             encoded.write_into(view)
         return self.client.put_seal(buffer, flags)
 
-    def encode_args(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bytes:
-        """The envelope of a call's arguments."""
+    def encode_args(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any] | None
+    ) -> bytes | ObjectRef[Any]:
+        """The envelope of a call's arguments; a big one as the object that it was put as."""
         plain = _native.encode_plain_args(args, kwargs)
         if plain is not None:
             return plain
-        return encode_args(args, kwargs, self).to_bytes()
+        encoded = encode_args(args, kwargs, self)
+        return encoded.to_bytes() if encoded.size <= COPY_BYTES else self.put_encoded(encoded)
 
     # -- the node service
 

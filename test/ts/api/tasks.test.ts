@@ -48,6 +48,21 @@ t.test("top-level refs arrive as values, nested ones stay refs", async (t) => {
   t.equal(await get(opens.remote({ ref: square.remote(5) })), 26);
 });
 
+t.test("big arguments are given by value, with refs beside them, again and again", async (t) => {
+  const sum = remote(
+    (xs: Float64Array, more: { ref: ObjectRef<number>; ys: Uint8Array }, z: number) =>
+      [xs.reduce((a, b) => a + b, 0), more.ys.length, z, more.ref instanceof ObjectRef] as const,
+  );
+  const xs = new Float64Array(1_000_000).fill(1);
+  const ys = new Uint8Array(5_000_001);
+  const refs = { seven: put(7), z: put(2) };
+  // Three times what the store holds: each call's arguments are freed with it.
+  for (let i = 0; i < 30; i++) {
+    const back = sum.remote(xs, { ref: refs.seven, ys }, refs.z);
+    t.same(await get(back), [1_000_000, 5_000_001, 2, true]);
+  }
+});
+
 t.test("a failed argument fails the call with its error", async (t) => {
   const fails = remote((): number => {
     throw new RangeError("too far");

@@ -57,6 +57,20 @@ t.test("bytes go and come back, in every size class", async (t) => {
   }
 });
 
+t.test("args that were put are given by their handle", async (t) => {
+  const args = new Uint8Array(200_000).fill(9);
+  const stored = native.putParts(args.length, [args], Float64Array.of(0), null, 0, 1000);
+  store.flushSoon();
+  const back = native.submitActorCall(actor, "echo", stored, 0, null, 0, 1, 0, -2, 0) as number;
+  native.releaseHandle(stored); // the call has its own
+  const { status, bytes } = await settled(back);
+  t.equal(status, ObjectStatus.sealed);
+  t.equal(Buffer.compare(bytes, args), 0);
+  t.throws(() => native.submitActorCall(actor, "echo", stored, 0, null, 0, 1, 0, -2, 0), {
+    code: "OBJECT_FREED",
+  });
+});
+
 t.test("an error reply is an error object", async (t) => {
   const { status, bytes } = await settled(call("fail", new Uint8Array([4, 2])));
   t.equal(status, ObjectStatus.error);

@@ -51,6 +51,27 @@ t.test("the loaded library is the one that the program imports", async (t) => {
   );
 });
 
+t.test("the pieces of an encoded table lie in its own memory", async (t) => {
+  const column = table.getChild("x")?.data[0]?.values as Float64Array;
+  const { parts } = encode({ table }, plainContext).pieces();
+  const found = parts.filter((part) => part.buffer === column.buffer);
+  t.equal(
+    found.reduce((sum, part) => sum + part.byteLength, 0),
+    column.byteLength,
+  );
+});
+
+t.test("tables of every shape are the bytes that the library writes", async (t) => {
+  const words = vectorFromArray(["a", null, "b", "a"], new Dictionary(new Utf8(), new Int32()));
+  const one = new Table({ words, n: vectorFromArray([1, null, 3, 4], new Int32()) });
+  for (const each of [table, one, one.concat(one), one.slice(1, 3), new Table(one.schema)]) {
+    const [, , ...stream] = encode(each, plainContext).pieces().parts;
+    t.equal(Buffer.compare(Buffer.concat(stream), tableToIPC(each, "stream")), 0);
+    const back = decode(encode(each, plainContext).toBytes(), plainContext) as Table;
+    t.equal(JSON.stringify(back.toArray()), JSON.stringify(each.toArray()));
+  }
+});
+
 t.test("a table of another copy of the library is written right", async (t) => {
   const other = createRequire(import.meta.url)("apache-arrow") as typeof import("apache-arrow");
   t.not(other.Table, Table, "there are two copies");
