@@ -272,6 +272,13 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
           },
           nb::arg("task"))
       .def(
+          "cancel_error",
+          [](Endpoint& self, nb::handle task) {
+            const auto error = self.session->cancel_error(id_of_bytes(task));
+            return nb::bytes(error.data(), error.size());
+          },
+          nb::arg("task"))
+      .def(
           "forget_cancelled",
           [](Endpoint& self, nb::handle task) {
             self.session->forget_cancelled(id_of_bytes(task));

@@ -104,7 +104,7 @@ void Session::on_event(Event& event) {
     }
     case EventKind::kCancel:
       if (event.a & kCancelForce) _exit(137);  // the caller settles the call
-      cancelled_[event.id.unique] = event.a;
+      cancelled_[event.id.unique] = {event.a, event.payload};
       chores_.cancelled.push_back({event.id, event.a});
       if (interrupts_) pthread_kill(interrupt_thread_, SIGINT);
       break;
@@ -417,7 +417,13 @@ Chores Session::take_chores() {
 std::optional<uint32_t> Session::cancelled(const ObjectId& task) {
   std::lock_guard<std::mutex> lock(mutex_);
   const auto found = cancelled_.find(task.unique);
-  return found == cancelled_.end() ? std::nullopt : std::optional(found->second);
+  return found == cancelled_.end() ? std::nullopt : std::optional(found->second.how);
+}
+
+std::vector<uint8_t> Session::cancel_error(const ObjectId& task) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = cancelled_.find(task.unique);
+  return found == cancelled_.end() ? std::vector<uint8_t>() : found->second.error;
 }
 
 void Session::forget_cancelled(const ObjectId& task) {

@@ -97,6 +97,8 @@ class Session {
   Chores take_chores();
   // How a call that runs here was cancelled (Chores::Cancelled::how), or nothing.
   std::optional<uint32_t> cancelled(const ObjectId& task);
+  // The error that its caller gave for it, as an envelope; empty when none came.
+  std::vector<uint8_t> cancel_error(const ObjectId& task);
   void forget_cancelled(const ObjectId& task);
   // Starts the pump unless it runs. `interrupt`: a cancelled call signals SIGINT to the calling thread.
   void start_pump(bool interrupt);  // held
@@ -157,7 +159,11 @@ class Session {
   std::unordered_set<uint64_t> watched_actors_;
   std::unordered_map<uint32_t, ObjectId> watch_requests_;
   Chores chores_;
-  std::unordered_map<uint64_t, uint32_t> cancelled_;
+  struct Cancel {
+    uint32_t how = 0;
+    std::vector<uint8_t> error;
+  };
+  std::unordered_map<uint64_t, Cancel> cancelled_;
 
   std::thread* pump_ = nullptr;  // leaked in a forked child
   std::condition_variable pump_wake_;

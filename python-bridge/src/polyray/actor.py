@@ -501,17 +501,20 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     runtime.current().client.cancel(ref, force, recursive, error)
 
 
-def cancelled_error(task: bytes) -> TaskCancelledError:
-    """What the caller of a cancelled call gets."""
-    return TaskCancelledError(f"Task: TaskID({task.hex()}) was cancelled. ", task_id=task.hex())
+def cancelled_error(task: bytes, reason: Any = None) -> TaskCancelledError:
+    """What the caller of a cancelled call gets; `reason` (of an AbortSignal) is its cause."""
+    details = {} if reason is None else {"cause": reason}
+    text = f"Task: TaskID({task.hex()}) was cancelled. "
+    return TaskCancelledError(text, task_id=task.hex(), **details)
 
 
-def cancel_id(rt: Runtime, task: bytes) -> None:
+def cancel_id(rt: Runtime, task: bytes, reason: Any = None) -> None:
     """Cancel a call that this process submitted, and what it submitted."""
     from polyray.serialize import encode_error
 
     ref = rt.client.ref_of(task)
-    rt.client.cancel(ref, False, True, encode_error(cancelled_error(task)).to_bytes())
+    error = encode_error(cancelled_error(task, reason), rt)
+    rt.client.cancel(ref, False, True, error.to_bytes())
 
 
 class ActorExit(SystemExit):

@@ -30,7 +30,6 @@ from polyray.exceptions import (
     ClosedError,
     RayError,
     RuntimeEnvSetupError,
-    TaskCancelledError,
     TaskTimeoutError,
     WorkerCrashedError,
 )
@@ -39,7 +38,7 @@ from polyray.loaded import LoadedSpec, Running, load_spec, retries
 from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
 from polyray.runtime import COPY_BYTES, Runtime
-from polyray.serialize import decode_args, encode, encode_error, encode_task_error
+from polyray.serialize import decode, decode_args, encode, encode_error, encode_task_error
 
 _TASK, _CREATE, _METHOD = 1, 2, 3
 _STREAMING = 1
@@ -294,7 +293,7 @@ class Executor:
                     self.cancel_children(task)
                 self._settle_error(call, self._stopped(task), _CANCELLED)
                 return
-            error = _cancelled(task)  # user code raised it itself
+            error = cancelled_error(task)  # user code raised it itself
         if isinstance(error, SystemExit) and call.kind != _TASK:
             self._leave_actor(error)
             return
@@ -337,11 +336,22 @@ class Executor:
     def _stopped(self, task: bytes) -> RayError:
         # The error of a call that was interrupted: by its time limit, or by its caller.
         late = self._client.timed_out(task)
+        reason = self._cancel_reason(task)
         self._client.forget_cancelled(task)
         if late:
             text = f"[task timeout] the task of {task.hex()} ran past its time limit."
             return TaskTimeoutError(text, task_id=task.hex())
-        return _cancelled(task)
+        return cancelled_error(task, reason)
+
+    def _cancel_reason(self, task: bytes) -> Any:
+        # Why its caller cancelled it (an AbortSignal's reason): it goes on to the children.
+        error = self._client.cancel_error(task)
+        if not error:
+            return None
+        try:
+            return getattr(decode(error, self._rt), "cause", None)
+        except RayError:  # a value that this process cannot read
+            return None
 
     def _settle_error(
         self, call: Any, error: BaseException, status: int, name: str | None = None
@@ -523,8 +533,9 @@ class Executor:
         from polyray.actor import cancel_id
 
         run.told = True
+        reason = self._cancel_reason(task) if run.children else None
         for child in run.children:
-            cancel_id(self._rt, child)
+            cancel_id(self._rt, child, reason)
 
     def _run_method_on_thread(self, call: Any) -> None:
         try:
@@ -637,10 +648,6 @@ class Executor:
         finally:
             client.end_producing(call.task)
         self._finish(call, None)
-
-
-def _cancelled(task: bytes) -> TaskCancelledError:
-    return cancelled_error(task)
 
 
 def _terminate() -> None:
