@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Intrusive lists of pending calls by slot number: a call is in at most one list (queued, in flight at a worker, ...).
 //
-// CallLinks holds the links of all slots; a CallList is head, tail and count. No allocation per call.
+// CallLinks holds the links of all slots; a CallList is head, tail and count. No allocation per call. CallBands is a list
+// per priority: the highest first, each in order; calls without a priority (0) never touch the map.
 // Thread rules: one thread at a time.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <vector>
 
 namespace polyray {
@@ -19,6 +22,7 @@ class CallLinks {
     CallSlot next = kNoCall;
     uint32_t owner = 0;  // what the list's user wants to know of the call (a worker, a class)
     uint32_t group = 0;
+    int32_t priority = 0;  // CallBands: higher goes first
   };
   Link& operator[](CallSlot call) {
     if (call >= links_.size()) links_.resize(call + 1 + call / 2);
@@ -61,6 +65,47 @@ class CallList {
   CallSlot head_ = kNoCall;
   CallSlot tail_ = kNoCall;
   uint32_t size_ = 0;
+};
+
+class CallBands {
+ public:
+  // The first call of the highest priority; kNoCall when there is none.
+  CallSlot head() const {
+    if (others_.empty()) return plain_.head();
+    const auto& [priority, calls] = *others_.begin();
+    return priority > 0 || plain_.empty() ? calls.head() : plain_.head();
+  }
+  uint32_t size() const { return plain_.size() + others_size_; }
+  bool empty() const { return size() == 0; }
+  void push_back(CallLinks& links, CallSlot call) { band(links[call]).push_back(links, call); }
+  void push_front(CallLinks& links, CallSlot call) { band(links[call]).push_front(links, call); }
+  void remove(CallLinks& links, CallSlot call) {
+    const int32_t priority = links[call].priority;
+    if (priority == 0) return plain_.remove(links, call);
+    const auto found = others_.find(priority);
+    found->second.remove(links, call);
+    --others_size_;
+    if (found->second.empty()) others_.erase(found);
+  }
+  // Runs `see` for each call.
+  template <typename See>
+  void each(CallLinks& links, See&& see) const {
+    const auto walk = [&](const CallList& calls) {
+      for (CallSlot call = calls.head(); call != kNoCall; call = links[call].next) see(call);
+    };
+    for (const auto& [priority, calls] : others_) walk(calls);
+    walk(plain_);
+  }
+
+ private:
+  CallList& band(const CallLinks::Link& link) {
+    if (link.priority == 0) return plain_;
+    ++others_size_;
+    return others_[link.priority];
+  }
+  CallList plain_;
+  std::map<int32_t, CallList, std::greater<>> others_;  // none is empty
+  uint32_t others_size_ = 0;
 };
 
 }  // namespace polyray

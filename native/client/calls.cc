@@ -52,7 +52,12 @@ Status ClientCore::submit_task(uint32_t spec_number, const CallArguments& argume
   if (spec_number >= specs_.size()) return invalid("no such spec");
   const SpecInfo& spec = specs_[spec_number];
   const int32_t retries = arguments.max_retries == -2 ? spec.max_retries : arguments.max_retries;
-  return submit(CallKind::kTask, spec.spec, spec_class_[spec_number], {}, retries, 0, 0, arguments,
+  if (spec.lease.priority == 0)
+    return submit(CallKind::kTask, spec.spec, spec_class_[spec_number], {}, retries, 0, 0,
+                  arguments, returns);
+  CallArguments ranked = arguments;
+  ranked.priority = spec.lease.priority;
+  return submit(CallKind::kTask, spec.spec, spec_class_[spec_number], {}, retries, 0, 0, ranked,
                 returns);
 }
 
@@ -134,6 +139,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
   call.kind = kind;
   call.streaming = (arguments.flags & kCallStreaming) != 0;
   call.state = PendingCall::State::kWaiting;
+  links_[slot].priority = arguments.priority;
   CallRecord& written = record_of(call);
   written.seq = call.seq;
   written.caller_slot = slot;

@@ -105,6 +105,7 @@ struct CallArguments {
   uint32_t return_count = 1;  // 1..1000
   uint16_t flags = 0;         // kCallStreaming, kCallRetryExceptions, kCallLanguageBits
   int32_t max_retries = -2;   // -2: the spec's
+  int32_t priority = 0;       // set by submit_task: that of the spec
   uint64_t deadline_ms = 0;   // os::now_ms(); then it is settled with kTaskTimeout; 0 never
 };
 

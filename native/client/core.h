@@ -253,9 +253,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   bool task_retract(CallSlot call) override;
   bool lease_activate(uint32_t lease) override;
   bool lease_idle(uint32_t lease) override;
-  bool lease_yields(uint32_t lease) override;
+  LeaseYield lease_yields(uint32_t lease) override;
   void lease_return(uint32_t lease) override;
-  void lease_backlog(uint32_t class_number, uint32_t workers_wanted) override;
+  void lease_backlog(uint32_t class_number, uint32_t workers_wanted, int32_t priority) override;
   uint64_t now_ns() override { return os::now_ns(); }
   // ActorPort
   bool actor_ready(CallSlot call) override { return calls_[call].waiting == 0; }

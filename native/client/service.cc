@@ -151,16 +151,19 @@ void ClientCore::return_lease(uint32_t lease) {
   if (!detached_) lease_return(lease);
 }
 
-void ClientCore::lease_backlog(uint32_t class_number, uint32_t workers_wanted) {
+void ClientCore::lease_backlog(uint32_t class_number, uint32_t workers_wanted, int32_t priority) {
   ClassRequest& request = class_requests_[class_number];
   if (request.request != 0) {
-    to_raylet({static_cast<uint32_t>(Rec::kLeaseBacklog), request.request, 0, 0, workers_wanted},
+    to_raylet({static_cast<uint32_t>(Rec::kLeaseBacklog), request.request,
+               static_cast<uint32_t>(priority), 0, workers_wanted},
               workers_wanted > 0);
     return;
   }
   if (workers_wanted == 0) return;
   uint64_t bytes = 0;
-  const uint64_t slot = write_lease_spec(specs_[request.spec], &bytes);
+  SpecInfo info = specs_[request.spec];
+  info.lease.priority = priority;
+  const uint64_t slot = write_lease_spec(info, &bytes);
   if (slot == 0) return;
   request.request = ++next_request_;
   request_class_[request.request] = class_number;
@@ -197,9 +200,10 @@ bool ClientCore::lease_idle(uint32_t lease) {
                                       std::memory_order_acq_rel);
 }
 
-bool ClientCore::lease_yields(uint32_t lease) {
-  return (segment_->lease(lease % kMaxLeases).word.load(std::memory_order_relaxed) & kLeaseYield) !=
-         0;
+LeaseYield ClientCore::lease_yields(uint32_t lease) {
+  const uint32_t word = segment_->lease(lease % kMaxLeases).word.load(std::memory_order_relaxed);
+  if ((word & kLeaseYield) == 0) return LeaseYield::kNo;
+  return (word & kLeaseUrgent) == 0 ? LeaseYield::kSoon : LeaseYield::kNow;
 }
 
 // Also for a lease found revoked: the raylet then reuses its number.

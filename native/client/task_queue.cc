@@ -30,7 +30,25 @@ void TaskQueue::enqueue(CallSlot call, uint32_t class_number) {
   links_[call].owner = kQueued;
   cls.queue.push_back(links_, call);
   ++cls.outstanding;
+  if (const int32_t priority = links_[call].priority; priority != 0 || cls.has_priorities) {
+    cls.has_priorities = true;
+    make_way(cls, priority);
+  }
   pump_class(class_number);
+}
+
+// Takes back what no worker has begun and what comes after a call of this priority.
+void TaskQueue::make_way(Class& cls, int32_t priority) {
+  for (const uint32_t number : cls.workers) {
+    Worker& worker = workers_[number];
+    while (!worker.in_flight.empty() && !worker.paused && !worker.gone) {
+      const CallSlot call = worker.in_flight.tail();
+      if (links_[call].priority >= priority || !port_.task_retract(call)) break;
+      worker.in_flight.remove(links_, call);
+      links_[call].owner = kQueued;
+      cls.queue.push_front(links_, call);
+    }
+  }
 }
 
 void TaskQueue::requeue_front(CallSlot call, uint32_t class_number) {
@@ -158,7 +176,9 @@ void TaskQueue::release_idle() {
 // --- policy ------------------------------------------------------------------------------------------------------
 
 bool TaskQueue::yield_due(Worker& worker) {
-  if (!port_.lease_yields(worker.lease)) {
+  const LeaseYield yields = port_.lease_yields(worker.lease);
+  if (yields == LeaseYield::kNow) return true;
+  if (yields == LeaseYield::kNo) {
     worker.yield_since_ns = 0;
     return false;
   }
@@ -283,16 +303,21 @@ void TaskQueue::drop_worker(uint32_t worker_number) {
   free_workers_.push_back(worker_number);
 }
 
-// Tells the raylet when the number of workers wanted rises from 0, falls to 0, or changes twofold.
+// Tells the raylet when the number of workers wanted rises from 0, falls to 0, or changes twofold, and when the priority of
+// the next call changes.
 void TaskQueue::update_backlog(uint32_t class_number) {
   Class& cls = classes_[class_number];
   const auto have = static_cast<uint32_t>(cls.workers.size());
   const uint32_t want = cls.outstanding > have ? cls.outstanding - have : 0;
   const uint32_t sent = cls.backlog_sent;
-  if (want == sent) return;
-  if (want == 0 || sent == 0 || want >= sent * 2 || want <= sent / 2) {
+  const int32_t priority =
+      cls.has_priorities && !cls.queue.empty() ? links_[cls.queue.head()].priority : 0;
+  const bool other_priority = priority != cls.priority_sent && !cls.queue.empty();
+  if (want == sent && !other_priority) return;
+  if (want == 0 || sent == 0 || want >= sent * 2 || want <= sent / 2 || other_priority) {
     cls.backlog_sent = want;
-    port_.lease_backlog(class_number, want);
+    cls.priority_sent = priority;
+    port_.lease_backlog(class_number, want, priority);
   }
 }
 
@@ -310,8 +335,12 @@ bool TaskQueue::validate() {
   }
   for (uint32_t number = 0; number < classes_.size(); ++number) {
     uint32_t count = 0;
-    for (CallSlot c = classes_[number].queue.head(); c != kNoCall; c = links_[c].next, ++count)
-      if (links_[c].owner != kQueued) return false;
+    bool all_queued = true;
+    classes_[number].queue.each(links_, [&](CallSlot call) {
+      all_queued = all_queued && links_[call].owner == kQueued;
+      ++count;
+    });
+    if (!all_queued) return false;
     if (count != classes_[number].queue.size()) return false;
     if (count + in_flight[number] != classes_[number].outstanding) return false;
   }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which ready task goes to which leased worker: one queue per scheduling class. Pure: every effect goes through TaskPort.
+// Which ready task goes to which leased worker: one queue per scheduling class, the highest priority first. Pure: every
+// effect goes through TaskPort.
 //
 // Owns: the classes, their leased workers, the order of queued calls, the list of calls in flight per worker.
 // Policy: one call at a time per worker; deeper (up to kMaxDepth) for classes whose measured service time is short.
 //   A worker that runs dry takes unclaimed calls back from the fullest worker of its class. An idle lease lingers.
+//   A call of a higher priority takes the place of unclaimed ones of a lower.
 // Invariants:
 //  1. A call is queued or in flight at exactly one worker, until finished() or taken out.
 //  2. outstanding == queued + in flight, per class.
@@ -19,6 +21,9 @@
 
 namespace polyray {
 
+// How urgently others want a lease.
+enum class LeaseYield { kNo, kSoon, kNow };
+
 // What the queue asks of the outside. `peer` = endpoint | serial << 32.
 class TaskPort {
  public:
@@ -30,10 +35,10 @@ class TaskPort {
   virtual bool lease_activate(uint32_t lease) = 0;  // false: revoked
   virtual bool lease_idle(
       uint32_t lease) = 0;  // false: others wait or it was revoked: give it back
-  virtual bool lease_yields(uint32_t lease) = 0;
+  virtual LeaseYield lease_yields(uint32_t lease) = 0;  // kNow: to a call of a higher priority
   virtual void lease_return(uint32_t lease) = 0;  // also for one found revoked
-  // More (absolute count) workers wanted for the class. 0: none.
-  virtual void lease_backlog(uint32_t class_number, uint32_t workers_wanted) = 0;
+  // More (absolute count) workers wanted for the class, for calls of this priority. 0: none.
+  virtual void lease_backlog(uint32_t class_number, uint32_t workers_wanted, int32_t priority) = 0;
   virtual uint64_t now_ns() = 0;
 };
 
@@ -47,7 +52,7 @@ class TaskQueue {
 
   TaskQueue(CallLinks& links, TaskPort& port) : links_(links), port_(port) {}
 
-  // The class of this hash; made when new.
+  // The class of this hash; made when new. A call's priority is that of its link.
   uint32_t class_of(uint64_t class_hash);
   void enqueue(CallSlot call, uint32_t class_number);
   // A reply came. kReturned and kRetry queue the call again (the caller has counted the attempt); else it is finished.
@@ -88,12 +93,15 @@ class TaskQueue {
   };
   struct Class {
     uint64_t hash = 0;
-    CallList queue;
+    CallBands queue;
     std::vector<uint32_t> workers;
     uint32_t outstanding = 0;
     uint32_t backlog_sent = 0;
+    int32_t priority_sent = 0;
+    bool has_priorities = false;  // a call had one that is not 0
     uint64_t service_ns = 0;  // moving average; 0: not measured
   };
+  void make_way(Class& cls, int32_t priority);
   bool send_to(uint32_t worker_number, CallSlot call);
   uint32_t pick_worker(Class& cls, uint32_t& unwanted);
   bool yield_due(Worker& worker);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kMaxReturns = 1000;
 
-// One class per (language, job, flags, priority, resources, key): FNV-1a over all of it.
+// One class per (language, job, flags, resources, key): FNV-1a over all of it.
 uint64_t class_hash(const SpecInfo& spec) {
   uint64_t hash = 0xcbf29ce484222325ULL;
   const auto mix = [&hash](const void* data, size_t size) {
@@ -23,7 +23,6 @@ uint64_t class_hash(const SpecInfo& spec) {
   mix(&spec.lease.language, sizeof spec.lease.language);
   mix(&spec.lease.job, sizeof spec.lease.job);
   mix(&spec.lease.flags, sizeof spec.lease.flags);
-  mix(&spec.lease.priority, sizeof spec.lease.priority);
   for (const ResourceItem& item : spec.resources) mix(&item, sizeof item);
   mix(spec.worker_key.data(), spec.worker_key.size());
   return hash;

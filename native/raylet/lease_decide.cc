@@ -30,13 +30,13 @@ class LeaseQueue::Line {
 
  private:
   using Place =
-      std::tuple<uint32_t, uint32_t, uint64_t, Request*>;  // priority (inverted), active, seq
+      std::tuple<int64_t, uint32_t, uint64_t, Request*>;  // priority (inverted), active, seq
   struct Job {
     uint32_t active = 0;
     std::set<Place> waiting;
   };
   static Place place_of(Request* request) {
-    return {~request->spec->priority, request->active, request->seq, request};
+    return {-int64_t{request->priority}, request->active, request->seq, request};
   }
   std::map<uint32_t, Job> jobs_;
 };
@@ -224,7 +224,33 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
   }
 }
 
-// A lease yields to a waiting request that has none, or at least two fewer than the lease's own request.
+// A lease yields to a waiting request that has none, or at least two fewer than the lease's own request; at once to one of
+// a higher priority; never to one of a lower priority than that of its own calls that wait.
+uint32_t LeaseQueue::yield_for(const Held& held, const std::vector<Request*>& waiting,
+                               const std::vector<bool>& poor) {
+  const RequestId id{held.client, held.request};
+  const auto own = requests_.find(id);
+  const Request* queued =
+      own != requests_.end() && own->second.backlog > 0 ? &own->second : nullptr;
+  const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
+  uint32_t yield = 0;
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    const Request* request = waiting[i];
+    if (request->id == id) continue;
+    const bool helps = poor[i] ? held.spec->need.overlaps(request->spec->need)
+                               : held.spec->pool == request->spec->pool;
+    if (!helps) continue;
+    if (queued != nullptr && request->priority > queued->priority)
+      return kLeaseYield | kLeaseUrgent;
+    if (queued != nullptr && request->priority < queued->priority) continue;
+    if (request->active == 0 || own_active > request->active + 1)
+      yield = kLeaseYield;
+    else
+      wants_poll_ = true;
+  }
+  return yield;
+}
+
 void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
   wants_poll_ = false;
   std::vector<const ResourceSet*> groups;  // that could be reserved if leases came back
@@ -236,33 +262,22 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
   for (const Request* request : waiting) poor.push_back(!fits(*request->spec));
   for (auto& [number, held] : held_) {
     if (!held.live || held.spec->dedicated || held.client == 0) continue;
-    const auto own = requests_.find({held.client, held.request});
-    const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
-    Worker* worker = workers_.by_token(held.token);
-    bool yield = worker != nullptr && worker->state == WorkerState::kLeaving;
-    for (const ResourceSet* need : groups) yield = yield || held.spec->need.overlaps(*need);
-    for (size_t i = 0; i < waiting.size() && !yield; ++i) {
-      const Request* request = waiting[i];
-      if (request->id == RequestId{held.client, held.request}) continue;
-      const bool helps = poor[i] ? held.spec->need.overlaps(request->spec->need)
-                                 : held.spec->pool == request->spec->pool;
-      if (!helps) continue;
-      if (request->active == 0 || own_active > request->active + 1)
-        yield = true;
-      else
-        wants_poll_ = true;
-    }
-    if (yield) {
+    const Worker* worker = workers_.by_token(held.token);
+    uint32_t yield = yield_for(held, waiting, poor);
+    if (worker != nullptr && worker->state == WorkerState::kLeaving) yield |= kLeaseYield;
+    for (const ResourceSet* need : groups)
+      if (held.spec->need.overlaps(*need)) yield |= kLeaseYield;
+    if (yield != 0) {
       const uint32_t seen =
-          words_[number].word.fetch_or(held.yield ? 0 : kLeaseYield, std::memory_order_acq_rel);
+          words_[number].word.fetch_or(yield & ~held.yield, std::memory_order_acq_rel);
       // It became idle after this step had looked: its holder sends no message, so look again.
       const bool missed = std::find(idle_now_.begin(), idle_now_.end(), number) == idle_now_.end();
       if (missed && (seen & kLeaseStateMask) == static_cast<uint32_t>(LeaseState::kIdle))
         wants_poll_ = true;
     }
-    if (yield == held.yield) continue;
+    const uint32_t over = held.yield & ~yield;
     held.yield = yield;
-    if (!yield) words_[number].word.fetch_and(~kLeaseYield, std::memory_order_acq_rel);
+    if (over != 0) words_[number].word.fetch_and(~over, std::memory_order_acq_rel);
   }
 }
 
@@ -325,12 +340,14 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
     }
     if (request->backlog > 0) line.add(request);
     for (Request* other : poor)
-      if (other->seq < request->seq && other->spec->need.overlaps(request->spec->need))
+      if (other->seq < request->seq && other->priority >= request->priority &&
+          other->spec->need.overlaps(request->spec->need))
         other->passed_over += 1;
   }
   std::erase_if(waiting, [](const Request* request) { return request->backlog == 0; });
   std::sort(waiting.begin(), waiting.end(), [](const Request* a, const Request* b) {
-    return a->active != b->active ? a->active < b->active : a->seq < b->seq;
+    return std::tuple(-int64_t{a->priority}, a->active, a->seq) <
+           std::tuple(-int64_t{b->priority}, b->active, b->seq);
   });
   start_workers(waiting, effects);
   set_yields(waiting);

@@ -19,11 +19,13 @@ void LeaseQueue::request(uint32_t client, uint32_t number, LeaseClass spec, uint
   request.id = {client, number};
   request.spec = std::make_shared<const LeaseClass>(std::move(spec));
   request.backlog = backlog;
+  request.priority = request.spec->priority;
   request.seq = next_seq_++;
   request.passed_over = 0;
 }
 
-bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog) {
+bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog,
+                             int32_t priority) {
   const auto it = requests_.find({client, number});
   if (it == requests_.end()) return false;
   Request& request = it->second;
@@ -32,6 +34,7 @@ bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog)
     request.passed_over = 0;
   }
   request.backlog = backlog;
+  if (backlog > 0) request.priority = priority;
   return true;
 }
 

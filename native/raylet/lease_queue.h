@@ -3,8 +3,8 @@
 //
 // Owns: the requests, the leases' numbers and words (in shared memory, given as an array), the node's resources.
 // Pure and steppable: events are methods, step() returns effects; no I/O, time is an argument.
-// Order: the job with the fewest active leases first, then the request with the fewest, then the oldest. A request that
-// was passed over kPassLimit times for lack of resources holds back everything that uses the same resources.
+// Order: the highest priority first, then the job with the fewest active leases first, then the request with the fewest, then the oldest. A request that
+// was passed over kPassLimit times for lack of resources, by others of no higher priority, holds back everything that uses the same resources.
 // Invariants (validate()):
 //  1. Acquired resources = sum over live leases whose worker is not blocked.
 //  2. A worker that is LEASED or DEDICATED has exactly one live lease, and the lease names it.
@@ -34,7 +34,7 @@ struct LeaseClass {
   ResourceSet need;
   std::string group;  // the placement group whose bundle it is placed into; empty: none
   bool dedicated = false;
-  uint32_t priority = 0;
+  int32_t priority = 0;  // of the first call that waits, at the time of the request
 };
 
 // A placement group: takes `need` of the node at once, and gives `extra` to give out instead.
@@ -76,7 +76,7 @@ class LeaseQueue {
 
   void request(uint32_t client, uint32_t number, LeaseClass spec, uint32_t backlog);
   // False: no such request.
-  bool set_backlog(uint32_t client, uint32_t number, uint32_t backlog);
+  bool set_backlog(uint32_t client, uint32_t number, uint32_t backlog, int32_t priority = 0);
   // kLeaseReturn; also how a holder frees the number of a revoked lease.
   void give_back(uint32_t client, uint32_t lease, uint64_t now_ms);
   // The worker of `client`'s leases is gone and the client knows it.
@@ -118,6 +118,7 @@ class LeaseQueue {
     uint32_t backlog = 0;
     uint64_t seq = 0;
     uint32_t passed_over = 0;
+    int32_t priority = 0;  // of the first call that waits
     uint32_t active = 0;  // during step()
   };
   struct Held {
@@ -129,7 +130,7 @@ class LeaseQueue {
     uint32_t worker_serial = 0;
     uint64_t devices = 0;
     bool live = true;  // false: only the number is kept
-    bool yield = false;
+    uint32_t yield = 0;  // kLeaseYield, kLeaseUrgent
   };
   class Line;
   enum class Served { kGranted, kNoResources, kNoWorker, kFailed };
@@ -154,6 +155,8 @@ class LeaseQueue {
   void grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects);
   void start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects);
   void set_yields(const std::vector<Request*>& waiting);
+  uint32_t yield_for(const Held& held, const std::vector<Request*>& waiting,
+                     const std::vector<bool>& poor);
   void fail_pool(const PoolKey& pool, StatusCode code, const std::string& message);
   void fail(Request& request, StatusCode code, const std::string& message);
 

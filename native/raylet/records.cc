@@ -31,7 +31,8 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
       break;
     case Rec::kLeaseBacklog:
       leases_changed_ = true;
-      if (!leases_.set_backlog(from.endpoint, slot.a, static_cast<uint32_t>(slot.d)) &&
+      if (!leases_.set_backlog(from.endpoint, slot.a, static_cast<uint32_t>(slot.d),
+                               static_cast<int32_t>(slot.b)) &&
           slot.d != 0) {
         const RingSlot answer{static_cast<uint32_t>(Rec::kLeaseFailed), slot.a, 0, 0, 0};
         peers_.send_text(from, answer, json_error(StatusCode::kNotFound, "no such lease request"));

@@ -34,7 +34,8 @@ enum class Rec : uint32_t {
   kLeaseRequest =
       37,  // bell. a = request number, b = payload offset (LeaseSpec), c = bytes, d = backlog
   kLeaseBacklog =
-      38,  // no bell unless it rises from 0. a = request number, d = backlog; 0 cancels the request
+      38,  // no bell unless it rises from 0. a = request number, b = priority of its first call (int32),
+           // d = backlog; 0 cancels the request
   kLeaseReturn = 39,  // bell. a = lease number
   kBlocked = 40,      // bell. a = 1 the running task waits (give its resources back), 0 it goes on
   // Payloads of kService.. kServicePush, kServiceAnswer, kPush, kServiceCall that exceed a slot come in pieces, one record
@@ -173,13 +174,13 @@ enum class ControlOp : uint32_t { kKill = 1, kInterrupt = 2, kStackDump = 3, kPi
 // Scheduling class sent with kLeaseRequest. Variable: `resource_count` x {u64 amount_fixed, char name[56]},
 // then key bytes (environment hash, loader, working folder: workers are shared only within one key).
 struct LeaseSpec {
-  uint64_t class_hash;  // of everything below: requests with the same hash are one class
+  uint64_t class_hash;  // of everything below but the priority: requests with the same hash are one class
   uint32_t language;    // 1 ts, 2 py
   uint32_t job;
   uint32_t flags;  // bit 0: dedicated (actor): the worker leaves the pool for good
   uint32_t resource_count;
   uint32_t key_bytes;  // JSON text handed to the node service as it is, to spawn a worker
-  uint32_t priority;
+  int32_t priority;     // of the first call that waits; kLeaseBacklog changes it
 };
 static_assert(sizeof(LeaseSpec) == 32);
 struct ResourceItem {

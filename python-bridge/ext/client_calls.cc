@@ -26,8 +26,7 @@ uint64_t hash_text(uint64_t hash, const void* data, size_t size) {
 // Everything that makes two calls need different workers.
 uint64_t class_hash(const SpecInfo& info) {
   uint64_t hash = 14695981039346656037ull;
-  const uint32_t fixed[] = {info.lease.language, info.lease.job, info.lease.flags,
-                            info.lease.priority};
+  const uint32_t fixed[] = {info.lease.language, info.lease.job, info.lease.flags};
   hash = hash_text(hash, fixed, sizeof(fixed));
   for (const ResourceItem& item : info.resources) hash = hash_text(hash, &item, sizeof(item));
   return hash_text(hash, info.worker_key.data(), info.worker_key.size());
@@ -35,7 +34,7 @@ uint64_t class_hash(const SpecInfo& info) {
 
 uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language,
                        const std::vector<std::pair<std::string, uint64_t>>& resources,
-                       const std::string& worker_key, int32_t max_retries, uint32_t priority) {
+                       const std::string& worker_key, int32_t max_retries, int32_t priority) {
   Session& session = self.open();
   SpecInfo info;
   info.spec = spec.id;

@@ -20,8 +20,9 @@ namespace {
 struct FakeTaskPort : TaskPort {
   std::map<uint64_t, std::deque<CallSlot>> sent;  // by peer
   std::set<CallSlot> running;
-  std::set<uint32_t> idle, revoked, yielding, returned;
+  std::set<uint32_t> idle, revoked, yielding, urgent, returned;
   std::map<uint32_t, uint32_t> backlog;
+  std::map<uint32_t, int32_t> backlog_priority;
   std::set<uint64_t> dead;
   uint64_t clock_ns = 1;
   uint64_t tick_ns = 0;  // how much later it is each time one looks
@@ -44,12 +45,16 @@ struct FakeTaskPort : TaskPort {
     idle.insert(lease);
     return true;
   }
-  bool lease_yields(uint32_t lease) override { return yielding.contains(lease); }
+  LeaseYield lease_yields(uint32_t lease) override {
+    if (urgent.contains(lease)) return LeaseYield::kNow;
+    return yielding.contains(lease) ? LeaseYield::kSoon : LeaseYield::kNo;
+  }
   void lease_return(uint32_t lease) override {
     EXPECT_TRUE(returned.insert(lease).second) << "a lease was given back twice";
   }
-  void lease_backlog(uint32_t class_number, uint32_t wanted) override {
+  void lease_backlog(uint32_t class_number, uint32_t wanted, int32_t priority) override {
     backlog[class_number] = wanted;
+    backlog_priority[class_number] = priority;
   }
   uint64_t now_ns() override { return clock_ns += tick_ns; }
 };
@@ -80,6 +85,48 @@ TEST_F(TaskQueueTest, OneCallAtATimeUntilTheClassIsKnownToBeShort) {
   queue.replied(0, ReplyStatus::kOk, 10'000);  // 10 us
   EXPECT_EQ(port.sent[100].size(), 1 + TaskQueue::kMaxDepth);
   EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, HigherPrioritiesGoFirstAndEqualOnesInOrder) {
+  const uint32_t cls = queue.class_of(1);
+  const std::vector<int32_t> priorities = {0, -1, 5, 0, 5, -1, 7};
+  for (CallSlot call = 0; call < priorities.size(); ++call) {
+    links[call].priority = priorities[call];
+    queue.enqueue(call, cls);
+    EXPECT_TRUE(queue.validate());
+  }
+  EXPECT_EQ(port.backlog_priority[cls], 7) << "the raylet is told of the first one's";
+  queue.granted(cls, 100, 1);
+  for (size_t i = 0; i < priorities.size(); ++i) {
+    ASSERT_EQ(port.sent[100].size(), i + 1);
+    queue.replied(port.sent[100].back(), ReplyStatus::kOk, 50'000'000);
+  }
+  EXPECT_EQ(port.sent[100], (std::deque<CallSlot>{6, 2, 4, 0, 3, 1, 5}));
+  EXPECT_TRUE(queue.validate());
+}
+
+TEST_F(TaskQueueTest, AHigherPriorityOvertakesWhatWasSentButNotBegun) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 10; ++call) queue.enqueue(call, cls);
+  queue.replied(0, ReplyStatus::kOk, 1000);  // short: the others are all in the worker's ring
+  ASSERT_EQ(port.sent[100].size(), 10u);
+  port.running.insert(1);
+  links[20].priority = 3;
+  queue.enqueue(20, cls);
+  EXPECT_TRUE(queue.validate());
+  EXPECT_EQ(port.sent[100], (std::deque<CallSlot>{0, 1, 20, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST_F(TaskQueueTest, ALeaseThatAHigherPriorityWaitsForGoesBackBeforeTheNextCall) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 3; ++call) queue.enqueue(call, cls);
+  port.urgent.insert(1);
+  queue.replied(0, ReplyStatus::kOk, 50'000'000);
+  EXPECT_TRUE(port.returned.contains(1));
+  EXPECT_EQ(port.sent[100].size(), 1u);
+  EXPECT_EQ(port.backlog[cls], 2u) << "it asks for another worker";
 }
 
 TEST_F(TaskQueueTest, LongCallsAreNeverQueuedBehindEachOther) {

@@ -67,6 +67,7 @@ struct Node {
   LeaseState word(uint32_t lease) {
     return static_cast<LeaseState>((*words)[lease].word.load() & kLeaseStateMask);
   }
+  bool urgent(uint32_t lease) { return ((*words)[lease].word.load() & kLeaseUrgent) != 0; }
   bool yields(uint32_t lease) { return ((*words)[lease].word.load() & kLeaseYield) != 0; }
 
   std::unique_ptr<std::array<Lease, kMaxLeases>> words;
@@ -111,6 +112,36 @@ TEST(LeaseQueue, AReturnedLeaseGoesToTheNextAndTheWorkerIsReused) {
   EXPECT_EQ(second[0].client, 2u);
   EXPECT_EQ(second[0].worker, first[0].worker);
   EXPECT_EQ(node.starts, 1);
+}
+
+TEST(LeaseQueue, TheCallerWithTheHighestPriorityIsServedFirst) {
+  Node node(1);
+  const auto ranked = [](uint64_t hash, int32_t priority) {
+    LeaseClass spec = Node::spec(hash);
+    spec.priority = priority;
+    return spec;
+  };
+  node.queue.request(1, 1, ranked(7, 0), 2);
+  const auto first = node.grants();
+  ASSERT_EQ(first.size(), 1u);
+  node.queue.request(2, 1, ranked(8, -3), 1);
+  node.grants();
+  EXPECT_FALSE(node.yields(first[0].lease)) << "a lower priority waits for its turn";
+  node.queue.request(3, 1, ranked(8, 1), 1);
+  node.grants();
+  EXPECT_TRUE(node.urgent(first[0].lease)) << "a higher one comes before the holder's next call";
+  node.queue.set_backlog(2, 1, 1, 5);  // a call of a higher priority came behind it
+  node.queue.give_back(1, first[0].lease, 5);
+  node.queue.set_backlog(1, 1, 2, 0);
+  std::vector<uint32_t> order;
+  for (auto granted = node.grants(); !granted.empty(); granted = node.grants()) {
+    ASSERT_EQ(granted.size(), 1u);
+    order.push_back(granted[0].client);
+    node.queue.set_backlog(granted[0].client, 1, granted[0].client == 1 ? 1 : 0);
+    if (order.size() == 3) break;
+    node.queue.give_back(granted[0].client, granted[0].lease, 6);
+  }
+  EXPECT_EQ(order, (std::vector<uint32_t>{2, 3, 1}));
 }
 
 TEST(LeaseQueue, AnIdleLeaseIsTakenForSomebodyElseButNotABusyOne) {

@@ -301,6 +301,17 @@ _ACTOR_ONLY: dict[str, Option] = {
     "allow_out_of_order_execution": Option((bool, _NONE)),
     "_actor_generator_backpressure_num_objects": Option((int, _NONE), _actor_backpressure),
 }
+# Options of polyray beyond Ray's: accepted everywhere, left out of the lists that refusals print.
+_OWN_OPTIONS: dict[str, Option] = {
+    "priority": Option(
+        (int, _NONE),
+        lambda value: (
+            None
+            if value is None or -(2**31) <= value < 2**31
+            else f"priority must be a whole number from -2147483648 to 2147483647, not {value}."
+        ),
+    ),
+}
 TASK_OPTIONS: dict[str, Option] = {**_COMMON, **_TASK_ONLY}
 ACTOR_OPTIONS: dict[str, Option] = {**_COMMON, **_ACTOR_ONLY}
 REMOTE_OPTIONS: dict[str, Option] = {**_TASK_ONLY, **_ACTOR_ONLY, **_COMMON}
@@ -319,7 +330,7 @@ _METHOD_CALL_OPTIONS = (*METHOD_OPTIONS, "name")
 
 def _check(options: Mapping[str, Any], table: Mapping[str, Option], of: str) -> None:
     for name, value in options.items():
-        option = table.get(name)
+        option = table.get(name) or _OWN_OPTIONS.get(name)
         if option is None:
             raise InvalidOptionError(
                 f"Invalid option keyword {name} for {of}. Valid ones are {list(table)}."

@@ -262,7 +262,8 @@ class RemoteFunction:
             target.language, exec_argv=target.exec_argv, **environment(rt, options)
         )
         language = _LANGUAGE[target.language]
-        number = rt.client.register_spec(spec, language, placed.amounts, key, retries, 0)
+        priority = options.get("priority") or 0
+        number = rt.client.register_spec(spec, language, placed.amounts, key, retries, priority)
         return spec, number
 
     def __reduce__(self) -> Any:
