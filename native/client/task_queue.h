@@ -36,7 +36,7 @@ class TaskPort {
   virtual bool lease_idle(
       uint32_t lease) = 0;  // false: others wait or it was revoked: give it back
   virtual LeaseYield lease_yields(uint32_t lease) = 0;  // kNow: to a call of a higher priority
-  virtual void lease_return(uint32_t lease) = 0;  // also for one found revoked
+  virtual void lease_return(uint32_t lease) = 0;        // also for one found revoked
   // More (absolute count) workers wanted for the class, for calls of this priority. 0: none.
   virtual void lease_backlog(uint32_t class_number, uint32_t workers_wanted, int32_t priority) = 0;
   virtual uint64_t now_ns() = 0;
@@ -99,7 +99,7 @@ class TaskQueue {
     uint32_t backlog_sent = 0;
     int32_t priority_sent = 0;
     bool has_priorities = false;  // a call had one that is not 0
-    uint64_t service_ns = 0;  // moving average; 0: not measured
+    uint64_t service_ns = 0;      // moving average; 0: not measured
   };
   void make_way(Class& cls, int32_t priority);
   bool send_to(uint32_t worker_number, CallSlot call);

@@ -24,8 +24,7 @@ void LeaseQueue::request(uint32_t client, uint32_t number, LeaseClass spec, uint
   request.passed_over = 0;
 }
 
-bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog,
-                             int32_t priority) {
+bool LeaseQueue::set_backlog(uint32_t client, uint32_t number, uint32_t backlog, int32_t priority) {
   const auto it = requests_.find({client, number});
   if (it == requests_.end()) return false;
   Request& request = it->second;

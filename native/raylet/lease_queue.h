@@ -119,7 +119,7 @@ class LeaseQueue {
     uint64_t seq = 0;
     uint32_t passed_over = 0;
     int32_t priority = 0;  // of the first call that waits
-    uint32_t active = 0;  // during step()
+    uint32_t active = 0;   // during step()
   };
   struct Held {
     uint32_t client = 0;  // 0: adopted by the raylet
@@ -129,7 +129,7 @@ class LeaseQueue {
     uint32_t worker = 0;
     uint32_t worker_serial = 0;
     uint64_t devices = 0;
-    bool live = true;  // false: only the number is kept
+    bool live = true;    // false: only the number is kept
     uint32_t yield = 0;  // kLeaseYield, kLeaseUrgent
   };
   class Line;

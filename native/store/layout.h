@@ -201,7 +201,8 @@ enum class LeaseState : uint32_t { kFree = 0, kActive = 1, kIdle = 2, kRevoked =
 inline constexpr uint32_t kLeaseStateMask = 0xff;
 inline constexpr uint32_t kLeaseYield =
     1u << 8;  // others wait: give it back as soon as the queue is empty
-inline constexpr uint32_t kLeaseUrgent = 1u << 9;  // with kLeaseYield: for calls of a higher priority
+inline constexpr uint32_t kLeaseUrgent = 1u
+                                         << 9;  // with kLeaseYield: for calls of a higher priority
 
 struct alignas(64) Lease {
   std::atomic<uint32_t> word;  // LeaseState | kLeaseYield | kLeaseUrgent

@@ -174,13 +174,14 @@ enum class ControlOp : uint32_t { kKill = 1, kInterrupt = 2, kStackDump = 3, kPi
 // Scheduling class sent with kLeaseRequest. Variable: `resource_count` x {u64 amount_fixed, char name[56]},
 // then key bytes (environment hash, loader, working folder: workers are shared only within one key).
 struct LeaseSpec {
-  uint64_t class_hash;  // of everything below but the priority: requests with the same hash are one class
-  uint32_t language;    // 1 ts, 2 py
+  uint64_t
+      class_hash;  // of everything below but the priority: requests with the same hash are one class
+  uint32_t language;  // 1 ts, 2 py
   uint32_t job;
   uint32_t flags;  // bit 0: dedicated (actor): the worker leaves the pool for good
   uint32_t resource_count;
   uint32_t key_bytes;  // JSON text handed to the node service as it is, to spawn a worker
-  int32_t priority;     // of the first call that waits; kLeaseBacklog changes it
+  int32_t priority;    // of the first call that waits; kLeaseBacklog changes it
 };
 static_assert(sizeof(LeaseSpec) == 32);
 struct ResourceItem {

@@ -7,7 +7,7 @@
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { ActorPhase, CallFlag } from "../native/binding.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { carriesRef, ObjectRef } from "../object/ref.ts";
 import type { HandleForm } from "../object/values.ts";
 import { type CallExtras, type CallSettings, defaultCall, submitActorCall } from "./call.ts";
 import type { Connection } from "./connection.ts";
@@ -232,6 +232,7 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     enumerable: false,
   });
   cores.set(handle, core);
+  carriesRef(handle, ref);
   return handle;
 }
 

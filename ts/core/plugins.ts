@@ -4,7 +4,7 @@
 
 import { makeError } from "../base/errors.ts";
 import { EntryFlag } from "../native/binding.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { lasting, ObjectRef } from "../object/ref.ts";
 import type { Connection } from "./connection.ts";
 import { decodeMaybeFunctions } from "./function-values.ts";
 import { executing, type Interceptor } from "./interceptors.ts";
@@ -24,7 +24,7 @@ export function addPlugin(connection: Connection, parts: Parts): void {
   if (connection.onSpec !== null) return void startPlugin(parts);
   const { store } = connection;
   const handle = store.putEncoded(store.encode(parts, "plugin"), undefined, EntryFlag.keep);
-  const ref = store.refOf(handle);
+  const ref = lasting(store.refOf(handle));
   const plugins = [...(connection.keyBase.plugins ?? []), ref.id];
   connection.plugins.push(ref);
   connection.keyBase = { ...connection.keyBase, plugins };

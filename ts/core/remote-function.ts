@@ -7,7 +7,7 @@
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { CallFlag } from "../native/binding.ts";
-import type { ObjectRef } from "../object/ref.ts";
+import { lasting, type ObjectRef } from "../object/ref.ts";
 import type { TaskSpecInit } from "../wire/task-spec.ts";
 import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
@@ -100,6 +100,7 @@ export class RemoteFunctionCore {
     let known = current.once.get(name);
     if (known === undefined) {
       known = submitTask(current, this.#number, args, this.#settings);
+      for (const ref of Array.isArray(known) ? known : [known]) lasting(ref);
       current.once.set(name, known);
     }
     const again = (ref: ObjectRef): ObjectRef => current.store.refOfId(ref.id);

@@ -8,7 +8,7 @@
 
 import { EntryFlag, Language } from "../native/binding.ts";
 import { type FunctionDescriptor, toWire } from "../object/function/index.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { lasting, ObjectRef } from "../object/ref.ts";
 import { encodeTaskSpec, type TaskSpecInit } from "../wire/task-spec.ts";
 import type { MethodDefaults } from "./actor-handle.ts";
 import type { Connection } from "./connection.ts";
@@ -93,7 +93,7 @@ export class Specs {
       const store = this.#connection.store;
       const content = extras === null ? [bytes, payload] : [bytes, payload, extras];
       const encoded = nameValues(init.name, names, () => store.encode(content, "spec"));
-      const ref = store.refOf(store.putEncoded(encoded, undefined, EntryFlag.keep));
+      const ref = lasting(store.refOf(store.putEncoded(encoded, undefined, EntryFlag.keep)));
       this.#connection.onSpec?.(ref.id, target);
       return ref;
     } finally {

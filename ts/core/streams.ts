@@ -6,7 +6,7 @@
 // nobody took is released when the stream ends.
 
 import { makeError } from "../base/errors.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { carriesRef, lasting, ObjectRef } from "../object/ref.ts";
 import { cancelCall } from "./call.ts";
 import type { Connection, StreamSink } from "./connection.ts";
 import { isGeneratorFunction } from "./methods.ts";
@@ -34,6 +34,7 @@ export class RefStream<T = unknown> implements StreamSink {
     this.#task = task;
     this.#handle = ObjectRef.handleOf(task);
     connection.streams.set(this.#handle, this);
+    carriesRef(this, task);
   }
 
   /** Sealed when the generator has ended; its error is the generator's. */
@@ -96,7 +97,7 @@ export class RefStream<T = unknown> implements StreamSink {
 
   /** @internal */
   item(_number: number, handle: number): void {
-    this.#items.push(this.#connection.store.refOf(handle));
+    this.#items.push(lasting(this.#connection.store.refOf(handle)));
     this.#rouse();
   }
 

@@ -261,20 +261,55 @@ function callSiteNow(): string | null {
   );
 }
 
-/** The refs made inside a `refScope`; disposing drops those that were not kept. */
+/** The ref behind an actor handle or a stream: scopes drop and keep it with them. */
+const carried = new WeakMap<object, ObjectRef<unknown>>();
+
+/** Notes the ref that an object (an actor handle, a stream) stands for. For polyray's own layers. */
+export function carriesRef(holder: object, ref: ObjectRef<unknown>): void {
+  carried.set(holder, ref);
+}
+
+/** Takes a ref of polyray's own out of the scope in which it happened to be made. For polyray's own layers. */
+export function lasting<R extends ObjectRef<unknown>>(ref: R): R {
+  return scopes?.getStore()?.keep(ref) ?? ref;
+}
+
+/** Objects that are looked into for what a scope's result holds. */
+const maxLookedInto = 100_000;
+
+/** The refs made inside a `refScope`, those of actor handles and streams too; disposing drops what was not kept. */
 export class RefScope {
   readonly #refs = new Set<ObjectRef<unknown>>();
 
-  /** Adds a ref to drop at the end. */
-  add<R extends ObjectRef<unknown>>(ref: R): R {
+  /** Adds a ref, or an actor handle, to drop at the end. Gives back what it was given. */
+  add<R extends object>(value: R): R {
+    const ref = value instanceof ObjectRef ? value : carried.get(value);
+    if (ref === undefined)
+      throw makeError("INVALID_ARGUMENT", "a scope takes refs, actor handles and streams");
     this.#refs.add(ref);
-    return ref;
+    return value;
   }
 
-  /** Takes a ref out: it lives on. */
-  keep<R extends ObjectRef<unknown>>(ref: R): R {
-    this.#refs.delete(ref);
-    return ref;
+  /**
+   * Takes out a ref, a handle or a stream, and what an array, Map, Set or object holds of them: they live on. Gives back
+   * what it was given.
+   */
+  keep<V>(value: V): V {
+    if (this.#refs.size === 0) return value;
+    const seen = new Set<object>();
+    const open: unknown[] = [value];
+    while (open.length > 0 && seen.size < maxLookedInto) {
+      const next = open.pop();
+      if (typeof next !== "object" || next === null || ArrayBuffer.isView(next) || seen.has(next))
+        continue;
+      seen.add(next);
+      if (next instanceof ObjectRef) this.#refs.delete(next);
+      else if (carried.has(next)) this.#refs.delete(carried.get(next) as ObjectRef<unknown>);
+      else if (next instanceof Map) for (const pair of next) open.push(...pair);
+      else if (next instanceof Set) for (const item of next) open.push(item);
+      else for (const item of Object.values(next)) open.push(item);
+    }
+    return value;
   }
 
   [Symbol.dispose](): void {
@@ -289,8 +324,8 @@ let scopes: AsyncLocalStorage<RefScope> | null = null;
 /** An explicit scope: `using scope = refScope(); const r = scope.add(put(1));`. */
 export function refScope(): RefScope;
 /**
- * Runs `body`; refs made in it (also after its awaits) are dropped at its end, except its result
- * and what `scope.keep` took.
+ * Runs `body`; refs made in it (also after its awaits) are dropped at its end, and with them actors of whose handles none
+ * is left; except what its result holds, and what `scope.keep` took.
  */
 export function refScope<R>(body: (scope: RefScope) => R): R;
 export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
@@ -308,7 +343,7 @@ export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
   return keepResult(result);
 
   function keepResult<V>(value: V): V {
-    if (value instanceof ObjectRef) scope.keep(value);
+    scope.keep(value);
     scope[Symbol.dispose]();
     return value;
   }

@@ -10,7 +10,7 @@ import { reviveValue } from "../core/function-values.ts";
 import { rememberSpec } from "../core/remote-codec.ts";
 import type { RetryExtras } from "../core/retry.ts";
 import { importUser } from "../core/user-module.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { lasting, ObjectRef } from "../object/ref.ts";
 import type { ObjectStore } from "../object/store.ts";
 import { decodeTaskSpec, type MethodFields, type TaskSpecFields } from "../wire/task-spec.ts";
 
@@ -70,7 +70,7 @@ export function loadSpec(store: ObjectStore, handle: number): Promise<LoadedSpec
 export function loadTarget(store: ObjectStore, handle: number): void {
   if (loaded.has(handle)) return;
   store.native.retainHandle(handle);
-  const ref = store.refOf(handle);
+  const ref = lasting(store.refOf(handle));
   const { fields, payload, extras } = readSpec(store, ref);
   let code: ReadSpec & { readonly ref: ObjectRef } = { fields, payload, extras, ref };
   for (let base = baseOf(payload); base !== null; base = baseOf(code.payload))

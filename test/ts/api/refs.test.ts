@@ -3,7 +3,18 @@
 // answers the same however often it is asked.
 // Method: one runtime, real tasks.
 
-import { get, init, type ObjectRef, put, remote, shutdown, wait } from "polyray";
+import {
+  type ActorHandle,
+  get,
+  init,
+  type ObjectRef,
+  put,
+  Queue,
+  refScope,
+  remote,
+  shutdown,
+  wait,
+} from "polyray";
 import t from "tap";
 
 await init({ numCpus: 2, objectStoreMemory: 64 * 2 ** 20 });
@@ -71,4 +82,41 @@ t.test("wait: a list that shrinks, equal lists at once, time limits, released re
   fast[Symbol.dispose]();
   await t.rejects(wait([slow, fast]), { code: "OBJECT_FREED" });
   await t.rejects(wait([slow, slow]), { code: "INVALID_ARGUMENT" });
+});
+
+class Cell {
+  readonly #value: number;
+  constructor(value: number) {
+    this.#value = value;
+  }
+  read(): number {
+    return this.#value;
+  }
+}
+
+t.test("a scope gives up what was made in it, except what its result holds", async (t) => {
+  const RemoteCell = remote(Cell);
+  const made: { ref?: ObjectRef<number>; handle?: ActorHandle<Cell> } = {};
+  const kept = await refScope(async (scope) => {
+    made.ref = put(1);
+    made.handle = RemoteCell.remote(1);
+    await get(made.handle.read.remote());
+    const queue = new Queue<number>();
+    await queue.put(7);
+    return { handle: RemoteCell.remote(2), refs: new Map([["three", put(3)]]), queue };
+  });
+  await t.rejects(get(made.ref as ObjectRef<number>), { code: "OBJECT_FREED" });
+  t.throws(() => (made.handle as ActorHandle<Cell>).read.remote(), { code: "OBJECT_FREED" });
+  t.equal(await get(kept.handle.read.remote()), 2);
+  t.equal(await get(kept.refs.get("three") as ObjectRef<number>), 3);
+  t.equal(await kept.queue.get(), 7);
+  const { five } = refScope((scope) => ({ five: put(5), six: scope.keep([put(6)]).length }));
+  t.equal(await get(five), 5, "without awaits too");
+});
+
+t.test("a function that was first used in a scope works after it", async (t) => {
+  const double = remote((x: number) => 2 * x);
+  t.equal(await refScope(() => get(double.remote(1))), 2);
+  t.equal(await get(double.remote(2)), 4);
+  t.equal(await get(double.options({ name: "other" }).remote(3)), 6);
 });
