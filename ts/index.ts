@@ -136,6 +136,7 @@ export type {
   WaitOptions,
   WithOptions,
 } from "./core/types.ts";
+export { gpuIds } from "./core/accelerators.ts";
 export { ObjectRef, RefScope, refScope } from "./object/ref.ts";
 export {
   ArrowValue,

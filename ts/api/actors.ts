@@ -96,11 +96,8 @@ export interface RuntimeContext {
 export function runtimeContext(): RuntimeContext {
   const current = connection();
   const context = taskContext.getStore();
-  const { endpoint, serial } = current.store.info;
   return {
-    jobId: current.keyBase.job.toString(16).padStart(8, "0"),
-    nodeId: current.place.nodeId,
-    workerId: `${endpoint.toString(16).padStart(8, "0")}${serial.toString(16).padStart(8, "0")}`,
+    ...current.identity(),
     namespace: current.place.namespace,
     address: current.place.address,
     taskId: context?.taskId ?? null,

@@ -3,6 +3,7 @@
 // the runtime (ts/runtime/config.ts).
 
 import { InvalidOptionError } from "../base/errors.ts";
+import { type LoggingOptions, loggingError } from "../core/logging.ts";
 import { checkOptions, checks, parseBytes } from "../core/options.ts";
 import type { Bytes, RuntimeEnvOptions } from "../core/types.ts";
 import type { NodeOptions } from "../runtime/config.ts";
@@ -39,6 +40,8 @@ export interface InitOptions {
   readonly runtimeEnv?: RuntimeEnvOptions;
   /** Workers' output appears in this terminal. Default true. */
   readonly logToDriver?: boolean;
+  /** How workers write their lines: `{ encoding: "json", level: "info", attrs: [] }`. Default: as they come. */
+  readonly logging?: LoggingOptions;
   /** A second init gives the runtime that is there instead of an error. */
   readonly ignoreReinitError?: boolean;
   /** Accepted; the dashboard is not built yet. */
@@ -74,6 +77,7 @@ const initChecks = {
   namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
   runtimeEnv: checks.runtimeEnv,
   logToDriver: checks.bool,
+  logging: loggingError,
   ignoreReinitError: checks.bool,
   includeDashboard: checks.bool,
 };

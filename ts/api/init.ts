@@ -10,6 +10,7 @@ import { isMainThread } from "node:worker_threads";
 import { InvalidOptionError, makeError, PolyrayError } from "../base/errors.ts";
 import { Connection } from "../core/connection.ts";
 import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
+import { loggingVariables } from "../core/logging.ts";
 import { taskContext } from "../core/task-context.ts";
 import { driverKeyBase } from "../core/worker-key.ts";
 import { startInline } from "../inline/start.ts";
@@ -204,7 +205,7 @@ function open(
       job: 0,
       sendStdio: logToDriver && isMainThread,
     },
-    driverKeyBase(0, namespace, options.runtimeEnv),
+    driverKeyBase(0, namespace, options.runtimeEnv, loggingVariables(options.logging)),
     {
       address: place.address,
       nodeId: place.nodeId,

@@ -236,6 +236,10 @@ export async function cancel(
   checkOptions(options, cancelChecks, "cancel");
   const task = ref instanceof RefStream ? ref.completed() : ref;
   checkRef(task, "cancel");
+  if (options.force === true && ObjectRef.isOfMethod(task))
+    throw new InvalidOptionError(
+      "[invalid option] cancel: force ends the process of a task; a call of an actor's method cannot be forced. Cancel it without force, or kill(actor).",
+    );
   cancelCall(connection(), task, options);
 }
 

@@ -87,7 +87,7 @@ export function submitTask(
     store.unstage(staged);
   }
   store.flushSoon();
-  return finish(connection, handles, settings);
+  return finish(connection, handles, settings, false);
 }
 
 /** Submits an actor call. `actor`: the handle number of its lifetime object. */
@@ -119,23 +119,24 @@ export function submitActorCall(
     store.unstage(staged);
   }
   store.flushSoon();
-  return finish(connection, handles, settings);
+  return finish(connection, handles, settings, true);
 }
 
 function finish(
   connection: Connection,
   handles: number | number[],
   settings: CallSettings,
+  ofMethod: boolean,
 ): ObjectRef | ObjectRef[] {
   const refs =
     typeof handles === "number"
       ? connection.store.refOf(handles)
       : handles.map((handle) => connection.store.refOf(handle));
   connection.executor?.submitted(typeof handles === "number" ? handles : (handles[0] as number));
-  if (!Array.isArray(refs)) ObjectRef.madeBy(refs, null);
+  if (!Array.isArray(refs)) ObjectRef.madeBy(refs, null, ofMethod);
   else if (refs[0] !== undefined) {
     const { id } = refs[0];
-    for (const ref of refs) ObjectRef.madeBy(ref, id);
+    for (const ref of refs) ObjectRef.madeBy(ref, id, ofMethod);
   }
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;

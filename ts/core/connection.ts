@@ -210,6 +210,17 @@ export class Connection {
     return { given: { args: idToBytes(stored.id), argsInStore: true }, stored };
   }
 
+  /** Who this process is, as texts. */
+  identity(): { jobId: string; nodeId: string; workerId: string } {
+    const { endpoint, serial } = this.store.info;
+    const hex = (value: number): string => value.toString(16).padStart(8, "0");
+    return {
+      jobId: hex(this.keyBase.job),
+      nodeId: this.place.nodeId,
+      workerId: hex(endpoint) + hex(serial),
+    };
+  }
+
   #importHandle(meta: unknown, ref: string | null): unknown {
     if (ref === null) throw makeError("VALUE_CORRUPT", "an actor handle without its actor");
     return makeActorHandle(this, this.store.importRef(ref), meta as HandleMeta);

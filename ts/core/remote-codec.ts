@@ -18,6 +18,7 @@ import type { ActorOptions, TaskOptions } from "./types.ts";
 interface Travelling {
   readonly key: string;
   readonly name: string;
+  readonly identity: string | null;
   readonly options: Record<string, unknown>;
   readonly language: "ts" | "py";
   readonly isGenerator: boolean;
@@ -37,6 +38,7 @@ function travel(
   const base: Travelling = {
     key: source.key,
     name: source.name,
+    identity: source.targetOrNull === null ? null : source.identity,
     options: { ...rest },
     language: "ts",
     isGenerator: false,
@@ -79,7 +81,7 @@ function sourceOf(wire: Travelling): RemoteSource {
       methodOptions,
     };
   } else if (wire.fn !== null) target = { kind: "value", fn: wire.fn };
-  const source = new RemoteSource(target, wire.name, wire.key);
+  const source = new RemoteSource(target, wire.name, wire.key, wire.identity ?? null);
   return target === null ? source : source.remember();
 }
 

@@ -7,7 +7,7 @@
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { CallFlag } from "../native/binding.ts";
-import { lasting, type ObjectRef } from "../object/ref.ts";
+import type { ObjectRef } from "../object/ref.ts";
 import type { TaskSpecInit } from "../wire/task-spec.ts";
 import { type CallSettings, defaultCall, submitTask } from "./call.ts";
 import type { Connection } from "./connection.ts";
@@ -23,6 +23,7 @@ import {
   resourceAmounts,
   returnCount,
 } from "./options.ts";
+import { claimOnce } from "./once.ts";
 import { capturing, place } from "./placement.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryRules, retryRules } from "./retry.ts";
@@ -96,11 +97,12 @@ export class RemoteFunctionCore {
   #once(current: Connection, key: string, args: readonly unknown[]): unknown {
     if (this.#settings.flags !== 0)
       throw new InvalidOptionError("[invalid option] a stream has no idempotencyKey.");
-    const name = `${this.source.key} ${key}`;
+    const name = `${this.source.identity} ${key}`;
     let known = current.once.get(name);
     if (known === undefined) {
-      known = submitTask(current, this.#number, args, this.#settings);
-      for (const ref of Array.isArray(known) ? known : [known]) lasting(ref);
+      known = claimOnce(current, name, () =>
+        submitTask(current, this.#number, args, this.#settings),
+      );
       current.once.set(name, known);
     }
     const again = (ref: ObjectRef): ObjectRef => current.store.refOfId(ref.id);

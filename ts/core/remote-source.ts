@@ -5,7 +5,7 @@
 // `key` names it in every process: a function that refers to itself travels as its key alone, so that the worker finds
 // the spec that it was loaded from (remote-codec.ts).
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { makeError } from "../base/errors.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import type { Connection } from "./connection.ts";
@@ -24,11 +24,31 @@ export class RemoteSource {
   readonly name: string;
   #target: Target | null;
   #table: SpecTable | null = null;
+  #identity: string | null;
 
-  constructor(target: Target | null, name: string, key = randomBytes(12).toString("hex")) {
+  constructor(
+    target: Target | null,
+    name: string,
+    key = randomBytes(12).toString("hex"),
+    identity: string | null = null,
+  ) {
     this.#target = target;
     this.name = name;
     this.key = key;
+    this.#identity = identity;
+  }
+
+  /** What it is to every program: its module and export, or its name and code (without what it captures). */
+  get identity(): string {
+    if (this.#identity === null) {
+      const { target } = this;
+      const code = createHash("sha256");
+      if (target.kind === "value") code.update(target.fn.toString());
+      else if (target.kind === "module") code.update(`${target.module}#${target.exportName}`);
+      else code.update(this.key);
+      this.#identity = `${this.name} ${code.digest("hex").slice(0, 32)}`;
+    }
+    return this.#identity;
   }
 
   /** What runs. For a source that came as a key: what this process was sent under that key. */

@@ -266,7 +266,10 @@ export interface TaskOptions extends SharedOptions {
   readonly timeoutMs?: number;
   /** The call gives a stream. Known by itself for TypeScript generator functions; to be stated for Python ones. */
   readonly stream?: boolean | StreamOptions;
-  /** Calls of this function with an equal key run once; later ones get the result of the first. Within one process. */
+  /**
+   * Calls of this function with an equal key run once in the whole runtime (and namespace); later ones, of any program, get
+   * the result of the first, an error too. The function is known by its module and export, or by its name and code.
+   */
   readonly idempotencyKey?: string;
   /** Method calls only: how often a call is sent again over restarts of the actor. */
   readonly maxTaskRetries?: number;

@@ -29,6 +29,7 @@ export function driverKeyBase(
   job: number,
   namespace: string,
   runtimeEnv?: RuntimeEnvOptions,
+  ownVariables: Readonly<Record<string, string>> = {},
 ): WorkerKeyBase {
   const { envVars, fields } = environmentParts(runtimeEnv);
   const script = process.argv[1];
@@ -39,7 +40,7 @@ export function driverKeyBase(
   return {
     job,
     cwd: process.cwd(),
-    envVars,
+    envVars: { ...envVars, ...ownVariables },
     execArgv: workerExecArgv(process.execArgv),
     sysPath: [...new Set([...scriptDir, process.cwd(), ...pythonPath])],
     python:

@@ -7,6 +7,7 @@
 // (3) every table is bounded.
 
 import { PolyrayError } from "../base/errors.ts";
+import { OnceTable } from "./once.ts";
 import type { Peer } from "./state.ts";
 import { type Waiter, Waiters } from "./waiters.ts";
 
@@ -67,10 +68,15 @@ export class SyncService {
   readonly #topics = new Map<string, Topic>();
   readonly #published = new Map<string, Published>();
   readonly #beats = new Map<string, Kept>();
+  readonly #once: OnceTable<Kept>;
   readonly #handlers: Readonly<Record<string, Handler>>;
 
   constructor(host: SyncHost) {
     this.#host = host;
+    this.#once = new OnceTable(
+      (id) => this.#keep(id),
+      (kept) => this.#drop(kept),
+    );
     this.#handlers = {
       "sync.acquire": (fields, peer) => this.#acquire(fields, peer),
       "sync.withdraw": (fields) => this.#withdraw(fields),
@@ -90,6 +96,9 @@ export class SyncService {
       "publish.get": (fields) => ({ id: this.#published.get(nameOf(fields))?.id ?? null }),
       "publish.delete": (fields) => ({ deleted: this.#unpublish(nameOf(fields)) }),
       "publish.list": (fields) => this.#listPublished(fields),
+      "once.claim": (fields, peer) => this.#once.claim(nameOf(fields), peer),
+      "once.set": (fields) => this.#once.set(nameOf(fields), fields.ids),
+      "once.drop": (fields) => this.#once.pass(nameOf(fields)),
       "beat.set": (fields) => this.#beat(fields),
       "beat.get": (fields) => ({ id: this.#beats.get(String(fields.task))?.id ?? null }),
     };
@@ -115,6 +124,7 @@ export class SyncService {
     for (const one of this.#events.values()) one.waiting.forgetPeer(peer);
     for (const one of this.#variables.values()) one.waiting.forgetPeer(peer);
     for (const one of this.#topics.values()) one.waiting.forgetPeer(peer);
+    this.#once.forgetPeer(peer);
   }
 
   // --- semaphores

@@ -114,6 +114,7 @@ export class ObjectRef<out T = unknown> {
   readonly #index: number;
   /** Id of its task; true: its own id. */
   #task: string | true | null = null;
+  #ofMethod = false;
   #callSite: string | null = null;
 
   /**
@@ -167,8 +168,14 @@ export class ObjectRef<out T = unknown> {
   }
 
   /** Notes the task that makes a value; null: the one of the ref's own id. For polyray's own layers. */
-  static madeBy(ref: ObjectRef<unknown>, task: string | null): void {
+  static madeBy(ref: ObjectRef<unknown>, task: string | null, ofMethod: boolean): void {
     ref.#task = task ?? true;
+    ref.#ofMethod = ofMethod;
+  }
+
+  /** True for what a call of an actor's method gives, in the process that made the call. For polyray's own layers. */
+  static isOfMethod(ref: ObjectRef<unknown>): boolean {
+    return ref.#ofMethod;
   }
 
   /** The value: as `get(ref)`. */

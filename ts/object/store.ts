@@ -59,6 +59,8 @@ const slotMask = 0x7fffff;
 const flushEvery = 32;
 /** How long a put waits for room: as in Python. */
 const putWaitMs = 10_000;
+/** ... and a blocking put whose room this process's own views could be: they end in turns that do not come. */
+const viewsWaitMs = 1000;
 
 /** The store, attached. */
 export class ObjectStore implements RefHome {
@@ -74,7 +76,9 @@ export class ObjectStore implements RefHome {
   readonly #onBatchEnd: (() => void) | null;
   readonly #buffers = new Map<number, WeakRef<ArrayBuffer>>();
   readonly #bufferOfValue = new WeakMap<object, ArrayBuffer>();
-  readonly #bufferEnds: FinalizationRegistry<number>;
+  readonly #bufferEnds: FinalizationRegistry<{ readonly handle: number; readonly bytes: number }>;
+  /** Bytes of the store in views of this process, those that nobody uses any more too, until their end was noticed. */
+  #viewedBytes = 0;
   readonly #scratch = new Uint8Array(scratchBytes);
   /** By slot of a handle: the last round of hasRepeats that met it. */
   #marks = new Uint32Array(1024);
@@ -104,7 +108,8 @@ export class ObjectStore implements RefHome {
     this.collected = new FinalizationRegistry(({ handle }) => {
       if (handle !== 0) this.#forgotten(handle);
     });
-    this.#bufferEnds = new FinalizationRegistry((handle) => {
+    this.#bufferEnds = new FinalizationRegistry(({ handle, bytes }) => {
+      this.#viewedBytes -= bytes;
       if (this.#buffers.get(handle)?.deref() === undefined) this.#buffers.delete(handle);
     });
     const hooks = options.hooks ?? plainContext;
@@ -233,7 +238,15 @@ export class ObjectStore implements RefHome {
   /** Stores a value. Waits for room for some seconds, then throws ObjectStoreFullError. */
   put<T>(value: T): ObjectRef<T> {
     this.#check();
-    return this.refOf<T>(this.putEncoded(this.encode(value), putWaitMs));
+    const encoded = this.encode(value);
+    const inVain = this.#viewedBytes >= encoded.size && encoded.size > scratchBytes;
+    try {
+      return this.refOf<T>(this.putEncoded(encoded, inVain ? viewsWaitMs : putWaitMs));
+    } catch (error) {
+      if (inVain && error instanceof PolyrayError && error.code === "OBJECT_STORE_FULL")
+        error.message += ` This process has read ${this.#viewedBytes} bytes without a copy; memory of views that it does not use any more comes back in later turns of the event loop, for which a synchronous put cannot wait: use \`await putAsync(value)\`, or release(view) first.`;
+      throw error;
+    }
   }
 
   /** As `put`, waiting for room without blocking, `timeoutMs` at most. */
@@ -538,7 +551,8 @@ export class ObjectStore implements RefHome {
     if (bytes !== null && this.#out[1] === 1 && this.#out[0] === ObjectStatus.sealed) {
       const buffer = bytes.buffer as ArrayBuffer;
       this.#buffers.set(handle, new WeakRef(buffer));
-      this.#bufferEnds.register(buffer, handle);
+      this.#viewedBytes += buffer.byteLength;
+      this.#bufferEnds.register(buffer, { handle, bytes: buffer.byteLength });
     }
     return bytes;
   }

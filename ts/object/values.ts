@@ -2,6 +2,8 @@
 // The words of the value model: extension numbers, element types, and the classes that stand for values which
 // JavaScript itself lacks. Pure data; the rules are in docs/values.md.
 
+import { makeError } from "../base/errors.ts";
+
 /** MessagePack extension numbers of envelope bodies; fixed for ever. */
 export const Ext = {
   ref: 1,
@@ -169,6 +171,16 @@ export class PyObject {
     this.group = group;
     this.index = index;
     Object.defineProperty(this, "group", { enumerable: false });
+  }
+
+  /** Nothing in Python can be called as a value: a remote function or class of Python says so when one tries. */
+  get remote(): undefined {
+    if (!/^polyray\b.*\.(RemoteFunction|ActorClass)$/.test(this.typeName)) return undefined;
+    const maker = this.typeName.endsWith("ActorClass") ? "pyActor" : "pyFunction";
+    throw makeError(
+      "INVALID_ARGUMENT",
+      `a remote function or class of Python cannot be called as a value in TypeScript: name it by its module, as in ${maker}("module", "name")`,
+    );
   }
 }
 

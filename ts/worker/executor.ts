@@ -7,6 +7,7 @@
 // before it have started.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
+import { enterAmounts } from "../core/accelerators.ts";
 import { type HandleMeta, readyMethod } from "../core/actor-handle.ts";
 import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
@@ -27,12 +28,14 @@ import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
 import { runStream, type StreamState } from "./stream.ts";
 
+type Instance = Record<string, unknown>;
+
 interface Actor {
   readonly id: string;
   readonly name: string | null;
   readonly className: string;
   readonly meta: HandleMeta;
-  readonly instance: Record<string, unknown>;
+  readonly instance: Instance;
   readonly incarnation: number;
 }
 
@@ -221,6 +224,7 @@ export class TaskExecutor implements Executor {
     showName(
       call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name),
     );
+    enterAmounts(this.#connection.native, spec.fields.resources);
     try {
       const args = decodeMaybeFunctions(() => this.#arguments(call));
       if (args instanceof Promise) {
@@ -301,15 +305,31 @@ export class TaskExecutor implements Executor {
   }
 
   #construct(call: Call, spec: LoadedSpec, args: unknown[]): unknown {
+    const Class = spec.fn as unknown as (new (...args: unknown[]) => Instance) & {
+      readonly restore?: unknown;
+    };
+    const restores = call.incarnation > 0 && typeof Class.restore === "function";
+    const made = restores
+      ? (Class.restore as (...args: unknown[]) => unknown)(...args)
+      : new Class(...args);
+    return isThenable(made)
+      ? Promise.resolve(made).then((instance) => this.#constructed(call, spec, instance))
+      : this.#constructed(call, spec, made);
+  }
+
+  #constructed(call: Call, spec: LoadedSpec, instance: unknown): null {
     const native = this.#connection.native;
-    const Class = spec.fn as unknown as new (...args: unknown[]) => Record<string, unknown>;
-    const instance = new Class(...args);
+    if (typeof instance !== "object" || instance === null)
+      throw makeError(
+        "INVALID_ARGUMENT",
+        `static restore of ${spec.fields.name} must return the actor's instance, not ${String(instance)}`,
+      );
     this.#actor = {
       id: call.actorId,
       name: spec.fields.actorName,
       className: spec.fields.name,
       meta: handleMetaOf(spec.fields),
-      instance,
+      instance: instance as Instance,
       incarnation: call.incarnation,
     };
     this.#actorSpec = spec;

@@ -3,6 +3,7 @@
 // then runs what comes until the runtime ends. It is the leader of its own session: ending it ends what it started.
 
 import { makeError, type PolyrayError } from "../base/errors.ts";
+import { ownVariables } from "../core/accelerators.ts";
 import { Connection } from "../core/connection.ts";
 import { setConnection } from "../core/context.ts";
 import { loadPlugins } from "../core/plugins.ts";
@@ -16,6 +17,7 @@ import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { TaskExecutor } from "./executor.ts";
 import { refuseSpecs } from "./load-spec.ts";
+import { shapeConsole } from "./log-lines.ts";
 import { markOutput } from "./output.ts";
 import { runSetupHook, useModules } from "./set-up.ts";
 
@@ -67,6 +69,8 @@ connection.onShutdown = endInOrder;
 process.once("SIGTERM", endInOrder);
 setConnection(connection);
 markOutput();
+shapeConsole(connection.identity());
+ownVariables();
 native.startControlThread();
 
 process.on("unhandledRejection", (reason: unknown) => {

@@ -138,6 +138,16 @@ class CodecValue(_Frozen):
     tag: str
     payload: Any
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("remote", "options", "bind") and self.tag.startswith("polyray/Remote"):
+            what = "class" if "Class" in self.tag else "function"
+            maker = "js_actor_class" if what == "class" else "js_function"
+            raise TypeError(
+                f"a remote {what} of TypeScript cannot be called as a value in Python: export it "
+                f"from a module and name it, as in {maker}('/path/of/module.ts', 'name')."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 class HandleForm(NamedTuple):
     """What an actor handle is on the wire: its lifetime object's ref and plain data."""

@@ -159,6 +159,35 @@ t.test("kill, exitActor and a dying process end an actor", async (t) => {
   t.match(crashed.message, /code 7/);
 });
 
+t.test("static restore makes the instance of a restarted actor", async (t) => {
+  class Notes {
+    how: string;
+    constructor(how: string) {
+      this.how = `new ${how}`;
+    }
+    static async restore(how: string): Promise<Notes> {
+      const notes = new Notes(how);
+      notes.how = `restored ${how}`;
+      return notes;
+    }
+    tell(): string {
+      return this.how;
+    }
+    die(): void {
+      process.exit(1);
+    }
+  }
+  const notes = remote(Notes, { maxRestarts: 1, maxTaskRetries: 1 }).remote("a");
+  t.equal(await get(notes.tell.remote()), "new a");
+  notes.die.options({ maxTaskRetries: 0 }).remote();
+  let told = "";
+  await until(async () => {
+    told = await get(notes.tell.remote()).catch(() => "");
+    return told !== "" && told !== "new a";
+  });
+  t.equal(told, "restored a");
+});
+
 t.test("maxRestarts starts it again with a fresh state", async (t) => {
   const c = RemoteCounter.options({ maxRestarts: 1, maxTaskRetries: 1 }).remote(10);
   t.equal(await get(c.add.remote()), 11);

@@ -137,6 +137,14 @@ t.test(
   },
 );
 
+t.test("a call of an actor's method is not cancelled by force", async (t) => {
+  const call = marks.all.remote();
+  const error = await rejection(cancel(call, { force: true }));
+  t.equal(error.name, "InvalidOptionError");
+  t.match(error.message, /method cannot be forced. Cancel it without force, or kill/);
+  t.ok(Array.isArray(await get(call)));
+});
+
 t.test("queued calls and calls that wait for arguments never run", async (t) => {
   const holds = Array.from({ length: 4 }, (_, i) => watcher.remote(marks, `h${i}`));
   await Promise.all(holds.map((_, i) => marked(`h${i} runs`)));

@@ -340,4 +340,14 @@ t.test("idempotencyKey runs a call once", async (t) => {
   t.equal(await get(once.remote(path, 3)), 1);
   t.equal(await get(append.options({ idempotencyKey: "job-2" }).remote(path, 4)), 4);
   t.equal(readFileSync(path, "utf8"), "xx");
+  // In another process too, whether it was sent the function or has one of the same name and code.
+  const asks = remote(async (file: string) => get(once.remote(file, 5)));
+  t.equal(await get(asks.remote(path)), 1);
+  const races = remote(async (file: string, x: number) => {
+    const own = once.options({ idempotencyKey: "job-3" });
+    return get(own.remote(file, x));
+  });
+  const won = await get([races.remote(path, 6), races.remote(path, 7), races.remote(path, 8)]);
+  t.equal(new Set(won).size, 1);
+  t.equal(readFileSync(path, "utf8"), "xxx");
 });

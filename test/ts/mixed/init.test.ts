@@ -91,6 +91,11 @@ t.test("a full store names its holders, and goes on once something is released",
   t.match(error.message, /Release refs, or start with a larger objectStoreMemory/);
   t.match(error.message, new RegExp(String(process.pid)), "it names who holds the bytes");
   t.ok(held.length >= 3);
+  t.match(
+    thrown(() => put(block)),
+    { name: "ObjectStoreFullError", message: /read \d+ bytes without a copy.*await putAsync/s },
+    "a synchronous put says why it cannot wait",
+  );
   t.equal(held[0]?.length, block.length);
   for (const value of held.splice(0)) release(value);
   t.equal(
