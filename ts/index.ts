@@ -93,6 +93,7 @@ export type { PoolOptions, RunOptions } from "./api/worker-pool-options.ts";
 export type { ErrorCode } from "./base/error-codes.ts";
 export * from "./base/errors.ts";
 export { version } from "./base/version.ts";
+export { gpuIds } from "./core/accelerators.ts";
 export { GraphNode } from "./core/graph-node.ts";
 export type { InterceptedCall, Interceptor } from "./core/interceptors.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
@@ -136,7 +137,6 @@ export type {
   WaitOptions,
   WithOptions,
 } from "./core/types.ts";
-export { gpuIds } from "./core/accelerators.ts";
 export { ObjectRef, RefScope, refScope } from "./object/ref.ts";
 export {
   ArrowValue,

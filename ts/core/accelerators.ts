@@ -32,8 +32,7 @@ export function enterAmounts(native: NativeBinding, amounts: Amounts): void {
     threads: threads.filter((name) => process.env[name] === undefined),
   };
   const cpus = String(Math.max(1, Math.floor(amounts.CPU ?? 1)));
-  for (const name of found.threads)
-    if (process.env[name] !== cpus) process.env[name] = cpus;
+  for (const name of found.threads) if (process.env[name] !== cpus) process.env[name] = cpus;
   ids = (amounts.GPU ?? 0) > 0 ? namesOf(native.devices(), found.visible) : [];
   if (ids.length > 0) process.env[visible] = ids.join(",");
   else if (found.visible === undefined) delete process.env[visible];

@@ -14,6 +14,7 @@ import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { GraphNode } from "./graph-node.ts";
 import { submitting } from "./interceptors.ts";
+import { claimOnce } from "./once.ts";
 import {
   asksStream,
   checkOptions,
@@ -23,7 +24,6 @@ import {
   resourceAmounts,
   returnCount,
 } from "./options.ts";
-import { claimOnce } from "./once.ts";
 import { capturing, place } from "./placement.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryRules, retryRules } from "./retry.ts";

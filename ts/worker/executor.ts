@@ -305,7 +305,9 @@ export class TaskExecutor implements Executor {
   }
 
   #construct(call: Call, spec: LoadedSpec, args: unknown[]): unknown {
-    const Class = spec.fn as unknown as (new (...args: unknown[]) => Instance) & {
+    const Class = spec.fn as unknown as (new (
+      ...args: unknown[]
+    ) => Instance) & {
       readonly restore?: unknown;
     };
     const restores = call.incarnation > 0 && typeof Class.restore === "function";

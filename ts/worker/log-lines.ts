@@ -12,7 +12,13 @@ export interface LogIdentity {
   readonly workerId: string;
 }
 
-const methods = { debug: "DEBUG", log: "INFO", info: "INFO", warn: "WARNING", error: "ERROR" } as const;
+const methods = {
+  debug: "DEBUG",
+  log: "INFO",
+  info: "INFO",
+  warn: "WARNING",
+  error: "ERROR",
+} as const;
 
 /** Takes over console.* when the variable asks for it; before user code. */
 export function shapeConsole(identity: LogIdentity): void {

@@ -16,7 +16,7 @@ import {
   runtimeContext,
 } from "polyray";
 import t from "tap";
-import { rejection, startRuntime, thrown } from "./harness.ts";
+import { rejection, startRuntime, thrown, until } from "./harness.ts";
 
 await startRuntime({ namespace: "tests" });
 

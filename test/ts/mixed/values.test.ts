@@ -236,7 +236,10 @@ t.test("a remote function and a plain function pass through Python untouched", a
 t.test("a remote function called as a value on the other side says what to do", async (t) => {
   const square = remote((x: number) => x * x);
   const told = pyFunction<[unknown], string>("mixed_side", "calls_value").remote({ fn: square });
-  t.match(await within(get(told), "Python"), /remote function of TypeScript cannot be called .*js_function/);
+  t.match(
+    await within(get(told), "Python"),
+    /remote function of TypeScript cannot be called .*js_function/,
+  );
   const made = pyFunction<[], { fn: { remote(): unknown } }>("mixed_side", "make_remote");
   const { fn } = await within(get(made.remote()), "Python's function");
   t.throws(() => fn.remote(), { message: /cannot be called as a value in TypeScript.*pyFunction/ });
