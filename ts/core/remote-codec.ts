@@ -67,7 +67,7 @@ function travel(
 
 function sourceOf(wire: Travelling): RemoteSource {
   const known = RemoteSource.known(wire.key);
-  if (known !== undefined && known.targetOrNull !== null) return known;
+  if (known !== undefined && known.targetOrNull !== null) return known.named(wire.identity);
   let target: Target | null = null;
   if (wire.spec !== null) {
     const { language, isGenerator, methods, methodOptions } = wire;

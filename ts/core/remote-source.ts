@@ -51,6 +51,12 @@ export class RemoteSource {
     return this.#identity;
   }
 
+  /** Takes over how its maker knows it. */
+  named(identity: string | null): this {
+    this.#identity = identity ?? this.#identity;
+    return this;
+  }
+
   /** What runs. For a source that came as a key: what this process was sent under that key. */
   get target(): Target {
     const target = this.targetOrNull;
