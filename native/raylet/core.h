@@ -58,7 +58,8 @@ class RayletCore {
   void command(Peer& from, const RingSlot& slot);
   void control_peer(const RingSlot& slot);
   void apply(const LeaseEffect& effect);
-  void start_worker(const LeaseEffect& effect);
+  // Tells the service to start the worker of a startup token.
+  void need_worker(uint64_t token, const PoolKey& pool, bool dedicated);
   void attached(Peer& peer, std::vector<os::Fd>& stdio);
   void socket_ended(uint32_t endpoint);
   void end_endpoint(uint32_t endpoint);

@@ -160,6 +160,14 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
       leases_changed_ = true;
       break;
     }
+    case RayletOp::kPrestart: {
+      const auto payload = peers_.take_payload(from, slot.c, slot.d);
+      const PoolKey pool{static_cast<uint32_t>(slot.b), static_cast<uint32_t>(slot.b >> 32),
+                         payload ? std::string(payload->begin(), payload->end()) : ""};
+      if (!payload || !peers_.job_alive(pool.job) || workers_.pool_size(pool) != 0) break;
+      need_worker(workers_.start(pool, 0, ResourceSet(), false), pool, false);
+      break;
+    }
   }
 }
 
@@ -176,7 +184,7 @@ void RayletCore::apply(const LeaseEffect& effect) {
       }
       break;
     case LeaseEffect::Kind::kStart:
-      start_worker(effect);
+      need_worker(effect.token, effect.spec->pool, effect.spec->dedicated);
       break;
     case LeaseEffect::Kind::kFail:
       if (client != nullptr) {
@@ -208,14 +216,10 @@ void RayletCore::apply(const LeaseEffect& effect) {
   }
 }
 
-void RayletCore::start_worker(const LeaseEffect& effect) {
-  const LeaseClass& spec = *effect.spec;
+void RayletCore::need_worker(uint64_t token, const PoolKey& pool, bool dedicated) {
   JsonObject event("worker_needed");
-  event.number("startupToken", static_cast<int64_t>(effect.token))
-      .number("language", spec.pool.language);
-  event.number("job", spec.pool.job)
-      .text("key", spec.pool.key)
-      .boolean("dedicated", spec.dedicated);
+  event.number("startupToken", static_cast<int64_t>(token)).number("language", pool.language);
+  event.number("job", pool.job).text("key", pool.key).boolean("dedicated", dedicated);
   peers_.event(event.take());
 }
 

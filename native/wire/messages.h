@@ -104,6 +104,8 @@ enum class RayletOp : uint32_t {
       20,  // c = payload offset, d = bytes: GroupSpec; reserves its bundles as soon as they fit
   kGroupRemove =
       21,  // c = payload offset, d = bytes: GroupSpec without items; ends what runs in its bundles
+  kPrestart =
+      45,  // b = job | language << 32, c = payload offset, d = bytes: the worker key; starts a worker if the pool has none
 };
 
 enum class ReplyStatus : uint32_t {

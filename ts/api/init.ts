@@ -12,7 +12,7 @@ import { Connection } from "../core/connection.ts";
 import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
 import { loggingVariables } from "../core/logging.ts";
 import { taskContext } from "../core/task-context.ts";
-import { driverKeyBase } from "../core/worker-key.ts";
+import { driverKeyBase, workerKey } from "../core/worker-key.ts";
 import { startInline } from "../inline/start.ts";
 import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
@@ -231,8 +231,15 @@ async function introduce(
     language: "ts",
     pid: process.pid,
     logToDriver,
+    ...(embedded !== null && embedded.hasCpus ? prestarted(opened) : {}),
   });
   await prepareEnvironment(opened);
+}
+
+// A worker that has to be set up first starts with its first call: that one is told what fails.
+function prestarted(opened: Connection): { prestart?: string } {
+  const base = opened.keyBase;
+  return base.runtimeEnv === undefined ? { prestart: workerKey(base, "ts") } : {};
 }
 
 // Local folders of the job's environment become packages now, as they are; what takes long begins.

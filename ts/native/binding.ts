@@ -51,6 +51,7 @@ export const RayletOp = {
   workerExited: 5,
   groupAdd: 20,
   groupRemove: 21,
+  prestart: 45,
 } as const;
 /** As `refs`: the ids (and how many of them are top-level) stand in the envelope's own table. */
 export const envelopeRefs = -1;

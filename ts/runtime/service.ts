@@ -154,6 +154,7 @@ export class NodeService implements GcsHost {
           namespace: String(fields.namespace ?? this.config.namespace),
           entrypoint: String(fields.entrypoint ?? ""),
         });
+        if (typeof fields.prestart === "string") this.#prestart(job, fields.prestart);
         const { nodeId, address, sessionDir, namespace, sessionId, labels } = this.config;
         return { job, nodeId, address, sessionDir, sessionId, namespace, labels };
       }
@@ -175,6 +176,13 @@ export class NodeService implements GcsHost {
           code: "INVALID_ARGUMENT",
         });
     }
+  }
+
+  // The first worker of a job boots while its program still prepares its first call.
+  #prestart(job: number, key: string): void {
+    const language = (JSON.parse(key) as { language: string }).language;
+    const pool = BigInt(job) | (BigInt(language === "py" ? Language.py : Language.ts) << 32n);
+    this.#endpoint.command(RayletOp.prestart, pool, 0n, 0n, Buffer.from(key));
   }
 
   async #request(peer: Peer, request: number, payload: Uint8Array): Promise<void> {

@@ -2,7 +2,8 @@
 // Goal: a runtime starts, is joined, ends, and leaves nothing behind; bad options are typed errors.
 // Method: this process and children of it; what is left is read from /proc and the session folder.
 
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import {
   availableResources,
@@ -19,6 +20,35 @@ import {
 } from "polyray";
 import t from "tap";
 import { driver, rejection, thrown, until } from "./harness.ts";
+
+// One pair of log files for each worker that was started.
+function workersOf(sessionDir: string): string[] {
+  const folder = join(sessionDir, "logs");
+  return existsSync(folder)
+    ? readdirSync(folder).filter((name) => /^worker-.*out$/.test(name))
+    : [];
+}
+
+t.test("the first worker starts with the runtime, and the first call runs in it", async (t) => {
+  const { sessionDir } = await init({ numCpus: 1, objectStoreMemory: "64MiB" });
+  await until(() => workersOf(sessionDir).length > 0);
+  const started = workersOf(sessionDir);
+  t.equal(await get(remote((x: number) => x + 1).remote(1)), 2);
+  t.same(workersOf(sessionDir), started);
+  await shutdown();
+});
+
+t.test(
+  "no worker starts on a node without CPUs, or before its environment is set up",
+  async (t) => {
+    for (const options of [{ numCpus: 0 }, { runtimeEnv: { workingDir: import.meta.dirname } }]) {
+      const { sessionDir } = await init({ objectStoreMemory: "64MiB", ...options });
+      await nodes(); // answered after what init asked for
+      t.same(workersOf(sessionDir), []);
+      await shutdown();
+    }
+  },
+);
 
 t.test("start, look around, stop, start again", async (t) => {
   t.equal(isInitialized(), false);
