@@ -2,6 +2,7 @@
 // The package's public names, and nothing else. docs/api-typescript.md describes them.
 
 import "./core/remote-codec.ts";
+import "./core/stream-travel.ts";
 
 export { ActorPool, type ElasticOptions, type PoolWork } from "./api/actor-pool.ts";
 export {

@@ -6,6 +6,7 @@ import { envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
 import type { Connection } from "./connection.ts";
+import { handedOver } from "./handed-over.ts";
 import { splitKwargs } from "./kwargs.ts";
 import { limits, taskContext } from "./task-context.ts";
 import type { RetryPlan } from "./types.ts";
@@ -47,6 +48,7 @@ export const defaultCall: CallSettings = {
 
 /** Encodes the arguments of a call, with the values of trailing kwargs. */
 export function encodeCallArgs(connection: Connection, args: readonly unknown[]): Encoded {
+  handedOver.streams.length = 0;
   const { positional, named } = splitKwargs(args);
   return encodeArgs(positional, named, connection.store.context);
 }
@@ -137,6 +139,11 @@ function finish(
   else if (refs[0] !== undefined) {
     const { id } = refs[0];
     for (const ref of refs) ObjectRef.madeBy(ref, id, ofMethod);
+  }
+  if (handedOver.streams.length > 0) {
+    const call = Array.isArray(refs) ? refs[0] : refs;
+    if (call !== undefined)
+      handedOver.bind?.(connection, call, ofMethod, handedOver.streams.splice(0));
   }
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;

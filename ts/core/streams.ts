@@ -26,6 +26,8 @@ export class RefStream<T = unknown> implements StreamSink {
   readonly #items: ObjectRef[] = [];
   #taken = 0;
   #ended = false;
+  /** Who reads it, in words; null: nobody so far. */
+  #reader: string | null = null;
   #wake: (() => void) | null = null;
   readonly #watchers = new Set<() => void>();
 
@@ -51,7 +53,25 @@ export class RefStream<T = unknown> implements StreamSink {
     }
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<ObjectRef<T>, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<ObjectRef<T>, void, undefined> {
+    if (this.#reader !== null && this.#reader !== "read here")
+      throw makeError("INVALID_ARGUMENT", `a stream has one reader: this one was ${this.#reader}`);
+    this.#reader = "read here";
+    return this.#read();
+  }
+
+  /** @internal The refs, for one reader. `reader`: who it is, in words. */
+  take(reader: string): AsyncIterable<ObjectRef> {
+    if (this.#reader !== null)
+      throw makeError(
+        "INVALID_ARGUMENT",
+        `a stream has one reader: this one was ${this.#reader} already, it cannot be ${reader}`,
+      );
+    this.#reader = reader;
+    return { [Symbol.asyncIterator]: () => this.#read() as AsyncIterator<ObjectRef> };
+  }
+
+  async *#read(): AsyncGenerator<ObjectRef<T>, void, undefined> {
     const { store } = this.#connection;
     store.hold();
     try {

@@ -9,6 +9,7 @@ import { setConnection } from "../core/context.ts";
 import { loadPlugins } from "../core/plugins.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
+import "../core/stream-travel.ts";
 import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
 import { importUser } from "../core/user-module.ts";

@@ -194,7 +194,13 @@ def _read_function(d: Decoder, data: bytes) -> JsFunction:
 def _read_codec(d: Decoder, data: bytes) -> Any:
     tag, payload = d.fields(data, 2, "CODEC")
     codec = v.codec_of_tag(tag) if isinstance(tag, str) else None
-    return CodecValue(str(tag), payload) if codec is None else codec.decode(payload)
+    if codec is not None:
+        return codec.decode(payload)
+    if tag == "polyray/ObjectRefStream@1":
+        from polyray.received_stream import ReceivedStream
+
+        return ReceivedStream(payload)
+    return CodecValue(str(tag), payload)
 
 
 def _read_reg_exp(d: Decoder, data: bytes) -> JsRegExp:
