@@ -256,3 +256,21 @@ def test_the_context_tells_who_runs() -> None:
     assert "who" in str(name)
     assert job == ray.get_runtime_context().get_job_id()
     assert ray.get_runtime_context().get_task_id() is None
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 16])
+def test_a_stream_has_room_for_as_many_items_as_asked(room: int) -> None:
+    @ray.remote
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    refs = count.options(_generator_backpressure_num_objects=room).remote(40)
+    assert [ray.get(ref, timeout=60) for ref in refs] == list(range(40))
+
+
+def test_a_priority_is_an_option_and_a_wrong_one_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="priority must be a whole number"):
+        add.options(priority=2**31)
+    with pytest.raises(TypeError, match="priority"):
+        add.options(priority="high")
+    assert ray.get(add.options(priority=7).remote(1, 2), timeout=60) == 3

@@ -474,7 +474,9 @@ export function errorOfCode(
 export function makeError(code: ErrorCode, why: string, details: ErrorDetails = {}): PolyrayError {
   const row = errorRow(code);
   const text = /[.!?]$/.test(why) ? why : `${why}.`;
-  return errorOfCode(code, `[${row.tag}] ${text} ${row.fix}`, details);
+  // Usage errors say themselves what to do.
+  const fix = row.fix.startsWith("See the message") ? "" : ` ${row.fix}`;
+  return errorOfCode(code, `[${row.tag}] ${text}${fix}`, details);
 }
 
 /** Makes the error of a native status number; unknown numbers become SystemError. */

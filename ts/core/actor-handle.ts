@@ -209,6 +209,7 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     get(_target, name, handle) {
       if (name === Symbol.toStringTag) return `ActorHandle(${meta.className})`;
       if (typeof name === "symbol" || languageNames.has(name)) return undefined;
+      if (!known.has(name) && name in Object.prototype) return Reflect.get(Object.prototype, name);
       if (name === "ready") return withMethod(readyOf, core, known);
       if (known.size > 0 && !known.has(name)) {
         throw makeError(
@@ -227,10 +228,10 @@ export function makeActorHandle(connection: Connection, ref: ObjectRef, meta: Ha
     value: async () => ref[Symbol.dispose](),
     enumerable: false,
   });
-  Object.defineProperty(handle, Symbol.for("nodejs.util.inspect.custom"), {
-    value: () => `ActorHandle(${meta.className}, ${ref.id})`,
-    enumerable: false,
-  });
+  const text = (): string => `ActorHandle(${meta.className}, ${ref.id})`;
+  for (const name of [Symbol.for("nodejs.util.inspect.custom"), "toJSON"] as const)
+    if (name !== "toJSON" || !known.has(name))
+      Object.defineProperty(handle, name, { value: text, enumerable: false });
   cores.set(handle, core);
   carriesRef(handle, ref);
   return handle;

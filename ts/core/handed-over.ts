@@ -12,5 +12,7 @@ interface Given {
 export const handedOver: {
   readonly streams: Given[];
   /** What is told of the call that got them; set with the codec. */
-  bind: ((connection: Connection, call: ObjectRef, ofMethod: boolean, given: Given[]) => void) | null;
+  bind:
+    | ((connection: Connection, call: ObjectRef, ofMethod: boolean, given: Given[]) => void)
+    | null;
 } = { streams: [], bind: null };

@@ -8,11 +8,11 @@
 import { makeError, PolyrayError } from "../base/errors.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import { registerCodec } from "../object/codecs.ts";
-import { ObjectRef } from "../object/ref.ts";
+import type { ObjectRef } from "../object/ref.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
-import { Queue } from "./queue.ts";
 import { handedOver } from "./handed-over.ts";
+import { Queue } from "./queue.ts";
 import { RefStream } from "./streams.ts";
 
 /** Refs of items on their way: what the reader may be behind, besides the producer's own highWaterMark. */

@@ -271,7 +271,8 @@ class Executor:
         try:
             for number, item in enumerate(items):
                 client.stream_item(call.handle, number, self._rt.put(item))
-                if ahead > 0:  # the caller has to take items before there are more
+                # The caller has to take items before there are more.
+                if 0 < ahead < number + 2:
                     client.wait_consumed(call.task, number + 2 - ahead, -1)
         finally:
             client.end_producing(call.task)
@@ -641,7 +642,9 @@ class Executor:
             async for item in items:
                 client.stream_item(call.handle, number, self._rt.put(item))
                 number += 1
-                if ahead > 0 and not client.wait_consumed(call.task, number + 1 - ahead, 0):
+                if 0 < ahead <= number and not client.wait_consumed(
+                    call.task, number + 1 - ahead, 0
+                ):
                     await asyncio.get_running_loop().run_in_executor(
                         None, client.wait_consumed, call.task, number + 1 - ahead, -1
                     )

@@ -159,6 +159,13 @@ t.test("kill, exitActor and a dying process end an actor", async (t) => {
   t.match(crashed.message, /code 7/);
 });
 
+t.test("a handle can be printed like any object", async (t) => {
+  const c = RemoteCounter.remote(1);
+  t.equal(String(c), "[object ActorHandle(Counter)]");
+  t.match(JSON.stringify({ c }), /^\{"c":"ActorHandle\(Counter, [0-9a-f]{32}\)"\}$/);
+  t.notOk("nothing" in c);
+});
+
 t.test("static restore makes the instance of a restarted actor", async (t) => {
   class Notes {
     how: string;
