@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { places } from "./install.ts";
-import { killMarked, markName } from "./processes.ts";
+import { killMarked, markName, usageOf } from "./processes.ts";
 
 /** A program that reports events (bench/ts/harness.ts, bench/python/harness.py). */
 export interface Program {
@@ -25,7 +25,14 @@ export interface BenchEvent {
 
 /** What became of a row. */
 export type Outcome =
-  | { readonly kind: "value"; readonly value: number }
+  | {
+      readonly kind: "value";
+      readonly value: number;
+      /** Processor time of all processes for one unit of the row. */
+      readonly cpuUs?: number;
+      /** How long each call took, for rows of one call at a time. */
+      readonly latencyUs?: Float32Array;
+    }
   | { readonly kind: "failed" | "skipped"; readonly reason: string };
 
 /** What a program said. */
@@ -67,8 +74,10 @@ export class BenchChild {
     running.add(this.mark);
     const lines = createInterface({ input: this.#process.stdout! });
     lines.on("line", (line) => {
-      if (line.startsWith("@bench ")) onEvent(JSON.parse(line.slice(7)) as BenchEvent, this);
-      else this.#note(line);
+      if (!line.startsWith("@bench ")) return this.#note(line);
+      const event = JSON.parse(line.slice(7)) as BenchEvent;
+      if (event.event === "usage") this.#answerUsage();
+      else onEvent(event, this);
     });
     createInterface({ input: this.#process.stderr! }).on("line", (line) => this.#note(line));
     this.ended = new Promise<void>((resolve) => {
@@ -111,6 +120,13 @@ export class BenchChild {
   get exitText(): string {
     const { exitCode, signalCode } = this.#process;
     return signalCode === null ? `ended with code ${exitCode}` : `was ended by ${signalCode}`;
+  }
+
+  // The program waits for the answer: nothing runs meanwhile but what it left behind.
+  #answerUsage(): void {
+    const { pssMb, cpuMs } = usageOf(this.mark);
+    const answer = { pssBytes: pssMb * 2 ** 20, cpuS: cpuMs / 1000 };
+    this.#process.stdin?.write(`${JSON.stringify(answer)}\n`);
   }
 
   #note(line: string): void {
@@ -166,8 +182,22 @@ export async function runRows(
 }
 
 function outcomeOf(event: BenchEvent): Outcome | null {
-  if (event.event === "result") return { kind: "value", value: Number(event["value"]) };
+  if (event.event === "result") {
+    const { cpuUs, latencyUs } = event;
+    return {
+      kind: "value",
+      value: Number(event["value"]),
+      ...(typeof cpuUs === "number" ? { cpuUs } : {}),
+      ...(typeof latencyUs === "string" ? { latencyUs: floats(latencyUs) } : {}),
+    };
+  }
   if (event.event === "failed") return { kind: "failed", reason: String(event["error"]) };
   if (event.event === "skipped") return { kind: "skipped", reason: String(event["reason"]) };
   return null;
+}
+
+// Little-endian 32-bit floats in base64: two seconds of calls are tens of thousands of numbers.
+function floats(text: string): Float32Array {
+  const bytes = Uint8Array.from(Buffer.from(text, "base64"));
+  return new Float32Array(bytes.buffer, 0, bytes.length >> 2);
 }

@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
 import type { Program } from "./child.ts";
 import { places } from "./install.ts";
 import type { Contestant } from "./options.ts";
-import { arrowRows, nodeRows, type Row, startRow } from "./table.ts";
+import { arrowRows, daskRows, nodeRows, type Row, startRow } from "./table.ts";
 
 /** Rows that a TypeScript driver with Python workers has. */
 const acrossRows: readonly string[] = [
@@ -48,7 +48,8 @@ const rowPrograms: Readonly<Record<Contestant, Program>> = {
     args: [bench("python", "rows.py"), "--module", "polyray"],
     env: quiet,
   },
-  "polyray-ts": { command: process.execPath, args: [js("ts", "rows.js")] },
+  dask: { command: places.daskPython, args: [bench("python", "dask_rows.py")], env: rayEnv },
+  "polyray-ts": { command: process.execPath, args: ["--expose-gc", js("ts", "rows.js")] },
   "polyray-ts-py": {
     command: process.execPath,
     args: [js("ts", "python-rows.js")],
@@ -65,7 +66,17 @@ const startPrograms: Partial<Record<Contestant, Program>> = {
     ...rowPrograms["polyray-py"],
     args: [bench("python", "startup.py"), "--module", "polyray"],
   },
+  dask: { ...rowPrograms.dask, args: [...rowPrograms.dask.args, "--start"] },
   "polyray-ts": { command: process.execPath, args: [js("ts", "startup.js")] },
+};
+
+// Numbers of objects are what is measured, not the moment at which garbage is collected.
+const growthPrograms: Partial<Record<Contestant, Program>> = {
+  "polyray-py": {
+    ...rowPrograms["polyray-py"],
+    args: [bench("python", "growth.py"), "--module", "polyray"],
+  },
+  "polyray-ts": { command: process.execPath, args: ["--expose-gc", js("ts", "growth.js")] },
 };
 
 function nodePeer(name: string): Program {
@@ -80,9 +91,14 @@ export const rowProgram = (contestant: Contestant): Program => rowPrograms[conte
 export const startProgram = (contestant: Contestant): Program | null =>
   startPrograms[contestant] ?? null;
 
+/** The program of growth curves; null when the contestant has none. */
+export const growthProgram = (contestant: Contestant): Program | null =>
+  growthPrograms[contestant] ?? null;
+
 /** What of the rows asked for a contestant runs in its program of rows. */
 export function rowsOf(contestant: Contestant, asked: readonly Row[]): readonly string[] {
   const names = asked.map(({ name }) => name).filter((name) => name !== startRow);
+  if (contestant === "dask") return names.filter((name) => daskRows.includes(name));
   if (contestant === "polyray-ts-py") return names.filter((name) => acrossRows.includes(name));
   if (contestant === "polyray-ts") {
     return names.filter((name) => !arrowRows.includes(name as never));

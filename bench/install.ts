@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the benchmark needs besides the product: its TypeScript rows compiled (build/bench-js), Ray
-// in a virtual environment of its own, and the Node pools in a folder of their own (build/bench).
+// and Dask in virtual environments of their own, the Node pools and the plotting library in a folder of
+// their own (build/bench).
 // Made at first use; nothing of it belongs to `npm test`.
 
 import { execFileSync } from "node:child_process";
@@ -20,15 +21,18 @@ export const places = {
   work: join(root, "build", "bench"),
   python: join(root, ".venv", "bin", "python"),
   rayPython: join(root, "build", "bench", "ray-venv", "bin", "python"),
+  daskPython: join(root, "build", "bench", "dask-venv", "bin", "python"),
+  plots: join(root, "bench", "plots"),
   /** Ray's sessions: removed at the end of the run. Short, since sockets lie in it. */
   raySessions: join(tmpdir(), `polyray-bench-${process.pid}`),
 } as const;
 
 const rayPackages = ["ray==2.60.0", "numpy>=2.2,<3", "pyarrow>=18"];
-const nodePackages = ["piscina@5.3.2", "tinypool@2.2.0"];
+const daskPackages = ["dask==2026.8.0", "distributed==2026.8.0", "numpy>=2.2,<3"];
+const nodePackages = ["piscina@5.3.2", "tinypool@2.2.0", "vega@6.4.0", "vega-lite@6.4.3"];
 
-/** Installs what these contestants need. Throws when a command fails; its output is shown. */
-export function install(contestants: readonly Contestant[]): void {
+/** Installs what these contestants (and plots) need. Throws when a command fails; its output is shown. */
+export function install(contestants: readonly Contestant[], plots: boolean): void {
   mkdirSync(places.work, { recursive: true });
   say("compiling the rows");
   run(process.execPath, [
@@ -37,32 +41,29 @@ export function install(contestants: readonly Contestant[]): void {
     "bench/tsconfig.json",
   ]);
   if (contestants.includes("ray")) {
-    once("ray", rayPackages, places.rayPython, installRay);
+    once("ray", rayPackages, places.rayPython, () => installVenv("ray-venv", rayPackages));
     mkdirSync(places.raySessions, { recursive: true });
     process.once("exit", () => rmSync(places.raySessions, { recursive: true, force: true }));
   }
-  if (contestants.includes("piscina") || contestants.includes("tinypool")) {
-    once("node", nodePackages, join(places.work, "node_modules", "piscina"), installNodePools);
+  if (contestants.includes("dask")) {
+    once("dask", daskPackages, places.daskPython, () => installVenv("dask-venv", daskPackages));
+  }
+  if (plots || contestants.includes("piscina") || contestants.includes("tinypool")) {
+    once("node", nodePackages, join(places.work, "node_modules", "piscina"), installNodePackages);
   }
 }
 
-function installRay(): void {
-  const venv = join(places.work, "ray-venv");
+function installVenv(name: string, packages: readonly string[]): void {
+  const venv = join(places.work, name);
   run(existsSync(places.python) ? places.python : "python3", ["-m", "venv", "--clear", venv]);
-  run(places.rayPython, [
-    "-m",
-    "pip",
-    "--disable-pip-version-check",
-    "install",
-    "-q",
-    ...rayPackages,
-  ]);
+  const pip = ["-m", "pip", "--disable-pip-version-check", "install", "-q"];
+  run(join(venv, "bin", "python"), [...pip, ...packages]);
 }
 
-function installNodePools(): void {
+function installNodePackages(): void {
   const manifest = { name: "polyray-bench-peers", private: true };
   writeFileSync(join(places.work, "package.json"), `${JSON.stringify(manifest)}\n`);
-  const flags = ["--no-audit", "--no-fund", "--save-exact", "--loglevel=error"];
+  const flags = ["--no-audit", "--no-fund", "--save-exact", "--ignore-scripts", "--loglevel=error"];
   run("npm", ["install", ...flags, ...nodePackages], places.work);
 }
 

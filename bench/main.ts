@@ -4,17 +4,19 @@
 // docs/performance.md. `--help` lists the options. Standard output has the report (or JSON),
 // standard error the progress. The exit code is 1 when a row of ours failed.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Outcome, runRows } from "./child.ts";
-import { rowProgram, rowsOf, startProgram } from "./contestants.ts";
+import { growthProgram, rowProgram, rowsOf, startProgram } from "./contestants.ts";
+import { runGrowth } from "./growth.ts";
 import { install, places, say } from "./install.ts";
 import { load, machine } from "./machine.ts";
 import { type BenchOptions, benchOptions, type Contestant } from "./options.ts";
+import { draw, growthSpec, ratioSpec } from "./plots.ts";
 import { report } from "./report.ts";
 import { Results } from "./results.ts";
 import { measureStart } from "./startup.ts";
-import { startRow } from "./table.ts";
+import { latencyRows, startRow } from "./table.ts";
 
 const rowWatchdogS = { quick: 60, full: 240 };
 
@@ -32,6 +34,7 @@ async function round(options: BenchOptions, results: Results, label: string): Pr
       say(`${label} ${contestant}: ${rows.length} rows`);
       const program = rowProgram(contestant);
       const flags = ["--warmup-s", `${options.warmupS}`, "--window-s", `${options.windowS}`];
+      flags.push("--latency-rows", JSON.stringify(latencyRows));
       if (options.quick) flags.push("--quick");
       const watchdogS = options.quick ? rowWatchdogS.quick : rowWatchdogS.full;
       const timed = { ...program, args: [...program.args, ...flags] };
@@ -55,28 +58,59 @@ async function round(options: BenchOptions, results: Results, label: string): Pr
   return failed;
 }
 
+async function growth(options: BenchOptions, results: Results): Promise<boolean> {
+  for (const contestant of options.contestants) {
+    const program = growthProgram(contestant);
+    if (program === null) continue;
+    say(`${contestant}: growth of ${options.growth.length} rows`);
+    results.growth.push(...(await runGrowth(contestant, program, options.growth, options.quick)));
+  }
+  for (const { contestant, row, failed } of results.growth) {
+    if (failed !== null) say(`  ${contestant}, ${row}: failed: ${failed}`);
+  }
+  return results.growth.some(({ failed }) => failed !== null);
+}
+
+function settings({ rounds, warmupS, windowS, quick }: BenchOptions): string {
+  const count = rounds === 1 ? "1 round" : `${rounds} rounds (medians)`;
+  const smaller = quick ? ", smaller batches (--quick)" : "";
+  return `${count}, ${warmupS} s warm-up and ${windowS} s measured per row${smaller}.`;
+}
+
+/** Writes bench/RESULTS.md and the pictures. */
+async function write(text: string, results: Results, options: BenchOptions): Promise<void> {
+  const specs = {
+    "ratios.svg": ratioSpec(results, options.rows),
+    "growth.svg": growthSpec(results),
+  };
+  mkdirSync(places.plots, { recursive: true });
+  for (const [name, spec] of Object.entries(specs)) {
+    if (spec !== null) writeFileSync(join(places.plots, name), await draw(spec));
+  }
+  const opening = "<!-- Written by `npm run bench -- --write`. -->\n# Results of the benchmark\n\n";
+  writeFileSync(join(places.root, "bench", "RESULTS.md"), opening + text);
+  say("bench/RESULTS.md and bench/plots are written");
+}
+
 async function main(): Promise<number> {
   const options = benchOptions(process.argv.slice(2));
   if (options === null) return 0;
-  install(options.contestants);
+  install(options.parts.includes("rows") ? options.contestants : [], options.write);
   const results = new Results();
   results.date = new Date().toISOString().slice(0, 10);
   results.machine = machine();
-  results.settings = `${options.rounds} ${options.rounds === 1 ? "round" : "rounds"}${options.rounds === 1 ? "" : " (medians)"}, ${options.warmupS} s warm-up and ${options.windowS} s measured per row${options.quick ? ", smaller batches (--quick)" : ""}.`;
+  results.settings = settings(options);
   results.loadBefore = load();
   let failed = false;
-  for (let i = 1; i <= options.rounds; i++) {
-    failed = (await round(options, results, `[${i}/${options.rounds}]`)) || failed;
+  const rounds = options.parts.includes("rows") ? options.rounds : 0;
+  for (let i = 1; i <= rounds; i++) {
+    failed = (await round(options, results, `[${i}/${rounds}]`)) || failed;
   }
+  if (options.parts.includes("growth")) failed = (await growth(options, results)) || failed;
   results.loadAfter = load();
   const text = report(results, options.rows);
   console.log(options.json ? JSON.stringify(results, null, 2) : text);
-  if (options.write) {
-    const opening =
-      "<!-- Written by `npm run bench -- --write`. -->\n# Results of the benchmark\n\n";
-    writeFileSync(join(places.root, "bench", "RESULTS.md"), opening + text);
-    say("bench/RESULTS.md is written");
-  }
+  if (options.write) await write(text, results, options);
   return failed ? 1 : 0;
 }
 

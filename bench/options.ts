@@ -3,12 +3,13 @@
 // The command line of `npm run bench`.
 
 import { parseArgs } from "node:util";
+import { type GrowthRow, selectGrowth } from "./growth.ts";
 import { type Row, selectRows } from "./table.ts";
 
 /** Who runs the rows. */
 export const ourNames = ["polyray-py", "polyray-ts", "polyray-ts-py"] as const;
 /** Whom we compare with. */
-export const peerNames = ["ray", "piscina", "tinypool", "postmessage"] as const;
+export const peerNames = ["ray", "dask", "piscina", "tinypool", "postmessage"] as const;
 
 /** Contestants: ours and the peers. */
 export type Contestant = (typeof ourNames)[number] | (typeof peerNames)[number];
@@ -16,6 +17,7 @@ export type Contestant = (typeof ourNames)[number] | (typeof peerNames)[number];
 /** What a run of the benchmark does. */
 export interface BenchOptions {
   readonly rows: readonly Row[];
+  readonly growth: readonly GrowthRow[];
   readonly contestants: readonly Contestant[];
   readonly rounds: number;
   readonly warmupS: number;
@@ -23,6 +25,8 @@ export interface BenchOptions {
   readonly quick: boolean;
   readonly json: boolean;
   readonly write: boolean;
+  /** What is run: the rows against peers, the growth curves of ours. */
+  readonly parts: readonly ("rows" | "growth")[];
 }
 
 const usage = `npm run bench -- [options]
@@ -32,8 +36,9 @@ const usage = `npm run bench -- [options]
   --rounds N      rounds; medians are shown (default: 3, with --quick 1)
   --window-s S    seconds measured per row and round (default: 2, with --quick 0.7)
   --quick         one round, short windows, smaller batches
+  --growth        instead of the rows: what a unit of work costs as the load grows (py and ts)
   --json          results as JSON on standard output
-  --write         writes bench/RESULTS.md`;
+  --write         rows and growth; writes bench/RESULTS.md and bench/plots/*.svg`;
 
 const list = (text: string | undefined) =>
   (text ?? "")
@@ -52,6 +57,7 @@ export function benchOptions(args: readonly string[]): BenchOptions | null {
       rounds: { type: "string" },
       "window-s": { type: "string" },
       quick: { type: "boolean", default: false },
+      growth: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       write: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -61,8 +67,14 @@ export function benchOptions(args: readonly string[]): BenchOptions | null {
     console.log(usage);
     return null;
   }
-  const rows = selectRows(list(values.rows));
-  if (rows.length === 0) throw new Error(`no row's name contains '${values.rows}'`);
+  if (values.growth && values.write) {
+    throw new Error("--write runs the growth curves as well: leave --growth out");
+  }
+  const names = list(values.rows);
+  const rows = selectRows(names);
+  const growth = selectGrowth(names);
+  const nothing = (values.growth ? growth : rows).length === 0;
+  if (nothing) throw new Error(`no row's name contains '${values.rows}'`);
   const windowS = Number(values["window-s"] ?? (values.quick ? 0.7 : 2));
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
   if (!(windowS > 0) || !Number.isInteger(rounds) || rounds < 1) {
@@ -77,6 +89,8 @@ export function benchOptions(args: readonly string[]): BenchOptions | null {
     quick: values.quick,
     json: values.json,
     write: values.write,
+    growth,
+    parts: values.growth ? ["growth"] : values.write ? ["rows", "growth"] : ["rows"],
   };
 }
 
@@ -91,6 +105,7 @@ function contestants(languages: readonly string[], peers: readonly string[]): Co
   const order: readonly Contestant[] = [
     "ray",
     "polyray-py",
+    "dask",
     "piscina",
     "polyray-ts",
     "tinypool",

@@ -64,7 +64,8 @@ export function usageOf(mark: string): Usage {
     pssKb += Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? 0);
     const stat = read(pid, "stat") ?? "";
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    cpuMs += (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * msPerTick;
+    // utime, stime, and those of children that ended and were waited for.
+    for (const field of [11, 12, 13, 14]) cpuMs += Number(fields[field] ?? 0) * msPerTick;
   }
   return { processes: pids.length, rssMb: rssKb / 1024, pssMb: pssKb / 1024, cpuMs };
 }

@@ -4,7 +4,10 @@
 // the same run; the names are those of bench/python/rows.py and bench/ts/rows.ts.
 
 /** How a row's figure reads. */
-export type Unit = "/s" | "GB/s" | "ms";
+export type Unit = "/s" | "GB/s" | "ms" | "B";
+
+/** Units of figures that are better when they are smaller. */
+export const smallerIsBetter = (unit: Unit): boolean => unit === "ms" || unit === "B";
 
 /** One row against Ray. */
 export interface Row {
@@ -17,6 +20,32 @@ export interface Row {
 
 /** The row that needs a fresh process for each figure. */
 export const startRow = "init() to the first result of a task";
+
+/** The row that counts bytes of all processes. First of all: a heap that grew before would hide it. */
+export const memoryRow = "memory of a queued task";
+
+/** Rows of one call at a time, whose single calls are timed. */
+export const latencyRows = [
+  "single client tasks sync",
+  "1:1 actor calls sync",
+  "1:1 async-actor calls sync",
+  "sync round trips",
+] as const;
+
+/** What Dask distributed has of the rows (bench/python/dask_rows.py). */
+export const daskRows: readonly string[] = [
+  memoryRow,
+  "single client get calls",
+  "single client put calls",
+  "single client put gigabytes",
+  "single client tasks and get batch",
+  "wait 1k refs",
+  "single client tasks sync",
+  "single client tasks async",
+  "1:1 actor calls sync",
+  "1:1 actor calls async",
+  startRow,
+];
 
 /** The rows that need a Python worker on the other side. */
 export const arrowRows = [
@@ -38,6 +67,7 @@ const row = (
 
 /** The rows against Ray, in the order in which they run. */
 export const rows: readonly Row[] = [
+  row(memoryRow, null, null, "B"),
   row("single client get calls", 30, 50),
   row("single client put calls", 80, 100),
   row("multi client put calls", 80, 100),

@@ -73,6 +73,7 @@ const { values } = parseArgs({
     "warmup-s": { type: "string", default: "1" },
     "window-s": { type: "string", default: "2" },
     quick: { type: "boolean", default: false },
+    "latency-rows": { type: "string", default: "[]" },
   },
 });
 
@@ -96,6 +97,7 @@ await runRows(bodies, {
   warmupS: Number(values["warmup-s"]),
   windowS: Number(values["window-s"]),
   scale: { large: 0, middle: 0 },
+  latencyRows: JSON.parse(values["latency-rows"]) as string[],
 });
 await peer.close();
 emit("end");

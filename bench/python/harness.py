@@ -2,25 +2,27 @@
 """How a row of the benchmark is timed and reported, for whichever runtime the program imports.
 
 A row is a generator function: it makes what it needs, yields `(call, weight)` and cleans up
-afterwards. One line of JSON per event goes to standard output, each after MARK: workers' output may
-lie between them. bench/ts/harness.ts does the same in TypeScript; the driver of both is
-bench/child.ts.
+afterwards; one that measures by itself yields `(None, value)`. One line of JSON per event goes to
+standard output, each after MARK: workers' output may lie between them. bench/ts/harness.ts does the
+same in TypeScript; the driver of both is bench/child.ts.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 import time
 import traceback
+from array import array
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 MARK = "@bench "
 
-Body = Callable[["Scale"], Generator[tuple[Callable[[], Any], float], None, None]]
+Body = Callable[["Scale"], Generator[tuple[Callable[[], Any] | None, float], None, None]]
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,24 @@ def emit(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
+def ask_usage(what: str = "pssBytes") -> float:
+    """What the driver of the benchmark counts of all our processes: "pssBytes" or "cpuS"."""
+    if sys.stdin.isatty():
+        return 0
+    emit("usage")
+    return float(json.loads(sys.stdin.readline() or "{}").get(what, 0))
+
+
 def arguments() -> argparse.Namespace:
     """The options that bench/child.ts gives."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--module", default="polyray", help="the runtime: polyray or ray")
     parser.add_argument("--rows", default="[]", help="a JSON list of row names")
+    parser.add_argument("--plan", default="[]", help="growth.py: rows and their loads, JSON")
+    parser.add_argument("--store-bytes", type=int, default=2**31, help="growth.py: object store")
     parser.add_argument("--warmup-s", type=float, default=1.0)
     parser.add_argument("--window-s", type=float, default=2.0)
+    parser.add_argument("--latency-rows", default="[]", help="rows whose single calls are timed")
     parser.add_argument("--quick", action="store_true", help="smaller batches")
     return parser.parse_args()
 
@@ -80,32 +93,69 @@ def run(rows: Rows, options: argparse.Namespace) -> None:
         try:
             prepared = body(scale)
             call, weight = next(prepared)
-            rate, count = _timed(call, weight, options.warmup_s, options.window_s)
+            if call is None:  # it measured by itself
+                emit("result", row=name, value=weight)
+                next(prepared, None)
+                continue
+            timed = _timed(call, options, name in json.loads(options.latency_rows))
             next(prepared, None)
-            emit("result", row=name, value=rate, calls=count)
+            emit(
+                "result",
+                row=name,
+                value=weight * timed.count / timed.seconds,
+                calls=timed.count,
+                cpuUs=timed.cpu_s * 1e6 / (timed.count * weight),
+                latencyUs=timed.latencies,
+            )
         except Exception as error:
             traceback.print_exc()
             text = (str(error).strip() or repr(error)).splitlines()[0]
             emit("failed", row=name, error=f"{type(error).__name__}: {text}"[:300])
 
 
-def _timed(
-    call: Callable[[], Any], weight: float, warmup_s: float, window_s: float
-) -> tuple[float, int]:
+@dataclass(frozen=True)
+class Timed:
+    """One window: `latencies` are 32-bit floats (microseconds) in base64."""
+
+    count: int
+    seconds: float
+    cpu_s: float
+    latencies: str | None
+
+
+def _timed(call: Callable[[], Any], options: argparse.Namespace, lone: bool) -> Timed:
     # The first call waits for the start of workers; a long one is a warm-up by itself.
     start = time.perf_counter()
     call()
-    warm = time.perf_counter() - start > 5 * warmup_s + 2
+    warm = time.perf_counter() - start > 5 * options.warmup_s + 2
     count = 0
     start = time.perf_counter()
-    while not warm and time.perf_counter() - start < warmup_s:
+    while not warm and time.perf_counter() - start < options.warmup_s:
         call()
         count += 1
     step = count // 10 + 1
+    cpu_before = ask_usage("cpuS")
+    run_window = _lone_calls if lone else _calls
+    count, seconds, latencies = run_window(call, options.window_s, step)
+    return Timed(count, seconds, ask_usage("cpuS") - cpu_before, latencies)
+
+
+def _calls(call: Callable[[], Any], window_s: float, step: int) -> tuple[int, float, None]:
     count = 0
     start = time.perf_counter()
     while time.perf_counter() - start < window_s:
         for _ in range(step):
             call()
         count += step
-    return weight * count / (time.perf_counter() - start), count
+    return count, time.perf_counter() - start, None
+
+
+def _lone_calls(call: Callable[[], Any], window_s: float, step: int) -> tuple[int, float, str]:
+    latencies = array("f")
+    start = before = time.perf_counter()
+    while before - start < window_s:
+        call()
+        after = time.perf_counter()
+        latencies.append((after - before) * 1e6)
+        before = after
+    return len(latencies), before - start, base64.b64encode(latencies.tobytes()).decode()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import tempfile
+import time
 from typing import Any
 
 import harness
@@ -23,11 +25,19 @@ row = rows.row
 peers_of_cpus = max(1, (os.cpu_count() or 2) // 2)
 BATCH = 1_000
 SUBMITTERS = 4
+QUEUED = 10_000
 
 
 @ray.remote
 def small_value():
     return b"ok"
+
+
+@ray.remote
+def hold(file):
+    """Occupies its worker until the file exists."""
+    while not os.path.exists(file):
+        time.sleep(0.005)
 
 
 @ray.remote(num_cpus=0)
@@ -101,6 +111,20 @@ class Mirror:
 def end(*actors):
     for actor in actors:
         ray.kill(actor)
+
+
+@row("memory of a queued task")
+def _(scale):
+    with tempfile.TemporaryDirectory() as folder:
+        gate = os.path.join(folder, "gate")
+        waiting = [hold.remote(gate) for _ in range(os.cpu_count() or 2)]
+        ray.get(small_value.options(num_cpus=0).remote())
+        before = harness.ask_usage()
+        refs = [small_value.remote() for _ in range(QUEUED)]
+        bytes_each = (harness.ask_usage() - before) / QUEUED
+        open(gate, "w").close()
+        ray.get(refs + waiting)
+    yield None, bytes_each
 
 
 @row("single client get calls")

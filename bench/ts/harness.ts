@@ -6,6 +6,7 @@
 // both is bench/child.ts.
 
 import { writeSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
 /** What a row gives: the call to time and how many units one call counts for. */
@@ -21,8 +22,8 @@ export interface Scale {
   readonly middle: number;
 }
 
-/** A row's body, or the reason why the runtime cannot run it. */
-export type Body = ((scale: Scale) => Prepared | Promise<Prepared>) | string;
+/** A row's body (a number: what it measured by itself), or why the runtime cannot run it. */
+export type Body = ((scale: Scale) => Prepared | number | Promise<Prepared | number>) | string;
 
 /** The options that bench/child.ts gives. */
 export interface RowOptions {
@@ -30,6 +31,8 @@ export interface RowOptions {
   readonly warmupS: number;
   readonly windowS: number;
   readonly scale: Scale;
+  /** Rows whose single calls are timed. */
+  readonly latencyRows: readonly string[];
 }
 
 const full: Scale = { large: 10_000, middle: 5_000 };
@@ -43,9 +46,11 @@ export function rowOptions(): RowOptions {
       "warmup-s": { type: "string", default: "1" },
       "window-s": { type: "string", default: "2" },
       quick: { type: "boolean", default: false },
+      "latency-rows": { type: "string", default: "[]" },
     },
   });
   return {
+    latencyRows: JSON.parse(values["latency-rows"]) as string[],
     rows: JSON.parse(values.rows) as string[],
     warmupS: Number(values["warmup-s"]),
     windowS: Number(values["window-s"]),
@@ -56,6 +61,19 @@ export function rowOptions(): RowOptions {
 /** Reports an event to the driver of the benchmark. */
 export function emit(event: string, fields: Record<string, unknown> = {}): void {
   writeSync(1, `@bench ${JSON.stringify({ event, ...fields })}\n`);
+}
+
+let answers: AsyncIterator<string> | null = null;
+
+/** What the driver of the benchmark counts of all our processes. */
+export async function askUsage(what: "pssBytes" | "cpuS" = "pssBytes"): Promise<number> {
+  if (process.stdin.isTTY) return 0;
+  answers ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  process.stdin.ref?.();
+  emit("usage");
+  const { value } = (await answers.next()) as { value?: string };
+  process.stdin.unref?.();
+  return Number((JSON.parse(value ?? "{}") as Record<string, unknown>)[what] ?? 0);
 }
 
 /** Times the rows asked for. */
@@ -71,10 +89,20 @@ export async function runRows(
       continue;
     }
     try {
-      const { call, weight, end } = await body(options.scale);
-      const { rate, calls } = await timed(call, options);
+      const prepared = await body(options.scale);
+      if (typeof prepared === "number") {
+        emit("result", { row, value: prepared });
+        continue;
+      }
+      const { call, weight, end } = prepared;
+      const { rate, calls, cpuS, latencyUs } = await timed(
+        call,
+        options,
+        options.latencyRows.includes(row),
+      );
       await end?.();
-      emit("result", { row, value: rate * weight, calls });
+      const cpuUs = (cpuS * 1e6) / (calls * weight);
+      emit("result", { row, value: rate * weight, calls, cpuUs, latencyUs });
     } catch (error) {
       console.error(error);
       const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
@@ -83,10 +111,19 @@ export async function runRows(
   }
 }
 
+interface Timed {
+  readonly rate: number;
+  readonly calls: number;
+  readonly cpuS: number;
+  /** Of each call, microseconds: 32-bit floats in base64. */
+  readonly latencyUs: string | undefined;
+}
+
 async function timed(
   call: () => unknown,
   { warmupS, windowS }: RowOptions,
-): Promise<{ rate: number; calls: number }> {
+  lone: boolean,
+): Promise<Timed> {
   // The first call waits for the start of workers; a long one is a warm-up by itself.
   let start = performance.now();
   await call();
@@ -99,14 +136,30 @@ async function timed(
     calls++;
   }
   const step = Math.floor(calls / 10) + 1;
+  const cpuBefore = await askUsage("cpuS");
+  const latencies: number[] = [];
   calls = 0;
   start = performance.now();
-  while (performance.now() - start < windowS * 1000) {
-    for (let i = 0; i < step; i++) {
-      const result = call();
-      if (result instanceof Promise) await result;
+  if (lone) {
+    for (let before = start; before - start < windowS * 1000; calls++) {
+      await call();
+      const after = performance.now();
+      latencies.push((after - before) * 1000);
+      before = after;
     }
-    calls += step;
+  } else {
+    while (performance.now() - start < windowS * 1000) {
+      for (let i = 0; i < step; i++) {
+        const result = call();
+        if (result instanceof Promise) await result;
+      }
+      calls += step;
+    }
   }
-  return { rate: (calls * 1000) / (performance.now() - start), calls };
+  const rate = (calls * 1000) / (performance.now() - start);
+  const cpuS = (await askUsage("cpuS")) - cpuBefore;
+  const latencyUs = lone
+    ? Buffer.from(Float32Array.from(latencies).buffer).toString("base64")
+    : undefined;
+  return { rate, calls, cpuS, latencyUs };
 }

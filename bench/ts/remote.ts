@@ -3,6 +3,7 @@
 // What runs in the TypeScript workers of the benchmark: the functions and classes of
 // bench/python/rows.py. A module of its own, so that workers import it.
 
+import { existsSync } from "node:fs";
 import { type ActorHandle, get, type ObjectRef, put, remote } from "polyray";
 
 const ok = Uint8Array.of(0x6f, 0x6b);
@@ -88,3 +89,28 @@ export function times<T>(n: number, make: (index: number) => T): T[] {
   for (let i = 0; i < n; i++) made[i] = make(i);
   return made;
 }
+
+/** A task that occupies its worker until the file exists. */
+export const hold = remote(function hold(file: string): void {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  while (!existsSync(file)) Atomics.wait(cell, 0, 0, 2);
+});
+
+/** An actor that can be occupied. */
+export class Counter {
+  #calls = 0;
+
+  hold(file: string): void {
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    while (!existsSync(file)) Atomics.wait(cell, 0, 0, 2);
+  }
+
+  add(): number {
+    return ++this.#calls;
+  }
+}
+
+/** A task that gives its argument. */
+export const same = remote(function same(value: unknown): unknown {
+  return value;
+});

@@ -6,13 +6,16 @@
 // A put's ref is disposed of by name: nothing else ends it before the garbage collector runs,
 // while Python's and Ray's refs end at once.
 
-import { availableParallelism } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import { type ActorHandle, get, init, kill, put, remote, shutdown, version, wait } from "polyray";
-import { type Body, emit, type Prepared, rowOptions, runRows } from "./harness.ts";
+import { askUsage, type Body, emit, type Prepared, rowOptions, runRows } from "./harness.ts";
 import {
   AsyncServer,
   Client,
   callActors,
+  hold,
   manyRefs,
   putArrays,
   putSmallValues,
@@ -23,6 +26,7 @@ import {
 
 const batch = 1_000;
 const submitters = 4;
+const queued = 10_000;
 const peersOfCpus = Math.max(1, Math.floor(availableParallelism() / 2));
 
 const server = remote(Server);
@@ -45,7 +49,23 @@ function oneToOne<T>(
   return { call: () => call(actor), weight, end: () => end(actor) };
 }
 
+/** Bytes of all processes that each of many queued tasks adds. */
+async function queuedTaskBytes(): Promise<number> {
+  const gate = join(tmpdir(), `polyray-rows-${process.pid}`);
+  const waiting = times(availableParallelism(), () => hold.remote(gate));
+  await get(smallValue.options({ numCpus: 0 }).remote());
+  const before = await askUsage();
+  const refs = times(queued, () => smallValue.remote());
+  const bytes = (await askUsage()) - before;
+  writeFileSync(gate, "");
+  await get(refs);
+  await get(waiting);
+  rmSync(gate);
+  return bytes / queued;
+}
+
 const bodies: Record<string, Body> = {
+  "memory of a queued task": queuedTaskBytes,
   "single client get calls": () => {
     const value = put(0);
     return { call: () => get(value), weight: 1 };

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows that Dask distributed has: the jobs of rows.py by its client, processes on this machine.
+
+`--start` measures the start instead, as startup.py does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+
+importing = time.perf_counter()
+
+import distributed  # noqa: E402
+from distributed import Client, LocalCluster  # noqa: E402
+
+import_ms = (time.perf_counter() - importing) * 1e3
+
+import harness  # noqa: E402
+import numpy as np  # noqa: E402
+
+rows = harness.Rows()
+row = rows.row
+BATCH = 1_000
+QUEUED = 2_000
+
+
+def small_value():
+    return b"ok"
+
+
+def hold(file):
+    """Occupies its worker until the file exists."""
+    while not os.path.exists(file):
+        time.sleep(0.005)
+
+
+class Server:
+    def small_value(self):
+        return b"ok"
+
+
+def start() -> Client:
+    """One process with one thread for each core, as the others have."""
+    cluster = LocalCluster(
+        n_workers=os.cpu_count() or 2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=True,
+    )
+    return Client(cluster)
+
+
+def submit(function, *args):
+    """A task of its own each time: Dask would take equal calls for one."""
+    return client.submit(function, *args, pure=False)
+
+
+@row("memory of a queued task")
+def _(scale):
+    with tempfile.TemporaryDirectory() as folder:
+        gate = os.path.join(folder, "gate")
+        waiting = [submit(hold, gate) for _ in range(os.cpu_count() or 2)]
+        before = harness.ask_usage()
+        futures = [submit(small_value) for _ in range(QUEUED)]
+        bytes_each = (harness.ask_usage() - before) / QUEUED
+        open(gate, "w").close()
+        client.gather(futures + waiting)
+    yield None, bytes_each
+
+
+@row("single client get calls")
+def _(scale):
+    value = client.scatter(0)
+    yield value.result, 1
+
+
+@row("single client put calls")
+def _(scale):
+    yield lambda: client.scatter(0, hash=False), 1
+
+
+@row("single client put gigabytes")
+def _(scale):
+    array = np.zeros(100 * 1024 * 1024, dtype=np.int64)
+    yield lambda: client.scatter(array, hash=False), 8 * 0.1
+
+
+@row("single client tasks and get batch")
+def _(scale):
+    yield lambda: client.gather([submit(small_value) for _ in range(BATCH)]), 1
+
+
+@row("wait 1k refs")
+def _(scale):
+    def wait_for_all():
+        not_done = [submit(small_value) for _ in range(BATCH)]
+        while not_done:
+            not_done = list(distributed.wait(not_done, return_when="FIRST_COMPLETED").not_done)
+
+    yield wait_for_all, 1
+
+
+@row("single client tasks sync")
+def _(scale):
+    yield lambda: submit(small_value).result(), 1
+
+
+@row("single client tasks async")
+def _(scale):
+    yield lambda: client.gather([submit(small_value) for _ in range(BATCH)]), BATCH
+
+
+@row("1:1 actor calls sync")
+def _(scale):
+    server = client.submit(Server, actor=True).result()
+    yield lambda: server.small_value().result(), 1
+
+
+@row("1:1 actor calls async")
+def _(scale):
+    server = client.submit(Server, actor=True).result()
+
+    def batch():
+        for future in [server.small_value() for _ in range(BATCH)]:
+            future.result()
+
+    yield batch, BATCH
+
+
+def measure_start() -> None:
+    submit(small_value).result()
+    harness.emit(
+        "ready",
+        version=distributed.__version__,
+        importMs=import_ms,
+        firstResultMs=(time.perf_counter() - starting) * 1e3,
+        endedAtMs=time.time() * 1e3,
+    )
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    only_start = "--start" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--start"]
+    options = harness.arguments()
+    starting = time.perf_counter()
+    client = start()
+    if only_start:
+        measure_start()
+    else:
+        harness.emit("ready", version=distributed.__version__)
+        harness.run(rows, options)
+    client.shutdown()
+    harness.emit("end")
