@@ -50,7 +50,7 @@ export function loadText(load: number, of: "units" | "bytes"): string {
   let power = 0;
   let value = load;
   for (; value >= step && power < names.length - 1; power++) value /= step;
-  return `${value}${names[power]}`;
+  return `${Number(value.toPrecision(3))}${names[power]}`;
 }
 
 function figure(cost: number): string {

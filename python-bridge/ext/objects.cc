@@ -92,7 +92,13 @@ std::string hex_of(const ObjectId& id) {
 }
 
 nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id) {
-  return nb::cast(new Ref(session, id), nb::rv_policy::take_ownership);
+  // In place: one allocation. Out of the garbage collector's sight: a ref points at no Python object, so it is in no
+  // cycle, and each full collection would visit every live ref.
+  nb::object ref = nb::inst_alloc(nb::type<Ref>());
+  new (nb::inst_ptr<Ref>(ref)) Ref(session, id);
+  nb::inst_mark_ready(ref);
+  PyObject_GC_UnTrack(ref.ptr());
+  return ref;
 }
 
 void bind_objects(nb::module_& module) {

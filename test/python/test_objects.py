@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -188,6 +189,17 @@ def test_a_ref_pickled_outside_of_the_runtime_is_refused() -> None:
         pickle.dumps(ray.put(1))
     with pytest.raises(TypeError):
         ray.put(ray.put(1))
+
+
+def test_live_refs_cost_the_garbage_collector_nothing() -> None:
+    ref = ray.put(1)
+    task_refs = ray.remote(lambda: (1, 2)).options(num_returns=2).remote()
+    contained = ray.get(ray.put([ref]))
+    for one in [ref, *task_refs, *contained]:
+        assert not gc.is_tracked(one), "a full collection would visit it"
+    seen = weakref.ref(ref)
+    del ref, contained, one
+    assert seen() is None, "its end is its last reference, no collection"
 
 
 def test_wrong_arguments_are_typed_errors() -> None:
