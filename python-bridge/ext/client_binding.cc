@@ -50,6 +50,7 @@ Endpoint* attach(const std::string& socket_name, const std::string& token, uint3
       failed = attached.status();
   }
   check(failed);
+  set_ref_session(session);
   return new Endpoint{std::move(session), nb::none()};
 }
 

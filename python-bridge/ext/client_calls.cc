@@ -59,11 +59,28 @@ uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language,
   return session.client().register_spec(std::move(info));
 }
 
+// Where the returns of a call come from.
+struct Origin {
+  ObjectId actor;  // nil: a task
+  uint32_t spec = kNoSpec;
+};
+
+// One return of a call: what tells its task is kept beside it.
+nb::object return_ref(const std::shared_ptr<Session>& session, const ObjectId& id,
+                      const ObjectId& first, const Origin& origin) {
+  auto ref = std::make_unique<Ref>(session, id);
+  ref->first = first;
+  ref->actor = origin.actor;
+  ref->spec = origin.spec;
+  return nb::cast(ref.release(), nb::rv_policy::take_ownership);
+}
+
 // The refs of one submitted call: one ref, or a list.
-nb::object refs_of(const std::shared_ptr<Session>& session, const ObjectId* ids, uint32_t count) {
-  if (count == 1) return make_ref(session, ids[0]);
+nb::object refs_of(const std::shared_ptr<Session>& session, const ObjectId* ids, uint32_t count,
+                   const Origin& origin) {
+  if (count == 1) return return_ref(session, ids[0], ids[0], origin);
   nb::list refs;
-  for (uint32_t i = 0; i < count; ++i) refs.append(make_ref(session, ids[i]));
+  for (uint32_t i = 0; i < count; ++i) refs.append(return_ref(session, ids[i], ids[0], origin));
   return refs;
 }
 
@@ -91,7 +108,7 @@ CallArguments arguments_of(std::span<const uint8_t> envelope, uint32_t returns, 
 // `envelope`: the args' bytes, or the ref of the object that they were put as.
 template <class Submit>
 nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags,
-                  int32_t retries, uint64_t timeout_ms, Submit&& use) {
+                  int32_t retries, uint64_t timeout_ms, const Origin& origin, Submit&& use) {
   Session& session = self.open();
   Ref* stored = nullptr;
   std::optional<ByteArgument> bytes;
@@ -114,12 +131,12 @@ nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_
     }
   }
   check(status);
-  return refs_of(self.session, ids, returns);
+  return refs_of(self.session, ids, returns, origin);
 }
 
 nb::object submit_task(Endpoint& self, uint32_t spec, nb::handle envelope, uint32_t returns,
                        uint32_t flags, int32_t retries, uint64_t timeout_ms) {
-  return submit(self, envelope, returns, flags, retries, timeout_ms,
+  return submit(self, envelope, returns, flags, retries, timeout_ms, Origin{{}, spec},
                 [&](Session& session, CallArguments& call, ObjectId* ids) {
                   return session.client().submit_task(spec, call, ids);
                 });
@@ -132,7 +149,7 @@ nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method
   Py_ssize_t size = 0;
   const char* name = PyUnicode_AsUTF8AndSize(method.ptr(), &size);
   if (name == nullptr) throw nb::python_error();
-  return submit(self, envelope, returns, flags, retries, timeout_ms,
+  return submit(self, envelope, returns, flags, retries, timeout_ms, Origin{id, kNoSpec},
                 [&](Session& session, CallArguments& call, ObjectId* ids) {
                   call.method = {name, static_cast<size_t>(size)};
                   session.watch_actor(id);

@@ -19,6 +19,9 @@ namespace polyray::py {
 
 namespace {
 
+// A credit for any number of items: nobody takes them.
+constexpr uint32_t kAllItems = 0xffffffff;
+
 using Clock = std::chrono::steady_clock;
 using Millis = std::chrono::milliseconds;
 constexpr size_t kBatch = 256;
@@ -89,6 +92,7 @@ void Session::on_event(Event& event) {
         settle_stream(event.id);
       } else {
         client_->release_ref(event.id2);
+        client_->stream_consumed(event.id, kAllItems);  // dropped before its call was sent
       }
       break;
     case EventKind::kStreamEnd:

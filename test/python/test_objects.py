@@ -9,6 +9,7 @@ count in RSS.
 from __future__ import annotations
 
 import gc
+import pickle
 import time
 import tracemalloc
 import weakref
@@ -182,9 +183,17 @@ def test_refs_inside_values_are_counted() -> None:
     assert ray.get(ray.get(outer)[0]) == "kept"
 
 
-def test_a_ref_pickled_outside_of_the_runtime_is_refused() -> None:
-    import pickle
+def test_a_ref_pickled_outside_of_the_runtime_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ray.cloudpickle.dumps({"ref": ray.put("kept")})
+    gc.collect()
+    assert ray.get(pickle.loads(data)["ref"]) == "kept"
 
+    @ray.remote
+    def unpack(data: bytes) -> object:
+        return ray.get(pickle.loads(data)["ref"])
+
+    assert ray.get(unpack.remote(data)) == "kept"
+    monkeypatch.setenv("RAY_allow_out_of_band_object_ref_serialization", "0")
     with pytest.raises(OufOfBandObjectRefSerializationException):
         pickle.dumps(ray.put(1))
     with pytest.raises(TypeError):

@@ -92,7 +92,7 @@ def test_tasks_are_listed_with_their_states(history: dict[str, Any]) -> None:
     assert state.list_tasks(filters=[("name", "=", "fail")])[0].error_message is None
     waiting = state.get_task(history["waits"].hex())
     assert waiting.state == "PENDING_ARGS_AVAIL"
-    assert state.get_task("ff" * 16) is None
+    assert state.get_task("ff" * 24) is None
     summary = state.summarize_tasks()["cluster"]
     assert summary["summary"]["double"]["state_counts"]["FINISHED"] == 500
     assert summary["total_actor_scheduled"] >= 1

@@ -252,7 +252,7 @@ def test_the_context_tells_who_runs() -> None:
 
     ref = who.remote()
     task, name, job = ray.get(ref)
-    assert task == ref.hex()
+    assert task == ref.task_id().hex()
     assert "who" in str(name)
     assert job == ray.get_runtime_context().get_job_id()
     assert ray.get_runtime_context().get_task_id() is None

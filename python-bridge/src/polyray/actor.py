@@ -234,8 +234,8 @@ class ActorClass:
         try:
             answer = rt.request(
                 "actor.create",
-                actor=lifetime.binary(),
-                spec=self._spec.binary(),
+                actor=lifetime.store_id(),
+                spec=self._spec.store_id(),
                 handle=meta,
                 qualName=getattr(self._target.value, "__qualname__", None),
                 job=rt.job,
@@ -252,7 +252,7 @@ class ActorClass:
                     exec_argv=self._target.exec_argv,
                     **environment(rt, options),
                 ),
-                args=encoded.to_bytes() if stored is None else stored.binary(),
+                args=encoded.to_bytes() if stored is None else stored.store_id(),
                 argsInStore=stored is not None,
                 refs=list(encoded.refs),
                 topRefs=encoded.arg_ref_count,
@@ -264,7 +264,7 @@ class ActorClass:
                 "a different name or get the existing actor using "
                 f"ray.get_actor('{name}', namespace='{space}')"
             ) from None
-        if answer["actor"] == lifetime.binary():
+        if answer["actor"] == lifetime.store_id():
             return ActorHandle(lifetime, meta, shells)
         return ActorHandle(rt.client.ref_of(answer["actor"]), answer["handle"])
 
@@ -476,7 +476,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
             "ray.kill() only supported for actors. For tasks, try ray.cancel(). "
             f"Got: {type(actor)}."
         )
-    runtime.current().request("actor.kill", actor=actor._ref.binary(), noRestart=no_restart)
+    runtime.current().request("actor.kill", actor=actor._ref.store_id(), noRestart=no_restart)
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
@@ -497,12 +497,13 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         )
     if force and runtime.current().client.is_actor_call(ref):
         raise InvalidOptionError("force=True is not supported for actor tasks.")
-    error = encode_error(cancelled_error(ref.binary())).to_bytes()
+    error = encode_error(cancelled_error(ref.task_bytes())).to_bytes()
     runtime.current().client.cancel(ref, force, recursive, error)
 
 
 def cancelled_error(task: bytes, reason: Any = None) -> TaskCancelledError:
-    """What the caller of a cancelled call gets; `reason` (of an AbortSignal) is its cause."""
+    """What the caller of a cancelled call gets: `task` is the bytes that programs see, `reason` (of an
+    AbortSignal) its cause."""
     details = {} if reason is None else {"cause": reason}
     text = f"Task: TaskID({task.hex()}) was cancelled. "
     return TaskCancelledError(text, task_id=task.hex(), **details)
@@ -513,7 +514,7 @@ def cancel_id(rt: Runtime, task: bytes, reason: Any = None) -> None:
     from polyray.serialize import encode_error
 
     ref = rt.client.ref_of(task)
-    error = encode_error(cancelled_error(task, reason), rt)
+    error = encode_error(cancelled_error(ref.task_bytes(), reason), rt)
     rt.client.cancel(ref, False, True, error.to_bytes())
 
 

@@ -337,6 +337,17 @@ def task_error_of(
     return error
 
 
+def of_waiting_task(error: RayTaskError, name: str) -> RayTaskError:
+    """The error of an argument's task, as the error of the task `name` that waited for it."""
+    plain = task_error_of(error, task_name=name, task_id=error.task_id, pid=error.pid)
+    plain.node_id, plain.actor_id = error.node_id, error.actor_id
+    plain.chain = error.chain
+    plain.remote_stack = (
+        f"{_FIRST_LINE}{_ARGUMENT_FAILED}ray.exceptions.RayTaskError: {RayTaskError.__str__(error)}"
+    )
+    return plain.as_instanceof_cause()
+
+
 def _describe(cause: Any) -> str:
     if isinstance(cause, CrossLanguageError):
         return f"{cause.name or cause.class_name}: {cause.args[0] if cause.args else ''}"

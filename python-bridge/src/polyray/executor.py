@@ -33,6 +33,7 @@ from polyray.exceptions import (
     TaskTimeoutError,
     WorkerCrashedError,
 )
+from polyray.ids import task_bytes
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
 from polyray.loaded import LoadedSpec, Running, load_spec, retries
 from polyray.placement import enter as enter_placement
@@ -242,8 +243,9 @@ class Executor:
 
     def _finish_many(self, call: Any, value: Any) -> None:
         count = call.return_count
-        if isinstance(value, (GeneratorType, range)):
-            value = list(value)
+        if isinstance(value, GeneratorType):
+            self._finish_yields(call, value)
+            return
         number = len(value)
         self.main_task = None
         if number != count:
@@ -252,6 +254,20 @@ class Executor:
         encoded = [encode(item, self._rt, f"result[{i}]") for i, item in enumerate(values)]
         for index, part in enumerate(encoded):
             self._return(call, index, part)
+        self._client.reply(call.handle, _OK)
+
+    def _finish_yields(self, call: Any, items: Any) -> None:
+        """Each item is a return as soon as it is yielded: what fails later leaves it as it is."""
+        count = call.return_count
+        number = 0
+        for item in items:
+            if number == count:  # what is too much is left
+                break
+            self._return(call, number, encode(item, self._rt, f"result[{number}]"))
+            number += 1
+        self.main_task = None
+        if number < count:
+            raise ValueError(f"Task returned {number} objects, but num_returns={count}.")
         self._client.reply(call.handle, _OK)
 
     def _return(self, call: Any, index: int, encoded: Any, is_error: bool = False) -> None:
@@ -340,9 +356,10 @@ class Executor:
         reason = self._cancel_reason(task)
         self._client.forget_cancelled(task)
         if late:
-            text = f"[task timeout] the task of {task.hex()} ran past its time limit."
-            return TaskTimeoutError(text, task_id=task.hex())
-        return cancelled_error(task, reason)
+            shown = shown_task(task).hex()
+            text = f"[task timeout] the task of {shown} ran past its time limit."
+            return TaskTimeoutError(text, task_id=shown)
+        return cancelled_error(shown_task(task), reason)
 
     def _cancel_reason(self, task: bytes) -> Any:
         # Why its caller cancelled it (an AbortSignal's reason): it goes on to the children.
@@ -364,7 +381,7 @@ class Executor:
                 error,
                 self._rt,
                 task_name=name,
-                task_id=call.task.hex(),
+                task_id=shown_task(call.task).hex(),
                 actor_id=_actor.id.hex() if _actor is not None else None,
                 node_id=self._rt.place.node_id or None,
                 pid=self._pid,
@@ -653,6 +670,12 @@ class Executor:
         self._finish(call, None)
 
 
+def shown_task(task: bytes) -> bytes:
+    """The bytes by which programs see the id of a task that runs in this process."""
+    actor = None if _actor is None else _actor.id
+    return task_bytes(task, actor, runtime.current().job)
+
+
 def _terminate() -> None:
     raise ActorExit(0)
 
@@ -665,4 +688,4 @@ def end_process(code: int) -> None:
     os._exit(code)
 
 
-__all__ = ["Executor", "code_flags", "end_process", "running_actor"]
+__all__ = ["Executor", "code_flags", "end_process", "running_actor", "shown_task"]

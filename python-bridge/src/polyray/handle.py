@@ -99,7 +99,7 @@ class ActorMethod:
         )
         run = runtime.runs_task.get()
         if run is not None:
-            run.children.append((ref if self._returns < 2 else ref[0]).binary())
+            run.children.append((ref if self._returns < 2 else ref[0]).store_id())
         if flags & STREAMING:
             from polyray.streams import ObjectRefGenerator
 
@@ -186,7 +186,7 @@ class ActorHandle:
         self._shells = shells
 
     def __polyray_handle__(self) -> tuple[bytes | None, Any]:
-        return (None if self._ref is None else self._ref.binary()), self._meta
+        return (None if self._ref is None else self._ref.store_id()), self._meta
 
     def __getattr__(self, name: str) -> ActorMethod:
         meta = self.__dict__.get("_meta")
@@ -217,7 +217,7 @@ class ActorHandle:
 
     @property
     def _actor_id(self) -> ActorID:
-        return ActorID.nil() if self._ref is None else ActorID(self._ref.binary())
+        return ActorID.nil() if self._ref is None else ActorID(self._ref.store_id())
 
     @property
     def _ray_actor_id(self) -> ActorID:
@@ -240,11 +240,8 @@ class ActorHandle:
     def __reduce__(self) -> Any:
         # Pickled by the program itself, which nobody can count: it lives as long as this process.
         if self._ref is not None:
-            _pickled[self._ref.binary()] = self._ref
+            runtime.pin_out_of_band(self._ref, self)
         return _unpickled, self.__polyray_handle__()
-
-
-_pickled: dict[bytes, Any] = {}
 
 
 def _unpickled(actor: bytes | None, meta: Mapping[str, Any]) -> ActorHandle:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object ids: 16 bytes, u32 node tag | u32 entry index | u64 unique, little-endian.
+"""Ids: 16 bytes inside of the runtime (u32 node tag | u32 entry index | u64 unique, little-endian),
+of Ray's sizes in programs.
 
-Inside Python an id is those bytes; in text it is their lowercase hex. Below the functions are Ray's
-id classes, for programs that name them.
+An object is shown by 28 bytes: unique | node tag | entry index | ones | job | 1. A task by 24: the
+same without the last four; for a method of an actor: unique | the actor's 16 bytes. Actors keep
+their 16. The first form is told back by the native extension (objects.cc, which does the same).
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ import struct
 from typing import Any, NamedTuple
 
 ID_BYTES = 16
+OBJECT_BYTES = 28
 _ID = struct.Struct("<IIQ")
+_ONES = b"\xff" * 4
+_NIL = b"\xff" * ID_BYTES
 
 
 class IdParts(NamedTuple):
@@ -42,6 +47,21 @@ def id_of_hex(text: str) -> bytes:
     return object_id
 
 
+def task_bytes(task: bytes, actor: bytes | None, job: int) -> bytes:
+    """The 24 bytes that show a task: from its id inside of the runtime, that of the actor whose
+    method it is (None: no method), and its job."""
+    if actor is not None:
+        return task[8:] + actor
+    if task == _NIL:
+        return b"\xff" * 20 + job.to_bytes(4, "little")
+    return task[8:] + task[:8] + _ONES + job.to_bytes(4, "little")
+
+
+def object_bytes(object_id: bytes, job: int) -> bytes:
+    """The 28 bytes that show an object."""
+    return task_bytes(object_id, None, job) + b"\x01\x00\x00\x00"
+
+
 class BaseID:
     """Base of the id classes: some bytes with a text form. Ids are values: equal when class and
     bytes are, usable as keys, safe to pickle."""
@@ -62,9 +82,13 @@ class BaseID:
         return cls(id_bytes)
 
     @classmethod
-    def from_hex(cls, hex_id: str) -> Any:
-        """The id of a hexadecimal text."""
-        return cls(bytes.fromhex(hex_id))
+    def from_hex(cls, hex_id: str | bytes) -> Any:
+        """The id of a hexadecimal text; nil for a text that is none, as in Ray."""
+        try:
+            found = bytes.fromhex(hex_id if isinstance(hex_id, str) else hex_id.decode())
+        except ValueError:
+            found = b""
+        return cls(found) if len(found) == cls._SIZE else cls.nil()
 
     @classmethod
     def nil(cls) -> Any:
@@ -92,6 +116,12 @@ class BaseID:
     def is_nil(self) -> bool:
         """True when it means none."""
         return self._bytes == b"\xff" * self._SIZE
+
+    def redis_shard_hash(self) -> builtins.int:
+        """A number of 64 bits that the bytes give."""
+        import hashlib
+
+        return int.from_bytes(hashlib.blake2b(self._bytes, digest_size=8).digest(), "little")
 
     def __bytes__(self) -> bytes:
         return self._bytes
@@ -126,18 +156,38 @@ class JobID(BaseID):
 
 
 class TaskID(BaseID):
-    """A task: the id of its first return."""
+    """A task: 8 bytes of its own, then the 16 of its actor (for a task that is no method: what else
+    its first return is known by, and the job)."""
 
+    _SIZE = 24
     __slots__ = ()
 
     def job_id(self) -> JobID:
-        """The job of this process, whose task it is."""
-        return _job()
+        """The job: that of the id, for a method's task that of this process."""
+        return self._no_actor_job() or _job()
 
     def actor_id(self) -> ActorID:
-        """Which actor ran it is not part of the id: nil."""
-        found: ActorID = ActorID.nil()
-        return found
+        """The actor whose method it is; else ones and the job."""
+        job = self._no_actor_job()
+        return ActorID(self._bytes[8:]) if job is None else ActorID(b"\xff" * 12 + job.binary())
+
+    def _no_actor_job(self) -> JobID | None:
+        return JobID(self._bytes[20:]) if self._bytes[16:20] == _ONES else None
+
+    @classmethod
+    def for_driver_task(cls, job_id: JobID) -> TaskID:
+        """The id that stands for a driver."""
+        return cls(b"\xff" * 20 + job_id.binary())
+
+    @classmethod
+    def for_fake_task(cls, job_id: JobID) -> TaskID:
+        """An id of no task, of that job."""
+        return cls(os.urandom(16) + _ONES + job_id.binary())
+
+    @classmethod
+    def for_actor_creation_task(cls, actor_id: ActorID) -> TaskID:
+        """The id of the task that makes an actor."""
+        return cls(b"\xff" * 8 + actor_id.binary())
 
 
 class ActorID(BaseID):
@@ -147,8 +197,18 @@ class ActorID(BaseID):
 
     @property
     def job_id(self) -> JobID:
-        """The job of this process."""
-        return _job()
+        """The job: of an id that names none, that of this process."""
+        return JobID(self._bytes[12:]) if self._bytes[:12] == b"\xff" * 12 else _job()
+
+    @classmethod
+    def of(
+        cls, job_id: JobID, parent_task_id: TaskID, parent_task_counter: builtins.int
+    ) -> ActorID:
+        """An id that these three give."""
+        import hashlib
+
+        seed = parent_task_id.binary() + parent_task_counter.to_bytes(8, "little")
+        return cls(hashlib.blake2b(seed, digest_size=12).digest() + job_id.binary())
 
 
 class UniqueID(BaseID):
@@ -193,6 +253,11 @@ class PlacementGroupID(BaseID):
 
     _SIZE = 18
     __slots__ = ()
+
+    @classmethod
+    def of(cls, job_id: JobID) -> PlacementGroupID:
+        """A new id that names a job."""
+        return cls(os.urandom(14) + job_id.binary())
 
 
 def _job() -> JobID:

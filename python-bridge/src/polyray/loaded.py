@@ -21,6 +21,7 @@ class Running:
         "children",
         "function",
         "name",
+        "own_name",
         "resources",
         "retry",
         "task",
@@ -36,7 +37,8 @@ class Running:
         self.retry: Any = None  # classes of exceptions that are retried; None: all
         self.function = function  # of a task that is no method
         self.task = task
-        self.name = name
+        self.name = name  # shown; own_name: as the code has it
+        self.own_name = name
         self.attempt = attempt
         self.resources = resources
 

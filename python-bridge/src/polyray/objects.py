@@ -7,6 +7,7 @@ that the loop watches), so nothing polls and no thread is needed.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Generator, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from polyray import _native, runtime
 from polyray._native import NOT_PLAIN, ObjectRef
 from polyray.exceptions import InvalidOptionError, ObjectLostError, RayError
-from polyray.ids import ID_BYTES, JobID, TaskID
+from polyray.ids import OBJECT_BYTES, JobID, TaskID
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,7 +81,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         data = client.fetch(ref, 0, False)
         if data is None:
             raise runtime.timed_out(ref)
-        values[index] = rt.value_of(data)
+        values[index] = rt.value_of(data, ref)
     return values
 
 
@@ -212,7 +213,7 @@ class LoopWaiter:
         if not rt.client.notify(ref, self.notifier, next_item):
             return
         future: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(ref.binary(), []).append(future)
+        self._waiting.setdefault(ref.store_id(), []).append(future)
         await future
 
 
@@ -257,13 +258,13 @@ class _FutureThread:
     def add(self, ref: ObjectRef[Any], future: concurrent.futures.Future[Any]) -> None:
         rt = runtime.of_refs()
         with self.lock:
-            self.waiting.setdefault(ref.binary(), []).append((ref, future, rt))
+            self.waiting.setdefault(ref.store_id(), []).append((ref, future, rt))
         try:
             waits = rt.client.notify(ref, self.notifier)
         except RayError:  # the runtime has ended, which the future tells
             waits = False
         if not waits:
-            self._settle(ref.binary())
+            self._settle(ref.store_id())
 
     def _settle(self, object_id: bytes) -> None:
         with self.lock:
@@ -300,28 +301,44 @@ def _future(self: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
 
 
 def _reduce(self: ObjectRef[Any]) -> Any:
-    from polyray.exceptions import OufOfBandObjectRefSerializationException
+    runtime.pin_out_of_band(self, self)
+    return _restored, (self.binary(),)
 
-    raise OufOfBandObjectRefSerializationException(
-        f"[out of band] {self.hex()} was pickled outside of the runtime, which cannot count it. "
-        "Pass refs as arguments, results or inside put values."
-    )
+
+def _restored(object_id: bytes) -> ObjectRef[Any]:
+    return ObjectRef(object_id)
 
 
 def _from_binary(cls: type, object_id: bytes) -> ObjectRef[Any]:
-    return runtime.current().client.ref_of(object_id)
+    return ObjectRef(object_id)
 
 
 def _from_hex(cls: type, text: str) -> ObjectRef[Any]:
-    return runtime.current().client.ref_of(bytes.fromhex(text))
+    return ObjectRef(bytes.fromhex(text))
+
+
+def _nil(cls: type) -> ObjectRef[Any]:
+    return ObjectRef(b"\xff" * OBJECT_BYTES)
+
+
+def _from_random(cls: type) -> ObjectRef[Any]:
+    return ObjectRef(os.urandom(OBJECT_BYTES))
 
 
 def _task_id(self: ObjectRef[Any]) -> TaskID:
-    return TaskID(self.binary())
+    return TaskID(self.task_bytes())
 
 
 def _job_id(self: ObjectRef[Any]) -> JobID:
-    return JobID.from_int(runtime.current().job)
+    return JobID(self.binary()[20:24])
+
+
+def _owner_address(self: ObjectRef[Any]) -> bytes:
+    return runtime.of_refs().place.socket_name.encode()
+
+
+def _redis_shard_hash(self: ObjectRef[Any]) -> int:
+    return TaskID(self.task_bytes()).redis_shard_hash()
 
 
 def _no_text(self: ObjectRef[Any]) -> str:
@@ -356,7 +373,12 @@ def _equip() -> None:
     cls.job_id = _job_id
     cls.from_binary = classmethod(_from_binary)
     cls.from_hex = classmethod(_from_hex)
-    cls.size = classmethod(lambda cls: ID_BYTES)
+    cls.nil = classmethod(_nil)
+    cls.from_random = classmethod(_from_random)
+    cls.owner_address = _owner_address
+    cls.tensor_transport = lambda self: None
+    cls.redis_shard_hash = _redis_shard_hash
+    cls.size = classmethod(lambda cls: OBJECT_BYTES)
     cls.__bytes__ = lambda self: self.binary()
     cls.call_site = _no_text
     cls._on_completed = _on_completed
@@ -391,7 +413,5 @@ def free(object_refs: Any, local_only: bool = False) -> None:
 
 
 __all__ = ["ObjectLostError", "ObjectRef", "free", "get", "get_async", "put", "until_ready", "wait"]
-
-import os  # noqa: E402 - after the definitions that it registers
 
 os.register_at_fork(after_in_child=_forget_loops)

@@ -69,9 +69,8 @@ class Target:
     def name(self) -> str:
         """The name shown in errors and logs."""
         if self.value is not None:
-            return str(getattr(self.value, "__qualname__", type(self.value).__name__)).replace(
-                "<locals>.", ""
-            )
+            name = str(getattr(self.value, "__qualname__", type(self.value).__name__))
+            return name.rsplit(".", 1)[-1]
         return str(self.export)
 
 
@@ -197,7 +196,7 @@ class RemoteFunction:
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, flags, -2)
         run = runtime.runs_task.get()
         if run is not None:
-            run.children.append((refs if self._returns < 2 else refs[0]).binary())
+            run.children.append((refs if self._returns < 2 else refs[0]).store_id())
         if flags:
             from polyray.streams import ObjectRefGenerator
 
@@ -264,6 +263,7 @@ class RemoteFunction:
         language = _LANGUAGE[target.language]
         priority = options.get("priority") or 0
         number = rt.client.register_spec(spec, language, placed.amounts, key, retries, priority)
+        rt.names[number] = options.get("name") or target.name
         return spec, number
 
     def __reduce__(self) -> Any:

@@ -19,7 +19,13 @@ import msgpack
 
 from polyray import _native
 from polyray._native import NOT_PLAIN, ObjectRef
-from polyray.exceptions import _BY_NAME, GetTimeoutError, error_of_code, make_error
+from polyray.exceptions import (
+    _BY_NAME,
+    GetTimeoutError,
+    RayTaskError,
+    error_of_code,
+    make_error,
+)
 from polyray.serialize import Encoded, decode, encode, encode_args
 
 DRIVER = 3
@@ -112,12 +118,16 @@ class Runtime:
         self.embedded: Any = None  # the process that this driver started, if any
         # What was registered stays: calls of it may be under way.
         self.specs: list[ObjectRef[Any]] = []
+        # The names of tasks by the number of their spec.
+        self.names: dict[int, str] = {}
+        # Refs that were pickled outside of the runtime, which cannot count the copies.
+        self.pinned: set[ObjectRef[Any]] = set()
 
     # -- context of the value model
 
     def ref_id_of(self, value: object) -> bytes | None:
         """The id of an ObjectRef."""
-        return value.binary() if type(value) is ObjectRef else None
+        return value.store_id() if type(value) is ObjectRef else None
 
     def handle_of(self, value: object) -> tuple[bytes | None, Any] | None:
         """The wire form of an actor handle."""
@@ -140,8 +150,8 @@ class Runtime:
 
     # -- values
 
-    def value_of(self, data: Any) -> Any:
-        """The value of an envelope; raises the error of an error envelope."""
+    def value_of(self, data: Any, ref: ObjectRef[Any] | None = None) -> Any:
+        """The value of an envelope, that of `ref`; raises the error of an error envelope."""
         plain = _native.decode_plain(data, self.client)
         if plain is not NOT_PLAIN:
             return plain
@@ -149,15 +159,26 @@ class Runtime:
             data = memoryview(data)
         value = decode(data, self)
         if data[1] & _ERROR:
-            raise value
+            raise value if ref is None else self._error_of(value, ref)
         return value
+
+    def _error_of(self, error: Any, ref: ObjectRef[Any]) -> Any:
+        # The task of a ref whose argument failed has its argument's error: tell that it waited.
+        if not isinstance(error, RayTaskError) or error.task_id is None:
+            return error
+        name = self.names.get(ref.spec)
+        if name is None or error.task_id == ref.task_bytes().hex():
+            return error
+        from polyray.errors import of_waiting_task
+
+        return of_waiting_task(error, name)
 
     def get(self, ref: ObjectRef[Any], timeout_ms: int = -1) -> Any:
         """The value of one ref."""
         data = self.client.fetch(ref, timeout_ms, runs_task.get() is not None)
         if data is None:
             raise timed_out(ref)
-        return self.value_of(data)
+        return self.value_of(data, ref)
 
     def put(self, value: Any, flags: int = 0, name: str = "value") -> ObjectRef[Any]:
         """Put a value."""
@@ -279,6 +300,27 @@ def set_current(runtime: Runtime | None) -> None:
     global _current, _forked
     _current = runtime
     _forked = None
+    if runtime is not None:
+        _native.set_id_job(runtime.job)
+
+
+def pin_out_of_band(ref: ObjectRef[Any], shown: Any) -> None:
+    """Keep a ref for as long as this process is attached: somebody pickles it by other ways.
+
+    Raises OufOfBandObjectRefSerializationException when
+    RAY_allow_out_of_band_object_ref_serialization (or POLYRAY_...) is 0."""
+    name = "allow_out_of_band_object_ref_serialization"
+    allowed = os.environ.get(f"POLYRAY_{name}", os.environ.get(f"RAY_{name}", "1"))
+    if allowed in ("0", "false", "False"):
+        from polyray.exceptions import OufOfBandObjectRefSerializationException
+
+        raise OufOfBandObjectRefSerializationException(
+            f"[out of band] {shown!r} was pickled outside of the runtime, which cannot count it "
+            f"(RAY_{name} is 0). Pass it as an argument, a result or inside of a put value."
+        )
+    found = peek()
+    if found is not None:
+        found.pinned.add(ref)
 
 
 def set_starter(start: Callable[[], Any]) -> None:

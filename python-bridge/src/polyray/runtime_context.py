@@ -73,7 +73,7 @@ class RuntimeContext:
     def get_task_id(self) -> str | None:
         """The running task's id; None in a driver."""
         run = self._running_in_worker()
-        return None if run is None else run.task.hex()
+        return None if run is None else _shown(run).hex()
 
     def get_actor_id(self) -> str | None:
         """This actor's id; None when this is no actor."""
@@ -98,7 +98,7 @@ class RuntimeContext:
         _deprecated("get_task_id()")
         _assert_worker()
         run = self._running()
-        return None if run is None else ids.TaskID.from_binary(run.task)
+        return None if run is None else ids.TaskID(_shown(run))
 
     @property
     def actor_id(self) -> Any:
@@ -118,7 +118,7 @@ class RuntimeContext:
         }
         run, actor = self._running(), _actor()
         if run is not None:
-            found["task_id"] = ids.TaskID.from_binary(run.task)
+            found["task_id"] = ids.TaskID(_shown(run))
         if actor is not None:
             found["actor_id"] = ids.ActorID.from_binary(actor.id)
         return found
@@ -146,10 +146,10 @@ class RuntimeContext:
             return None
         actor = _actor()
         if actor is not None:
-            return f"{_module_of(actor.value)}.{run.name}"
+            return f"{_module_of(actor.value)}.{run.own_name}"
         function = run.function
         name = getattr(function, "__qualname__", None) or run.name
-        return f"{_module_of(function)}.{str(name).replace('<locals>.', '')}"
+        return f"{_module_of(function)}.{str(name).rsplit('.', 1)[-1]}"
 
     def get_actor_name(self) -> str | None:
         """This actor's name: empty when it has none, None when this is no actor."""
@@ -193,8 +193,7 @@ class RuntimeContext:
         return {} if run is None else dict(run.resources)
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
-        """The devices of the running task or actor by resource; AssertionError in a driver."""
-        _assert_worker()
+        """The devices of the running task or actor by resource; of a driver, what it sees."""
         from polyray.accelerators import gpu_ids
 
         others = ("neuron_cores", "TPU", "HPU", "NPU", "RBLN", "FURIOSA", "MBLT", "TTNPU")
@@ -225,6 +224,13 @@ class RuntimeContext:
         """The placement group that this task or actor runs in."""
         placed = parse(runtime.placement)
         return None if placed is None else str(placed["group"])
+
+    @property
+    def current_placement_group_id(self) -> Any:
+        """The placement group that this task or actor runs in as a PlacementGroupID; nil: none."""
+        found = self.get_placement_group_id()
+        kind = ids.PlacementGroupID
+        return kind.nil() if found is None else kind.from_hex(found)
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
@@ -263,6 +269,12 @@ def _module_of(value: Any) -> str:
         if code is not None:
             return str(os.path.splitext(os.path.basename(code.co_filename))[0])
     return module
+
+
+def _shown(run: Any) -> bytes:
+    from polyray.executor import shown_task
+
+    return shown_task(run.task)
 
 
 def _actor() -> Any:

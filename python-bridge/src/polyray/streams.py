@@ -47,7 +47,7 @@ class ObjectRefGenerator(Iterator[ObjectRef[Any]], AsyncIterator[ObjectRef[Any]]
             from polyray import wait
 
             if not wait([self], timeout=timeout_s)[0]:
-                return self._runtime.client.ref_of(b"\xff" * 16)
+                return ObjectRef.nil()
         return self.__next__()
 
     def _next(self, timeout_ms: int) -> ObjectRef[Any] | None:

@@ -86,6 +86,40 @@ def _checked(
     return found
 
 
+# Rows of these have ids that programs see in another form than the node service has them.
+_SHOWN = {"tasks": ("task_id", "parent_task_id"), "objects": ("object_id",)}
+
+
+def _split(resource: str, filters: list[Filter]) -> tuple[list[Filter], list[Filter]]:
+    """The filters for the node service, and those on ids that are shown in another form."""
+    late = [one for one in filters if one[0] in _SHOWN.get(resource, ())]
+    return [one for one in filters if one not in late], late
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    from polyray.ids import id_of_hex, object_bytes, task_bytes
+
+    attached = runtime.peek()
+    job = 1 if attached is None else attached.job
+    if "object_id" in row:
+        return {**row, "object_id": object_bytes(id_of_hex(row["object_id"]), job).hex()}
+    method = row["actor_id"] is not None and row["type"] == "ACTOR_TASK"
+    actor = id_of_hex(row["actor_id"]) if method else None
+    found = {**row, "task_id": task_bytes(id_of_hex(row["task_id"]), actor, job).hex()}
+    if row["parent_task_id"]:
+        found["parent_task_id"] = task_bytes(id_of_hex(row["parent_task_id"]), None, job).hex()
+    if row["type"] == "ACTOR_CREATION_TASK":
+        found["task_id"] = "ff" * 8 + row["actor_id"]
+    return found
+
+
+def _matches(row: dict[str, Any], filters: list[Filter]) -> bool:
+    return all(
+        (str(row[key]).lower() == str(value).lower()) == (predicate == "=")
+        for key, predicate, value in filters
+    )
+
+
 def _list(
     resource: str,
     address: str | None,
@@ -93,7 +127,8 @@ def _list(
     limit: int,
     detail: bool,
 ) -> list[Any]:
-    checked = _checked(resource, filters, limit, detail)
+    checked, late = _split(resource, _checked(resource, filters, limit, detail))
+    wanted, limit = limit, RAY_MAX_LIMIT_FROM_API_SERVER if late else limit
     if address is not None and not runtime.is_attached():
         from polyray.driver import init, shutdown
 
@@ -105,6 +140,8 @@ def _list(
     else:
         rows, _ = fetch(resource, checked, limit)
     schema = _SCHEMAS[resource]
+    if resource in _SHOWN:
+        rows = [row for row in map(_shown, rows) if _matches(row, late)][:wanted]
     return [schema(row, detail) for row in rows]
 
 
@@ -228,7 +265,8 @@ def get_task(
     _explain: bool = False,
 ) -> Any:
     """A task by id or by its ref: one TaskState, a list of them for several attempts, or None."""
-    text = id if isinstance(id, str) else id.hex()
+    text = id if isinstance(id, str) else getattr(id, "task_id", lambda: id)().hex()
+    text = text[:48]  # of a ref's text: its task
     rows = _get("tasks", "task_id", text, address)
     return rows if len(rows) > 1 else _first(rows)
 
