@@ -42,3 +42,21 @@ def test_the_first_error_ends_the_wait(tmp_path: Path, seconds: float) -> None:
         ray.get([waiting], timeout=0.01)
     gate.touch()
     assert ray.get([waiting, waiting], timeout=60) == [1, 1]
+
+
+def test_the_error_of_a_waiting_task_names_both() -> None:
+    @ray.remote
+    def fails() -> None:
+        raise ValueError("first")
+
+    @ray.remote
+    def waits(value: object) -> None:
+        pass
+
+    with pytest.raises(ValueError) as told:
+        ray.get(waits.remote(fails.remote()))
+    text = str(told.value)
+    assert text.index("waits()") < text.index("At least one of the input arguments")
+    assert text.index("At least one of the input arguments") < text.index("fails()")
+    assert isinstance(told.value, ray.exceptions.RayTaskError)
+    assert told.value.cause.args == ("first",)

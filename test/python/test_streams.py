@@ -6,10 +6,15 @@ Method: generators that yield more than a ring holds, read while they run and af
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import polyray as ray
 import pytest
+
+from support import eventually
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -40,3 +45,48 @@ def test_several_streams_at_once_are_whole() -> None:
 
 def test_an_empty_stream_ends() -> None:
     assert list(numbers.remote(0)) == []
+
+
+@ray.remote(_generator_backpressure_num_objects=1)
+def held(counter: str, wait_for: list[object]) -> Iterator[int]:
+    ray.get(wait_for[0])
+    for number in range(5):
+        yield number
+    with open(counter, "w") as file:
+        file.write("ended")
+
+
+def test_a_stream_dropped_before_its_task_was_sent_lets_the_producer_end(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    blockers = [blocker.remote(str(tmp_path / "go")) for _ in range(2)]  # no CPU is left
+    stream = held.remote(str(done), [ray.put(1)])
+    del stream
+    gc.collect()
+    (tmp_path / "go").touch()
+    ray.get(blockers)
+    eventually(done.exists, "the producer runs to its end")
+
+
+@ray.remote
+def blocker(path: str) -> None:
+    eventually(lambda: os.path.exists(path), "the blocker may end")
+
+
+@ray.remote(num_returns=3)
+def some(fails: bool) -> Iterator[int]:
+    yield 1
+    yield 2
+    if fails:
+        raise ValueError("late")
+
+
+def test_a_generator_of_several_returns_gives_what_it_yielded() -> None:
+    first, second, third = some.remote(True)
+    assert ray.get([first, second]) == [1, 2]
+    with pytest.raises(ValueError, match="late"):
+        ray.get(third)
+    first, second, third = some.remote(False)
+    assert ray.get([first, second]) == [1, 2]
+    with pytest.raises(ValueError, match="Task returned 2 objects, but num_returns=3"):
+        ray.get(third)
+    assert ray.get(some.options(num_returns=2).remote(True)) == [1, 2]
