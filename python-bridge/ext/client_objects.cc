@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Client: putting, getting, waiting. Envelopes carry their own table of refs (docs/values.md), which is read here.
-#include <nanobind/stl/shared_ptr.h>
-
 #include <algorithm>
 
 #include "client_binding.h"
@@ -181,12 +179,11 @@ nb::dict object_info(Endpoint& self, nb::handle ref) {
   return info;
 }
 
-bool notify(Endpoint& self, nb::handle ref, const std::shared_ptr<Notifier>& notifier,
-            bool next_item) {
+bool notify(Endpoint& self, nb::handle ref, const NotifierHandle& notifier, bool next_item) {
   const ObjectId id = id_of(ref);
   Session& session = self.open();
   nb::gil_scoped_release release;
-  return session.notify(id, notifier, next_item);
+  return session.notify(id, notifier.notifier, next_item);
 }
 
 }  // namespace

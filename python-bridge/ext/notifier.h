@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A list of objects that got ready, behind an eventfd that an event loop can watch.
 //
+// Whoever tells holds it by a pointer of C++: a pointer that nanobind made of a Python object takes the GIL when it is
+// dropped, which must not be under the session's lock.
+//
 // Thread rules: add() from whichever thread drains, take() from the loop's thread; its own lock orders them.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -41,6 +45,11 @@ class Notifier {
   os::Fd event_;
   std::mutex mutex_;
   std::vector<ObjectId> ready_;
+};
+
+// What Python holds.
+struct NotifierHandle {
+  std::shared_ptr<Notifier> notifier = std::make_shared<Notifier>();
 };
 
 }  // namespace polyray::py

@@ -2,7 +2,6 @@
 // The Python classes of objects.h: identity, buffers, call fields.
 #include "objects.h"
 
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
 #include "errors.h"
@@ -115,9 +114,8 @@ void init_ref(Ref* self, nb::handle id) {
   }
   const ByteArgument raw(id);
   if (raw.bytes().size() != kWideObjectId)
-    throw nb::value_error(("ID string needs to have length 28, got " +
-                           std::to_string(raw.bytes().size()))
-                              .c_str());
+    throw nb::value_error(
+        ("ID string needs to have length 28, got " + std::to_string(raw.bytes().size())).c_str());
   const ObjectId known = id_of_bytes(id);
   std::shared_ptr<Session> session = ref_session.lock();
   if (!session || !session->usable() ||
@@ -151,9 +149,8 @@ void bind_ref(nb::module_& module) {
       .def("is_nil", &is_nil)
       .def("__hash__", [](const Ref& self) { return static_cast<Py_ssize_t>(self.id.unique >> 1); })
       .def("__eq__", &equal_refs, nb::arg().none())
-      .def("__repr__", [](const Ref& self) {
-        return "ObjectRef(" + hex_of_bytes(wide_of_ref(self)) + ")";
-      });
+      .def("__repr__",
+           [](const Ref& self) { return "ObjectRef(" + hex_of_bytes(wide_of_ref(self)) + ")"; });
 }
 
 }  // namespace
@@ -197,8 +194,7 @@ nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id)
 }
 
 void bind_objects(nb::module_& module) {
-  module.def(
-      "set_id_job", [](uint32_t job) { ref_job = job; }, nb::arg("job"));
+  module.def("set_id_job", [](uint32_t job) { ref_job = job; }, nb::arg("job"));
   bind_ref(module);
   module.def("copy_into", &copy_into, nb::arg("target"), nb::arg("offset"), nb::arg("source"));
   nb::class_<View>(module, "View", nb::type_slots(view_slots))
@@ -222,12 +218,12 @@ void bind_objects(nb::module_& module) {
       .def_prop_ro("spec", [](const Call& self) { return id_bytes(self.spec); })
       .def_prop_ro("task", [](const Call& self) { return id_bytes(self.task); })
       .def_prop_ro("actor", [](const Call& self) { return id_bytes(self.actor); });
-  nb::class_<Notifier>(module, "Notifier")
+  nb::class_<NotifierHandle>(module, "Notifier")
       .def(nb::init<>())
-      .def("fileno", &Notifier::fd)
-      .def("take", [](Notifier& self) {
+      .def("fileno", [](const NotifierHandle& self) { return self.notifier->fd(); })
+      .def("take", [](const NotifierHandle& self) {
         nb::list ids;
-        for (const ObjectId& id : self.take()) ids.append(id_bytes(id));
+        for (const ObjectId& id : self.notifier->take()) ids.append(id_bytes(id));
         return ids;
       });
 }

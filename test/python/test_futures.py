@@ -6,7 +6,10 @@ Method: some futures are cancelled before their tasks end.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 
 import polyray as ray
 import pytest
@@ -28,3 +31,26 @@ def test_a_cancelled_future_leaves_the_others() -> None:
     assert other.result(60) == 2
     assert cancelled.cancelled()
     assert slow.remote(0, 3).future().result(60) == 3
+
+
+def test_event_loops_that_come_and_go_leave_no_lock_behind() -> None:
+    # What a finished loop still waited for is settled later, by the native thread.
+    @ray.remote
+    def later(value: int) -> int:
+        time.sleep(0.02)
+        return value
+
+    @ray.remote
+    def numbers(count: int) -> Iterator[int]:
+        yield from range(count)
+
+    async def leaves() -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(later.remote(1), 0.005)
+
+    async def reads() -> int:
+        return sum([await ref async for ref in numbers.remote(3)])
+
+    for _ in range(60):
+        asyncio.run(leaves())
+        assert asyncio.run(reads()) == 3

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import polyray as ray
 import pytest
-
 from support import eventually
 
 pytestmark = pytest.mark.usefixtures("runtime")

@@ -33,8 +33,8 @@ from polyray.exceptions import (
     TaskTimeoutError,
     WorkerCrashedError,
 )
-from polyray.ids import task_bytes
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS, RETRY_EXCEPTIONS
+from polyray.ids import task_bytes
 from polyray.loaded import LoadedSpec, Running, load_spec, retries
 from polyray.placement import enter as enter_placement
 from polyray.remote_function import code_flags
