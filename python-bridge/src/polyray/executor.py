@@ -310,7 +310,7 @@ class Executor:
                     self.cancel_children(task)
                 self._settle_error(call, self._stopped(task), _CANCELLED)
                 return
-            error = cancelled_error(task)  # user code raised it itself
+            error = cancelled_error(shown_task(task))  # user code raised it itself
         if isinstance(error, SystemExit) and call.kind != _TASK:
             self._leave_actor(error)
             return
