@@ -27,12 +27,12 @@ using WideId = std::array<uint8_t, kWideObjectId>;
 struct Ref {
   std::shared_ptr<Session> session;  // null: names an object without counting it
   ObjectId id;
-  ObjectId first;  // the first return of the same call; nil: the object itself
-  ObjectId actor;  // whose method returns it; nil: none, or not known here
-  uint32_t spec = kNoSpec;  // of the task that returns it, when this process submitted that
+  ObjectId first;                   // the first return of the same call; nil: the object itself
+  ObjectId actor;                   // whose method returns it; nil: none, or not known here
+  uint32_t spec = kNoSpec;          // of the task that returns it, when this process submitted that
   std::unique_ptr<WideId> foreign;  // an id that no object of ours has
-  bool settled = false;  // known for good; with the GIL
-  bool watched = false;  // the client will hear of the settling; with the GIL
+  bool settled = false;             // known for good; with the GIL
+  bool watched = false;             // the client will hear of the settling; with the GIL
   Ref(std::shared_ptr<Session> owner, ObjectId object) : session(std::move(owner)), id(object) {}
   Ref(const Ref&) = delete;
   Ref& operator=(const Ref&) = delete;

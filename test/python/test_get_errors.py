@@ -53,7 +53,7 @@ def test_the_error_of_a_waiting_task_names_both() -> None:
     def waits(value: object) -> None:
         pass
 
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError, match="first") as told:
         ray.get(waits.remote(fails.remote()))
     text = str(told.value)
     assert text.index("waits()") < text.index("At least one of the input arguments")

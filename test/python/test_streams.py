@@ -49,8 +49,7 @@ def test_an_empty_stream_ends() -> None:
 @ray.remote(_generator_backpressure_num_objects=1)
 def held(counter: str, wait_for: list[object]) -> Iterator[int]:
     ray.get(wait_for[0])
-    for number in range(5):
-        yield number
+    yield from range(5)
     with open(counter, "w") as file:
         file.write("ended")
 

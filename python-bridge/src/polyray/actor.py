@@ -502,8 +502,10 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
 
 
 def cancelled_error(task: bytes, reason: Any = None) -> TaskCancelledError:
-    """What the caller of a cancelled call gets: `task` is the bytes that programs see, `reason` (of an
-    AbortSignal) its cause."""
+    """What the caller of a cancelled call gets: `task` is the bytes that programs see.
+
+    `reason` (of an AbortSignal) is its cause.
+    """
     details = {} if reason is None else {"cause": reason}
     text = f"Task: TaskID({task.hex()}) was cancelled. "
     return TaskCancelledError(text, task_id=task.hex(), **details)
