@@ -172,3 +172,27 @@ def test_worker_output_reaches_the_driver_with_name_and_pid() -> None:
     done = run_program(source)
     assert "(talk pid=" in done.stdout + done.stderr
     assert "hello from below" in done.stdout + done.stderr
+
+
+def test_the_first_worker_starts_with_the_runtime_and_runs_the_first_task() -> None:
+    source = """
+import os, re, time
+import polyray as ray
+
+def workers():
+    logs = os.path.join(context.address_info["session_dir"], "logs")
+    found = os.listdir(logs) if os.path.isdir(logs) else []
+    return sorted(name for name in found if re.match("worker-.*out$", name))
+
+@ray.remote
+def f(x):
+    return x + 1
+
+context = ray.init(num_cpus=1)
+while not workers():
+    time.sleep(0.01)
+before = workers()
+assert ray.get(f.remote(1)) == 2
+assert workers() == before, workers()
+"""
+    assert run_program(source).returncode == 0

@@ -231,7 +231,7 @@ async function introduce(
     language: "ts",
     pid: process.pid,
     logToDriver,
-    ...(embedded !== null && embedded.hasCpus ? prestarted(opened) : {}),
+    ...(embedded !== null ? prestarted(opened) : {}),
   });
   await prepareEnvironment(opened);
 }

@@ -21,8 +21,6 @@ export interface EmbeddedRuntime {
   readonly address: string;
   readonly nodeId: string;
   readonly namespace: string;
-  /** False: nothing runs here but what asks for no CPU. */
-  readonly hasCpus: boolean;
   /** Settles when the node service answers requests. */
   readonly ready: Promise<void>;
   /** Ends workers and services and removes the session. Call it after the driver detached. */
@@ -72,7 +70,6 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     address: config.address,
     nodeId: config.nodeId,
     namespace: config.namespace,
-    hasCpus: (node.resources.CPU ?? 0) > 0,
     ready: becomesReady(thread),
     stop: async () => {
       running = null;

@@ -180,6 +180,7 @@ export class NodeService implements GcsHost {
 
   // The first worker of a job boots while its program still prepares its first call.
   #prestart(job: number, key: string): void {
+    if ((this.config.resources.CPU ?? 0) <= 0) return;
     const language = (JSON.parse(key) as { language: string }).language;
     const pool = BigInt(job) | (BigInt(language === "py" ? Language.py : Language.ts) << 32n);
     this.#endpoint.command(RayletOp.prestart, pool, 0n, 0n, Buffer.from(key));

@@ -177,6 +177,9 @@ def _attach(
     )
     found = Runtime(client, place, base)
     found.embedded = embedded
+    # The first worker is forked while the program still defines its functions. One that has to be
+    # set up first starts with its first call: that one is told what fails.
+    prestart = {"prestart": base.text("py")} if embedded is not None and not environment else {}
     answer = found.request(
         "job.info",
         job=client.job,
@@ -186,6 +189,7 @@ def _attach(
         language="py",
         pid=os.getpid(),
         logToDriver=log,
+        **prestart,
     )
     found.place = Place(
         address=answer.get("address") or place.address,
