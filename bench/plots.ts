@@ -19,7 +19,7 @@ export type Spec = Readonly<Record<string, unknown>>;
 const labels = {
   "polyray-py": "Python",
   "polyray-ts": "TypeScript",
-  "polyray-ts-py": "TypeScript to Python",
+  "polyray-ts-py": "TS to Python",
 } as const;
 const colors = { domain: Object.values(labels), range: ["#2f6fab", "#d9822b", "#6a9a3b"] };
 const common = {
@@ -28,7 +28,7 @@ const common = {
   config: {
     font: "sans-serif",
     axis: { labelFontSize: 11, titleFontSize: 11 },
-    legend: { orient: "top" },
+    legend: { orient: "top", labelLimit: 300 },
   },
 };
 
@@ -51,7 +51,7 @@ export function ratioSpec(results: Results, rows: readonly Row[]): Spec | null {
     type: "nominal",
     sort: null,
     title: null,
-    axis: { labelLimit: 320, grid: true },
+    axis: { labelLimit: 400, grid: true },
   };
   const color = { field: "who", type: "nominal", title: null, scale: colors };
   const x = {
@@ -71,11 +71,11 @@ export function ratioSpec(results: Results, rows: readonly Row[]): Spec | null {
       },
       {
         transform: [{ filter: "isValid(datum.goal)" }],
-        mark: { type: "tick", thickness: 2, size: 12 },
+        mark: { type: "tick", thickness: 2, size: 12, opacity: 1, aria: false },
         encoding: { y, color, x: { ...x, field: "goal" } },
       },
       {
-        mark: { type: "point", filled: true, size: 55, opacity: 1 },
+        mark: { type: "point", filled: true, size: 55, opacity: 1, aria: false },
         encoding: { y, color, x: { ...x, field: "ratio" } },
       },
     ],
@@ -111,21 +111,21 @@ export function growthSpec(results: Results): Spec | null {
     spec: {
       width: 190,
       height: 110,
-      mark: { type: "line", point: { size: 25 }, strokeWidth: 1.5 },
+      mark: { type: "line", point: { size: 25 }, strokeWidth: 1.5, aria: false },
       encoding: {
         x: {
           field: "load",
           type: "quantitative",
           scale: { type: "log" },
           title: null,
-          axis: { format: "~s", tickCount: 4 },
+          axis: { format: "~s", tickCount: 4, grid: false },
         },
         y: {
           field: "cost",
           type: "quantitative",
           scale: { type: "log" },
           title: null,
-          axis: { format: "~s", tickCount: 4 },
+          axis: { format: "~s", tickCount: 4, grid: false },
         },
         color: { field: "who", type: "nominal", title: null, scale: colors },
       },

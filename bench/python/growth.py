@@ -27,6 +27,7 @@ ray: Any = importlib.import_module(options.module)
 GATE = Path(tempfile.gettempdir()) / f"polyray-gate-{os.getpid()}"
 CPUS = 2
 MEMORY_FROM = 1_000
+GETS = 50_000  # of one object, spread over all
 
 Costs = dict[str, float]
 
@@ -141,11 +142,10 @@ def live_objects(load: int) -> Costs:
     refs = [ray.put(i) for i in range(load)]
     stored = now()
     after = memory()
-    sample = min(load, 10_000)
-    step = load // sample
+    step = max(1, load // GETS)
     reading = now()
-    for i in range(sample):
-        ray.get(refs[i * step])
+    for i in range(GETS):
+        ray.get(refs[i * step % load])
     read = now()
     ray.get(refs)
     everything = now()
@@ -155,7 +155,7 @@ def live_objects(load: int) -> Costs:
     released = now()
     return {
         "put": (stored - start) / load,
-        "get": (read - reading) / sample,
+        "get": (read - reading) / GETS,
         "get of a list": (everything - read) / load,
         "wait": (waited - everything) / load,
         "release": (released - waited) / load,

@@ -31,6 +31,8 @@ const counter = remote(Counter);
 const gate = join(tmpdir(), `polyray-gate-${process.pid}`);
 const cpus = 2;
 const memoryFrom = 1_000;
+/** Gets of one object that are timed, spread over all: enough for a full collection to be a part of many. */
+const gets = 50_000;
 
 const now = () => performance.now() * 1_000;
 
@@ -116,10 +118,9 @@ async function liveObjects(load: number): Promise<Costs> {
   const refs = times(load, (i) => put(i));
   const stored = now();
   const after = await memory();
-  const sample = Math.min(load, 10_000);
-  const step = Math.floor(load / sample);
+  const step = Math.max(1, Math.floor(load / gets));
   const reading = now();
-  for (let i = 0; i < sample; i++) await get(refs[i * step]!);
+  for (let i = 0; i < gets; i++) await get(refs[(i * step) % load]!);
   const read = now();
   await get(refs);
   const all = now();
@@ -129,7 +130,7 @@ async function liveObjects(load: number): Promise<Costs> {
   const released = now();
   return {
     put: (stored - start) / load,
-    get: (read - reading) / sample,
+    get: (read - reading) / gets,
     "get of a list": (all - read) / load,
     wait: (waited - all) / load,
     release: (released - waited) / load,
@@ -141,21 +142,21 @@ async function liveObjects(load: number): Promise<Costs> {
 async function sizes(load: number): Promise<Costs> {
   const bytes = new Uint8Array(load).fill(7);
   const rounds = Math.max(3, Math.min(2_000, Math.floor(2 ** 31 / load)));
-  const puts: number[] = [];
-  const gets: number[] = [];
+  const putCosts: number[] = [];
+  const getCosts: number[] = [];
   for (let i = 0; i < rounds; i++) {
     const start = now();
     const ref = put(bytes);
     const stored = now();
     const back = (await get(ref)) as Uint8Array;
-    gets.push(now() - stored);
-    puts.push(((stored - start) * 1024) / load);
+    getCosts.push(now() - stored);
+    putCosts.push(((stored - start) * 1024) / load);
     if (back.byteLength !== load) throw new Error(`${back.byteLength} bytes came back`);
     release(back);
     ref[Symbol.dispose]();
     if (i % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
-  return { "put of a KiB": middle(puts), get: middle(gets) };
+  return { "put of a KiB": middle(putCosts), get: middle(getCosts) };
 }
 
 const rows: Readonly<Record<string, Row>> = {
