@@ -3,32 +3,44 @@
 
 namespace polyray {
 
-void ActorQueue::submit(CallSlot call) {
+void ActorQueue::submit(CallSlot call, bool ordered) {
   links_[call].owner = kQueued;
+  links_[call].group = ordered ? kOrdered : kUnordered;
   queue_.push_back(links_, call);
   if (phase_ == ActorPhase::kDead) {
     fail_all_queued();
     return;
   }
-  if (queue_.head() == call) pump();
+  if (queue_.head() == call || (!ordered && port_.actor_ready(call))) pump();
 }
 
 void ActorQueue::pump() {
   if (pumping_) return;
   pumping_ = true;
-  while (phase_ == ActorPhase::kAlive && !held_ && !queue_.empty()) {
-    const CallSlot call = queue_.head();
-    if (!port_.actor_ready(call)) break;
-    queue_.remove(links_, call);
-    if (!port_.actor_send(call, peer_, incarnation_)) {
-      queue_.push_front(links_, call);
-      held_ = true;
+  CallSlot next = queue_.head();
+  while (phase_ == ActorPhase::kAlive && !held_ && next != kNoCall) {
+    const CallSlot call = next;
+    next = links_[call].next;
+    if (port_.actor_ready(call)) {
+      if (!send(call)) break;
+    } else if (links_[call].group == kOrdered) {
       break;
     }
-    links_[call].owner = kInFlight;
-    in_flight_.push_back(links_, call);
   }
   pumping_ = false;
+}
+
+bool ActorQueue::send(CallSlot call) {
+  const CallSlot after = links_[call].next;
+  queue_.remove(links_, call);
+  if (!port_.actor_send(call, peer_, incarnation_)) {
+    queue_.insert_before(links_, call, after);
+    held_ = true;
+    return false;
+  }
+  links_[call].owner = kInFlight;
+  in_flight_.push_back(links_, call);
+  return true;
 }
 
 void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation,

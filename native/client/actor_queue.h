@@ -5,7 +5,8 @@
 // At the death of the peer: unclaimed calls are sent again in order to the next incarnation; claimed ones first of all
 // when they have task retries left, else they fail with what the control service says next (unavailable or died).
 // Invariants:
-//  1. Calls reach one incarnation in submission order; a call whose arguments are not sealed holds all later ones back.
+//  1. Calls reach one incarnation in submission order; a call whose arguments are not sealed holds all later ones back,
+//     unless it is unordered: then others overtake it.
 //  2. A call is queued, in flight, or doomed (claimed by a dead incarnation, waiting for the verdict).
 // Thread rules: one thread at a time.
 #pragma once
@@ -17,6 +18,9 @@
 #include "client/client.h"
 
 namespace polyray {
+
+// CallArguments::flags, for this side only: later calls may overtake the call while it waits for its arguments.
+inline constexpr uint16_t kCallUnordered = 8;
 
 enum class ActorFailure { kUnavailable, kDied };
 
@@ -40,7 +44,7 @@ class ActorQueue {
  public:
   ActorQueue(CallLinks& links, ActorPort& port) : links_(links), port_(port) {}
 
-  void submit(CallSlot call);
+  void submit(CallSlot call, bool ordered = true);
   void pump();
   void set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation, int32_t max_task_retries);
   void peer_gone(uint64_t peer);
@@ -57,7 +61,9 @@ class ActorQueue {
   size_t pending() const { return queue_.size() + in_flight_.size() + doomed_.size(); }
 
  private:
+  static constexpr uint32_t kOrdered = 0, kUnordered = 1;  // CallLinks::Link::group
   static constexpr uint32_t kQueued = 1, kInFlight = 2, kDoomed = 3;
+  bool send(CallSlot call);  // false: the peer is gone
   void settle_doomed(ActorFailure failure);
   void queue_in_order(CallSlot call);
   void fail_all_queued();

@@ -155,7 +155,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
     if (arguments.top_refs > 0) start_waiting(slot, arguments.refs.first(arguments.top_refs));
     if (calls_[slot].generation == generation) {  // not failed already
       calls_[slot].state = PendingCall::State::kQueued;
-      actors_[number].queue->submit(slot);
+      actors_[number].queue->submit(slot, (arguments.flags & kCallUnordered) == 0);
     }
   } else {
     if (arguments.top_refs > 0) start_waiting(slot, arguments.refs.first(arguments.top_refs));

@@ -393,6 +393,19 @@ TEST_F(ActorQueueTest, ACallWithUnreadyArgumentsHoldsTheLaterOnesBack) {
   EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0, 1, 2}));
 }
 
+TEST_F(ActorQueueTest, UnorderedCallsOvertakeThoseThatWaitForArguments) {
+  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
+  port.unready = {0, 2};
+  for (CallSlot call = 0; call < 4; ++call) queue.submit(call, false);
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3}));
+  port.unready = {0};
+  queue.pump();
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3, 2}));
+  port.unready.clear();
+  queue.pump();
+  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3, 2, 0}));
+}
+
 TEST_F(ActorQueueTest, AfterARestartUnclaimedCallsGoAgainInOrderAndClaimedOnesFail) {
   queue.set_state(ActorPhase::kAlive, 5, 1, 0);
   for (CallSlot call = 0; call < 5; ++call) queue.submit(call);

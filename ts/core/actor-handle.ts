@@ -27,6 +27,8 @@ export interface HandleMeta {
   readonly name: string | null;
   /** Calls that may wait; -1 or absent: no limit. */
   readonly maxPendingCalls?: number;
+  /** False: a call that waits for its arguments is overtaken. */
+  readonly ordered?: boolean;
   /** Own options of methods (decorators). */
   readonly methodOptions?: Readonly<Record<string, MethodDefaults>>;
 }
@@ -190,13 +192,14 @@ const languageNames = new Set([
 
 function settingsOf(meta: HandleMeta, name: string): CallSettings {
   const own = meta.methodOptions?.[name];
-  if (own === undefined) return defaultCall;
+  const order = meta.ordered === false ? CallFlag.unordered : 0;
+  if (own === undefined) return order === 0 ? defaultCall : { ...defaultCall, flags: order };
   return {
     ...defaultCall,
     numReturns: own.numReturns ?? 1,
     timeoutMs: own.timeoutMs ?? 0,
     maxRetries: own.maxTaskRetries ?? defaultCall.maxRetries,
-    flags: own.stream === true ? CallFlag.streaming : 0,
+    flags: order | (own.stream === true ? CallFlag.streaming : 0),
   };
 }
 

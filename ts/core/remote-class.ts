@@ -135,6 +135,7 @@ export class RemoteClassCore {
       maxTaskRetries: options.maxTaskRetries ?? 0,
       maxPendingCalls: options.maxPendingCalls ?? -1,
       name: options.name ?? null,
+      ...(options.ordered === false ? { ordered: false } : {}),
     };
     if (target.kind === "module") return { ...base, methods: [] };
     const { names, own } =

@@ -295,7 +295,7 @@ export interface ActorOptions extends SharedOptions {
   readonly maxPendingCalls?: number;
   /** Accepted for Ray's programs; the store is shared, so that it has no effect. */
   readonly objectStoreMemory?: Bytes;
-  /** False: a call may overtake an earlier one that waits for its arguments. Accepted; calls stay in order for now. */
+  /** False: a call may overtake an earlier one of its caller that waits for its arguments. Default true. */
   readonly ordered?: boolean;
 }
 

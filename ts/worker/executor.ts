@@ -288,7 +288,10 @@ export class TaskExecutor implements Executor {
   }
 
   #body(call: Call, spec: LoadedSpec, args: unknown[]): unknown {
-    if (call.kind === CallKind.task) return spec.fn(...args);
+    if (call.kind === CallKind.task) {
+      const { fn } = spec; // without a `this`
+      return fn(...args);
+    }
     if (call.kind === CallKind.actorCreate) return this.#construct(call, spec, args);
     const actor = this.#actor;
     if (actor === null)

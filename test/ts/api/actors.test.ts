@@ -2,6 +2,8 @@
 // Goal: actors do what the API says: order, state, names, handles as values, ends, concurrency.
 // Method: real workers of an embedded runtime.
 
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   type ActorHandle,
   exitActor,
@@ -164,6 +166,27 @@ t.test("a handle can be printed like any object", async (t) => {
   t.equal(String(c), "[object ActorHandle(Counter)]");
   t.match(JSON.stringify({ c }), /^\{"c":"ActorHandle\(Counter, [0-9a-f]{32}\)"\}$/);
   t.notOk("nothing" in c);
+});
+
+t.test("ordered: false lets calls overtake one that waits for its argument", async (t) => {
+  const path = join(t.testdir(), "open");
+  const gate = remote(async (file: string) => {
+    const { existsSync } = await import("node:fs");
+    while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
+    return 100;
+  });
+  const c = RemoteCounter.options({ ordered: false }).remote(0);
+  const late = c.add.remote(gate.remote(path));
+  t.equal(await get(c.add.remote(1)), 1, "it did not wait for the one before");
+  writeFileSync(path, "");
+  t.equal(await get(late), 101);
+});
+
+t.test("a function has no this in its worker", async (t) => {
+  const what = remote(function (this: unknown) {
+    return this === undefined;
+  });
+  t.equal(await get(what.remote()), true);
 });
 
 t.test("static restore makes the instance of a restarted actor", async (t) => {
