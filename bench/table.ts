@@ -53,6 +53,13 @@ export const arrowRows = [
   "112 MB Arrow table as argument, there and back",
 ] as const;
 
+/** A put on memory that was used before and on memory of first use; the last row is the limit of both. */
+export const putRows = [
+  "put of 100 MB on memory used before",
+  "put of 100 MB on memory never used",
+  "memcpy of 100 MB",
+] as const;
+
 const row = (
   name: string,
   pyGoal: number | null,
@@ -73,6 +80,7 @@ export const rows: readonly Row[] = [
   row("multi client put calls", 80, 100),
   row("single client put gigabytes", 3, 3, "GB/s"),
   row("multi client put gigabytes", 1, 1, "GB/s"),
+  ...putRows.map((name) => row(name, null, null, "GB/s")),
   row("single client tasks and get batch", 20, 40),
   row("get object containing 10k refs", 20, 30),
   row("wait 1k refs", 15, 40),

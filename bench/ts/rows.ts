@@ -9,7 +9,19 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ActorHandle, get, init, kill, put, remote, shutdown, version, wait } from "polyray";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type ActorHandle,
+  get,
+  init,
+  kill,
+  type ObjectRef,
+  put,
+  remote,
+  shutdown,
+  version,
+  wait,
+} from "polyray";
 import { askUsage, type Body, emit, type Prepared, rowOptions, runRows } from "./harness.ts";
 import {
   AsyncServer,
@@ -25,6 +37,8 @@ import {
 } from "./remote.ts";
 
 const batch = 1_000;
+/** As in bench/python/rows.py. */
+const putBytes = 100_000_000;
 const submitters = 4;
 const queued = 10_000;
 const peersOfCpus = Math.max(1, Math.floor(availableParallelism() / 2));
@@ -83,6 +97,27 @@ const bodies: Record<string, Body> = {
     call: () => get(times(10, () => putArrays.remote())),
     weight: 10 * 8 * 0.1,
   }),
+  "put of 100 MB on memory used before": () => {
+    const array = new Uint8Array(putBytes).fill(1);
+    return { call: () => put(array)[Symbol.dispose](), weight: putBytes / 1e9 };
+  },
+  "put of 100 MB on memory never used": async () => {
+    const array = new Uint8Array(putBytes).fill(1);
+    await sleep(8_000); // idle pages go back to the system after 5 s
+    const refs: ObjectRef<Uint8Array>[] = [];
+    const seconds = times(8, () => {
+      const start = performance.now();
+      refs.push(put(array));
+      return (performance.now() - start) / 1000;
+    }).sort((a, b) => a - b);
+    for (const ref of refs) ref[Symbol.dispose]();
+    return putBytes / 1e9 / (((seconds[3] as number) + (seconds[4] as number)) / 2);
+  },
+  "memcpy of 100 MB": () => {
+    const array = new Uint8Array(putBytes).fill(1);
+    const target = new Uint8Array(putBytes).fill(2);
+    return { call: () => target.set(array), weight: putBytes / 1e9 };
+  },
   "single client tasks and get batch": () => ({
     call: () => get(times(batch, () => smallValue.remote())),
     weight: 1,

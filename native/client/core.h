@@ -167,6 +167,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
     uint64_t offset = 0;
     uint64_t capacity = 0;
     uint8_t* data = nullptr;
+    bool new_pages = false;  // an extent whose pages nobody has touched yet
   };
   Result<Memory> allocate_bytes(uint64_t size, uint32_t wait_ms);
   Result<Memory> take_extent(uint64_t size, uint32_t wait_ms);
@@ -174,7 +175,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void give_back_slabs();
   void free_bytes(uint64_t offset, uint64_t capacity);
   Result<Memory> request_extent(uint64_t bytes, uint64_t alignment, uint32_t wait_ms);
-  void populate(uint64_t offset, uint64_t bytes);
+  void populate(const Memory& extent);
   uint64_t capacity_of(uint64_t offset, uint64_t size) const;
 
   // --- objects.cc
@@ -367,6 +368,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   };
   std::unordered_map<uint64_t, FileMap> file_maps_;  // spilled objects read here, by unique
   std::vector<uint32_t> free_peers_;
+  uint64_t pages_given_back_ = 0;  // the header's, when populated_ was right
   std::vector<bool> populated_;  // 64 KiB blocks of the data region whose pages this process has
   std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // inline bytes of returns being written
   std::vector<uint8_t*> free_scratch_;

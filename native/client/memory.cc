@@ -36,7 +36,7 @@ Result<ClientCore::Memory> ClientCore::allocate_bytes(uint64_t size, uint32_t wa
 Result<ClientCore::Memory> ClientCore::take_extent(uint64_t size, uint32_t wait_ms) {
   Result<Memory> extent =
       request_extent((size + kPageBytes - 1) & ~(kPageBytes - 1), kPageBytes, wait_ms);
-  if (extent.is_ok()) populate(extent.value().offset, extent.value().capacity);
+  if (extent.is_ok()) populate(extent.value());
   return extent;
 }
 
@@ -50,7 +50,7 @@ Result<ClientCore::Memory> ClientCore::take_slab_slot(uint64_t size, uint32_t wa
       free_bytes(granule.value().offset, granule.value().capacity);
       return added;
     }
-    populate(granule.value().offset, kGranuleBytes);
+    populate(granule.value());
     offset = slabs_.allocate(size);
     if (offset == 0) return Status::error(StatusCode::kBrokenInvariant, "a new slab has no room");
   }
@@ -95,7 +95,7 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
       else
         rearm();
       if (grant.b != 0 && segment_->is_data(grant.b))
-        return Memory{grant.b, grant.c, segment_->at(grant.b)};
+        return Memory{grant.b, grant.c, segment_->at(grant.b), grant.d != 0};
       std::string text = "the object store refused " + std::to_string(bytes) + " bytes";
       if (grant.d != 0) {
         const uint32_t room = slot_bytes_at(*segment_, grant.d);
@@ -116,19 +116,35 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
   }
 }
 
-// Makes the pages present in this process's tables before they are written: far cheaper than a fault for each.
-void ClientCore::populate(uint64_t offset, uint64_t bytes) {
-  const uint64_t from = offset - segment_->control_bytes();
-  const uint64_t end = from + bytes;
-  bool missing = false;
-  for (uint64_t block = from / kPopulateBlock; block * kPopulateBlock < end && !missing; ++block)
-    missing = !populated_[block];
-  if (!missing) return;
-  if (!os::populate_write(segment_->fd(), offset, segment_->at(offset), bytes).is_ok())
-    return;  // then it faults
-  for (uint64_t block = (from + kPopulateBlock - 1) / kPopulateBlock;
-       (block + 1) * kPopulateBlock <= end; ++block)
-    populated_[block] = true;
+// Makes the pages present in this process's tables before they are written: far cheaper than a fault for each. What is
+// remembered ends when the raylet gave idle pages back to the system.
+void ClientCore::populate(const Memory& extent) {
+  const uint64_t given_back = segment_->header().pages_given_back.load(std::memory_order_acquire);
+  if (given_back != pages_given_back_) {
+    populated_.assign(populated_.size(), false);
+    pages_given_back_ = given_back;
+  }
+  const uint64_t start = segment_->control_bytes();
+  const uint64_t from = extent.offset - start;
+  const uint64_t end = from + extent.capacity;
+  const os::Pages pages = extent.new_pages ? os::Pages::kNew : os::Pages::kPresent;
+  // Only what is missing: the blocks at the ends, which an extent may have in part, are never remembered.
+  uint64_t block = from / kPopulateBlock;
+  while (block * kPopulateBlock < end) {
+    if (populated_[block]) {
+      ++block;
+      continue;
+    }
+    const uint64_t first = block;
+    while (block * kPopulateBlock < end && !populated_[block]) ++block;
+    const uint64_t offset = std::max(from, first * kPopulateBlock);
+    const uint64_t bytes = std::min(end, block * kPopulateBlock) - offset;
+    uint8_t* data = segment_->at(start + offset);
+    if (!os::populate_write(segment_->fd(), start + offset, data, bytes, pages).is_ok())
+      return;  // then it faults
+    for (uint64_t whole = first; whole < block; ++whole)
+      populated_[whole] = whole * kPopulateBlock >= from && (whole + 1) * kPopulateBlock <= end;
+  }
 }
 
 uint64_t ClientCore::capacity_of(uint64_t offset, uint64_t size) const {

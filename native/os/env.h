@@ -62,7 +62,10 @@ Result<uint8_t*> map_shared(int fd, uint64_t offset, uint64_t bytes, Access acce
 void unmap(const void* address, uint64_t bytes);
 // Makes the pages present and writable before they are touched (MADV_POPULATE; fallocate on old kernels).
 // `address` is where `fd`'s `offset` is mapped. Both may be unaligned.
-Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes);
+// kPresent: the file has the pages already and only this process's tables lack them, which is made good for less.
+enum class Pages { kNew, kPresent };
+Status populate_write(int fd, uint64_t offset, void* address, uint64_t bytes,
+                      Pages pages = Pages::kNew);
 Status reserve_file(int fd, uint64_t offset, uint64_t bytes);  // fallocate
 Status punch_hole(int fd, uint64_t offset,
                   uint64_t bytes);      // whole pages inside go back to the system

@@ -108,6 +108,7 @@ void ExtentAllocator::take_free(uint64_t hole, uint64_t offset, uint64_t bytes) 
 
 // Gets pages for the parts that have none.
 Status ExtentAllocator::back(uint64_t offset, uint64_t bytes) {
+  newly_backed_ = 0;
   uint64_t at = offset;
   const uint64_t end = offset + bytes;
   auto it = backed_.upper_bound(offset);
@@ -120,6 +121,7 @@ Status ExtentAllocator::back(uint64_t offset, uint64_t bytes) {
         (void)os::punch_hole(segment_.fd(), at, begin - at);  // fallocate may have got some of it
         return Status::error(StatusCode::kOutOfMemory, reserved.message, reserved.sys_errno);
       }
+      newly_backed_ += begin - at;
       backed_.emplace(
           at, Backed{begin - at, os::now_ms()});  // still free: counts even if a later part fails
       at = begin;
@@ -214,6 +216,8 @@ uint64_t ExtentAllocator::release_idle(uint64_t now_ms, uint64_t idle_ms) {
     released += it->second.bytes;
     it = backed_.erase(it);
   }
+  if (released != 0)
+    segment_.header().pages_given_back.fetch_add(1, std::memory_order_release);
   for (auto it = recent_.begin(); it != recent_.end();) {
     std::erase_if(it->second,
                   [&](const Recent& recent) { return recent.freed_ms + idle_ms <= now_ms; });

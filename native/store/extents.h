@@ -22,6 +22,8 @@ class ExtentAllocator {
   explicit ExtentAllocator(Segment& segment, uint64_t reserve_bytes = 0);
   // Offset from segment start. Errors: kObjectStoreFull (no room), kOutOfMemory (the kernel has no pages).
   Result<uint64_t> allocate(uint64_t bytes, uint64_t alignment, uint32_t client);
+  // How many bytes of the last extent got new pages.
+  uint64_t newly_backed_bytes() const { return newly_backed_; }
   void free(uint64_t offset, uint64_t bytes, uint32_t client);
   void forget_client(uint32_t client);
   uint64_t used_bytes() const { return used_; }
@@ -54,6 +56,7 @@ class ExtentAllocator {
   std::map<uint64_t, Backed> backed_;  // offset -> free bytes that have pages
   std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last
   uint64_t used_ = 0;
+  uint64_t newly_backed_ = 0;
 };
 
 }  // namespace polyray

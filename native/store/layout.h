@@ -23,7 +23,7 @@
 namespace polyray {
 
 inline constexpr uint64_t kSegmentMagic = 0x31594152594c4f50ULL;  // "POLYRAY1"
-inline constexpr uint32_t kLayoutVersion = 2;
+inline constexpr uint32_t kLayoutVersion = 3;
 
 inline constexpr uint32_t kMaxEndpoints = 4096;
 inline constexpr uint32_t kMaxInboundRings = 16384;  // a power of two, 64 * 64 * 4
@@ -240,6 +240,8 @@ struct alignas(64) SegmentHeader {
   std::atomic<uint64_t> spill_folders;
   std::atomic<uint64_t> spill_reads;  // spilled objects that clients mapped, and their bytes
   std::atomic<uint64_t> spill_read_bytes;
+  // How often idle pages went back to the system: what a process remembers of its page tables ends with it.
+  std::atomic<uint64_t> pages_given_back;
 };
 
 // Where a spilled object's bytes are: in inline_data of its entry.

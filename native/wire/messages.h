@@ -64,7 +64,7 @@ enum class Rec : uint32_t {
   kExtentGrant =
       66,  // bell. a = request number, b = offset (0 = refused), c = bytes or StatusCode (kWouldBlock: slots in the
   // client's own granules came free: it looks there, gives empty granules back and asks again),
-  // d = when refused: offset of a record slot with a NUL-terminated text (0 none)
+  // d = when refused: offset of a record slot with a NUL-terminated text (0 none); when granted: 1 if pages are new
   kLeaseGrant =
       67,  // bell. a = request number, b = worker endpoint | serial << 32, c = lease number
   kLeaseFailed =

@@ -6,6 +6,7 @@
 #include "client_support.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 
 namespace polyray {
 namespace {
@@ -51,6 +52,35 @@ TEST(ClientObjects, ReleasedMemoryIsUsedAgain) {
     ASSERT_TRUE(client->put_seal(buffer.value(), {}).is_ok());
     client->release_ref(id);
   }
+}
+
+// Puts 8 MiB; gives how many of its 2,048 pages took a fault when they were written.
+long faults_of_a_put(Client& client) {
+  constexpr uint64_t kBytes = 8 << 20;
+  Result<PutBuffer> buffer = client.put_begin(kBytes, 5000);
+  EXPECT_TRUE(buffer.is_ok()) << buffer.status().message;
+  struct rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  const long before = usage.ru_minflt;
+  for (uint64_t at = 0; at < kBytes; at += 4096) buffer.value().data[at] = 1;
+  getrusage(RUSAGE_THREAD, &usage);
+  const ObjectId id = buffer.value().id;
+  EXPECT_TRUE(client.put_seal(buffer.value(), {}).is_ok());
+  client.release_ref(id);
+  return usage.ru_minflt - before;
+}
+
+TEST(ClientObjects, PagesAreInTheTablesBeforeTheyAreWritten) {
+  TestRuntime runtime(2, 64 << 20);
+  auto one = runtime.attach();
+  auto two = runtime.attach();
+  EXPECT_LT(faults_of_a_put(*one), 100) << "new pages";
+  EXPECT_LT(faults_of_a_put(*one), 100) << "pages used before";
+  EXPECT_LT(faults_of_a_put(*two), 100) << "whoever used them before";
+  const auto& given_back = one->segment().header().pages_given_back;
+  EXPECT_TRUE(run_until(*one, [&] { return given_back.load() != 0; }, [](Event&) {}));
+  EXPECT_LT(faults_of_a_put(*two), 100) << "the system had them meanwhile";
+  EXPECT_LT(faults_of_a_put(*one), 100) << "the other process knows that as well";
 }
 
 TEST(ClientObjects, AFullStoreIsATypedError) {

