@@ -369,7 +369,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   std::unordered_map<uint64_t, FileMap> file_maps_;  // spilled objects read here, by unique
   std::vector<uint32_t> free_peers_;
   uint64_t pages_given_back_ = 0;  // the header's, when populated_ was right
-  std::vector<bool> populated_;  // 64 KiB blocks of the data region whose pages this process has
+  std::vector<bool> populated_;    // 64 KiB blocks of the data region whose pages this process has
   std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // inline bytes of returns being written
   std::vector<uint8_t*> free_scratch_;
   // Who waits for an object: the binding, calls.

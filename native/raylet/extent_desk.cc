@@ -42,8 +42,7 @@ Result<uint64_t> ExtentDesk::take_small(uint64_t bytes) {
 
 void ExtentDesk::grant(Peer& peer, uint32_t number, uint64_t offset) {
   peers_.send(peer, RingSlot{static_cast<uint32_t>(Rec::kExtentGrant), number, offset,
-                             extents_.at(offset).bytes,
-                             allocator_.newly_backed_bytes() != 0});
+                             extents_.at(offset).bytes, allocator_.newly_backed_bytes() != 0});
 }
 
 void ExtentDesk::refuse(Peer& peer, const Waiting& waiting) {

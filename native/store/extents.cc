@@ -216,8 +216,7 @@ uint64_t ExtentAllocator::release_idle(uint64_t now_ms, uint64_t idle_ms) {
     released += it->second.bytes;
     it = backed_.erase(it);
   }
-  if (released != 0)
-    segment_.header().pages_given_back.fetch_add(1, std::memory_order_release);
+  if (released != 0) segment_.header().pages_given_back.fetch_add(1, std::memory_order_release);
   for (auto it = recent_.begin(); it != recent_.end();) {
     std::erase_if(it->second,
                   [&](const Recent& recent) { return recent.freed_ms + idle_ms <= now_ms; });
