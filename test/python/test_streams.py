@@ -88,3 +88,15 @@ def test_a_generator_of_several_returns_gives_what_it_yielded() -> None:
     with pytest.raises(ValueError, match="Task returned 2 objects, but num_returns=3"):
         ray.get(third)
     assert ray.get(some.options(num_returns=2).remote(True)) == [1, 2]
+
+
+def test_what_a_dynamic_generator_raises_is_its_last_ref() -> None:
+    @ray.remote(num_returns="dynamic", max_retries=0)
+    def fails() -> Iterator[int]:
+        yield 1
+        raise ValueError("late")
+
+    first, last = ray.get(fails.remote())
+    assert ray.get(first) == 1
+    with pytest.raises(ValueError, match="late"):
+        ray.get(last)

@@ -121,6 +121,34 @@ export class LogTailer {
   }
 }
 
+/** Which lines are folded, and which are left out (RAY_DEDUP_LOGS and its regular expressions). */
+export interface FoldRules {
+  readonly folds: boolean;
+  /** Lines that are never folded. */
+  readonly allow: RegExp | null;
+  /** Lines that are not printed. */
+  readonly skip: RegExp | null;
+}
+
+/** The rules that an environment sets: POLYRAY_DEDUP_LOGS before RAY_DEDUP_LOGS; "0" folds nothing. */
+export function foldRules(env: Record<string, string | undefined>): FoldRules {
+  const of = (name: string) => env[`POLYRAY_${name}`] ?? env[`RAY_${name}`];
+  const pattern = (name: string) => {
+    const text = of(name);
+    if (text === undefined || text === "") return null;
+    try {
+      return new RegExp(text);
+    } catch {
+      return null; // not one of JavaScript's: as if it was not there
+    }
+  };
+  return {
+    folds: of("DEDUP_LOGS") !== "0",
+    allow: pattern("DEDUP_LOGS_ALLOW_REGEX"),
+    skip: pattern("DEDUP_LOGS_SKIP_REGEX"),
+  };
+}
+
 /**
  * Folds repeated lines: the first goes through, equal ones within `windowMs` are counted and told once at the end of the
  * window. `schedule` is setTimeout of the shell; pure otherwise.
@@ -130,9 +158,16 @@ export class LineFolder {
   constructor(
     private readonly write: (line: string) => void,
     private readonly schedule: (run: () => void) => void,
+    private readonly rules: FoldRules = foldRules({}),
   ) {}
 
   line(prefix: string, text: string): void {
+    const { folds, allow, skip } = this.rules;
+    if (skip?.test(text)) return;
+    if (!folds || allow?.test(text)) {
+      this.write(`${prefix} ${text}`);
+      return;
+    }
     const known = this.#seen.get(text);
     if (known !== undefined && text.trim() !== "") {
       known.count += 1;

@@ -6,7 +6,7 @@
 // Owned by the node service's thread; owns the descriptors.
 
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
-import { LineFolder, type LogSource } from "./logs.ts";
+import { foldRules, LineFolder, type LogSource } from "./logs.ts";
 
 const maxQueuedBytes = 4 * 1024 * 1024;
 const nameMark = "\x1epolyray-name:";
@@ -47,6 +47,7 @@ class Stream {
     this.folder = new LineFolder(
       (line) => this.#write(Buffer.from(`${line}\n`)),
       (run) => setTimeout(run, 1000).unref(),
+      foldRules(process.env),
     );
   }
 

@@ -94,6 +94,7 @@ export function nodeConfig(options: NodeOptions): NodeConfig {
     resources[name] = fixed(`resources.${name}`, amount);
   }
   resources["node:127.0.0.1"] = limits.resourceUnit;
+  resources["node:__internal_head__"] = limits.resourceUnit;
   return {
     resources,
     objectStoreBytes: store,

@@ -35,6 +35,8 @@ from polyray.remote_function import RemoteFunction, remote
 from polyray.runtime_context import RuntimeContext, get_runtime_context
 from polyray.streams import ObjectRefGenerator
 
+__commit__ = RayContext.ray_commit
+
 # What worker.mode says in Ray's programs.
 SCRIPT_MODE = 0
 WORKER_MODE = 1
@@ -50,6 +52,7 @@ _LAZY = {
     "ClusterID": "ids",
     "FunctionID": "ids",
     "JobID": "ids",
+    "LoggingConfig": "logging_config",
     "NodeID": "ids",
     "PlacementGroupID": "ids",
     "TaskID": "ids",
@@ -113,6 +116,7 @@ __all__ = [
     "FunctionID",
     "JobID",
     "Language",
+    "LoggingConfig",
     "NodeID",
     "ObjectID",
     "ObjectRef",

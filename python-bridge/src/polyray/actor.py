@@ -240,7 +240,7 @@ class ActorClass:
                 qualName=getattr(self._target.value, "__qualname__", None),
                 job=rt.job,
                 namespace=namespace or rt.namespace(),
-                lifetime=options.get("lifetime"),
+                lifetime=options.get("lifetime") or rt.default_lifetime,
                 getIfExists=bool(options.get("get_if_exists")),
                 maxRestarts=options.get("max_restarts") or 0,
                 maxConcurrency=self._concurrency(),

@@ -10,13 +10,15 @@ ignore_reinit_error.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polyray import _native, runtime
-from polyray.exceptions import InvalidOptionError
+from polyray._native import __version__
+from polyray.exceptions import InvalidOptionError, RaySystemError
 from polyray.runtime import DRIVER, KeyBase, Place, Runtime
 from polyray.sessions import find_session, start_runtime
 
@@ -24,7 +26,7 @@ from polyray.sessions import find_session, start_runtime
 _NO_EFFECT = frozenset(
     {
         "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard",
-        "job_config", "logging_config", "logging_format", "logging_level",
+        "job_config", "logging_config", "logging_format", "logging_level",  # see _Job
         "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
         "system_reserved_memory", "proxy_server_url", "_system_config", "_temp_dir",
         "_node_ip_address", "_redis_password", "_metrics_export_port",
@@ -34,6 +36,8 @@ _NO_EFFECT = frozenset(
     }
 )  # fmt: skip
 
+
+COMMIT = "unknown"
 
 _RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 _OPTION_NAMES = {
@@ -49,16 +53,25 @@ class RayContext(Mapping[str, Any]):
     """
 
     dashboard_url = ""
+    ray_version = __version__
+    ray_commit = COMMIT
 
     def __init__(self, place: Place) -> None:
+        self.python_version = ".".join(str(part) for part in sys.version_info[:3])
         self.address_info: dict[str, Any] = {
-            "address": place.address,
-            "gcs_address": place.address,
-            "node_id": place.node_id,
+            "node_ip_address": "127.0.0.1",
+            "redis_address": None,
+            "object_store_address": place.socket_name,
+            "raylet_socket_name": place.socket_name,
+            "webui_url": "",
             "session_dir": place.session_dir,
+            "metrics_export_port": -1,
+            "gcs_address": place.address,
+            "address": place.address,
+            "dashboard_agent_listen_port": -1,
+            "node_id": place.node_id,
             "session_name": f"session-{place.session_id}",
             "namespace": place.namespace,
-            "webui_url": None,
         }
         self.namespace = place.namespace
 
@@ -82,7 +95,50 @@ class RayContext(Mapping[str, Any]):
         shutdown()
 
     def __repr__(self) -> str:
-        return f"RayContext({self.address_info})"
+        return (
+            f"RayContext(dashboard_url={self.dashboard_url!r}, "
+            f"python_version={self.python_version!r}, ray_version={self.ray_version!r}, "
+            f"ray_commit={self.ray_commit!r})"
+        )
+
+
+class _Job:
+    """What the arguments of init say of the whole job; raises for values that are not allowed."""
+
+    def __init__(self, namespace: Any, kwargs: Mapping[str, Any]) -> None:
+        from polyray.job_config import JobConfig
+        from polyray.logging_config import LoggingConfig
+
+        config, logs = kwargs.get("job_config"), kwargs.get("logging_config")
+        if config is not None and not isinstance(config, JobConfig):
+            raise TypeError(f"job_config must be a JobConfig, not {type(config).__name__}.")
+        if logs is not None and not isinstance(logs, LoggingConfig):
+            raise TypeError(f"logging_config must be a LoggingConfig, not {type(logs).__name__}.")
+        space = namespace if namespace is not None or config is None else config.ray_namespace
+        if space is not None and not isinstance(space, str):
+            raise TypeError("namespace must be None or a string.")
+        if space == "":
+            raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+        self.namespace: str | None = space
+        self.logs = logs
+        self.level = kwargs.get("logging_level")
+        self.paths = tuple(config.code_search_path) if config is not None else ()
+        self.runtime_env = config.runtime_env if config is not None else {}
+        self.env_vars: dict[str, str] = {}
+        if config is not None and config._default_actor_lifetime == "detached":
+            self.env_vars["POLYRAY_ACTOR_LIFETIME"] = "detached"
+        if logs is not None:
+            self.env_vars["POLYRAY_LOGGING"] = json.dumps(logs.to_dict())
+
+    def set_up_logs(self) -> None:
+        """The loggers of this process. ValueError for an unknown level."""
+        import logging
+
+        if self.level is not None:
+            level = self.level.upper() if isinstance(self.level, str) else self.level
+            logging.getLogger("polyray").setLevel(level)
+        if self.logs is not None:
+            self.logs.apply()
 
 
 def init(
@@ -129,15 +185,23 @@ def init(
             "'ray.init()'."
         )
     shutdown()  # what is left of one whose runtime ended
+    job = _Job(namespace, kwargs)
+    namespace = job.namespace
+    job.set_up_logs()
     wanted = _address(address)
     node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs, wanted)
-    environment = _job_environment(runtime_env)
+    environment = _job_environment(runtime_env if runtime_env is not None else job.runtime_env)
     embedded = None
     if wanted is None:
         if namespace is not None:
             node += ["--namespace", namespace]
         embedded, place = start_runtime(node)
     else:
+        if num_cpus is not None or num_gpus is not None:
+            raise ValueError(
+                "When connecting to an existing cluster, num_cpus and num_gpus must not be "
+                "provided."
+            )
         if node:
             raise InvalidOptionError(
                 f"[invalid option] {', '.join(flag for flag in node if flag.startswith('--'))}: "
@@ -146,7 +210,7 @@ def init(
             )
         place = find_session(wanted)
     try:
-        _attach(place, namespace, environment, log_to_driver is not False, embedded)
+        _attach(place, job, environment, log_to_driver is not False, embedded)
     except BaseException:
         if embedded is not None:
             embedded.stop()
@@ -154,9 +218,7 @@ def init(
     return RayContext(runtime.current().place)
 
 
-def _attach(
-    place: Place, namespace: str | None, environment: Any, log: bool, embedded: Any
-) -> None:
+def _attach(place: Place, job: _Job, environment: Any, log: bool, embedded: Any) -> None:
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -164,16 +226,17 @@ def _attach(
         pass
     client = _native.attach(place.socket_name, place.token, DRIVER, 0, 0, log)
     space = (
-        namespace
-        if namespace is not None
+        job.namespace
+        if job.namespace is not None
         else os.environ.get("POLYRAY_NAMESPACE") or place.namespace
     )
     base = KeyBase(
         job=client.job,
         cwd=os.getcwd(),
-        sys_path=tuple(os.path.abspath(path) for path in sys.path),
+        sys_path=tuple(os.path.abspath(path) for path in (*sys.path, *job.paths)),
         python=os.environ.get("POLYRAY_PYTHON") or sys.executable,
         namespace=space,
+        env_vars=job.env_vars,
     )
     found = Runtime(client, place, base)
     found.embedded = embedded
@@ -239,8 +302,6 @@ def _node_flags(
     kwargs: Mapping[str, Any],
     joined: str | None,
 ) -> list[str]:
-    import json
-
     flags: list[str] = []
     numbers = {
         "num_cpus": num_cpus,
@@ -266,6 +327,8 @@ def _node_flags(
         if value >= 2**53:
             raise InvalidOptionError(f"[invalid option] {name} is too large: {value!r}.")
         flags += [f"--{name.replace('_', '-')}", str(int(value) if value == int(value) else value)]
+    if resources is not None and not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a mapping of names to amounts, not {resources!r}.")
     if resources:
         for name in ("CPU", "GPU", "memory", "object_store_memory"):
             assert name not in resources, (
@@ -281,6 +344,12 @@ def _node_flags(
                     f"'{name}' in {dict(resources)}."
                 )
         flags += ["--resources", json.dumps(dict(resources))]
+    if labels is not None:
+        wrong = not isinstance(labels, Mapping) or not all(
+            isinstance(part, str) for pair in labels.items() for part in pair
+        )
+        if wrong:
+            raise TypeError(f"labels must be a mapping of texts to texts, not {labels!r}.")
     if labels:
         flags += ["--labels", ",".join(f"{name}={value}" for name, value in labels.items())]
     if joined is not None:  # its folders are as they are
@@ -296,8 +365,6 @@ def _node_flags(
 
 def _spill_folders(kwargs: Mapping[str, Any]) -> list[str]:
     """The folders for spilled objects, in Ray's newer or its older form (JSON inside a mapping)."""
-    import json
-
     folders: Any = kwargs.get("object_spilling_directory")
     older = (kwargs.get("_system_config") or {}).get("object_spilling_config")
     if folders is None and older:
@@ -355,9 +422,19 @@ def is_initialized() -> bool:
     return runtime.is_attached()
 
 
+def _started() -> Runtime:
+    """The runtime; RaySystemError when there is none, as asking starts none."""
+    if not runtime.is_attached():
+        raise RaySystemError(
+            "Ray has not been started yet. Trying to use state API before ray.init() has been "
+            "called."
+        )
+    return runtime.current()
+
+
 def nodes() -> list[dict[str, Any]]:
     """The nodes of the cluster, with Ray's keys and ours (nodeId, hostname, resources...)."""
-    rt = runtime.current()
+    rt = _started()
     found = []
     for node in rt.request("nodes")["nodes"]:
         address = str(node["address"])
@@ -391,13 +468,13 @@ def cluster_resources() -> dict[str, float]:
     """All resources of the cluster by name."""
     return {
         name: float(amount)
-        for name, amount in runtime.current().request("resources.total")["resources"].items()
+        for name, amount in _started().request("resources.total")["resources"].items()
     }
 
 
 def available_resources() -> dict[str, float]:
     """The resources that nobody holds now."""
-    free = runtime.current().request("resources.available")["resources"]
+    free = _started().request("resources.available")["resources"]
     return {name: float(amount) for name, amount in free.items() if amount > 0}
 
 

@@ -225,10 +225,8 @@ class Executor:
         if call.return_count > 1:
             self._finish_many(call, value)
             return
-        if isinstance(value, GeneratorType):  # num_returns="dynamic"
-            from polyray.streams import DynamicObjectRefGenerator
-
-            value = DynamicObjectRefGenerator([self._rt.put(item) for item in value])
+        if isinstance(value, GeneratorType):
+            value = self._collected(call, value)
         self.main_task = None
         plain = _native.encode_plain(value)
         if plain is not None and len(plain) <= COPY_BYTES:
@@ -240,6 +238,25 @@ class Executor:
             else:
                 self._return(call, 0, encoded)
                 self._client.reply(call.handle, _OK)
+
+    def _collected(self, call: Any, items: Any) -> Any:
+        """The refs of what a generator yields (num_returns="dynamic").
+
+        What it raises is the last one, unless the task is tried again.
+        """
+        from polyray.streams import DynamicObjectRefGenerator
+
+        refs = []
+        try:
+            for item in items:
+                refs.append(self._rt.put(item))
+        except Exception as error:
+            spec = self._specs.get(call.spec_number)
+            if call.kind != _TASK or spec is None or (call.retries_left and retries(error, spec)):
+                raise
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            refs.append(self._rt.put_encoded(self._encoded_error(call, error, spec.name)))
+        return DynamicObjectRefGenerator(refs)
 
     def _finish_many(self, call: Any, value: Any) -> None:
         count = call.return_count
@@ -377,22 +394,25 @@ class Executor:
         if name is None:
             encoded = encode_error(error, self._rt)
         else:
-            encoded = encode_task_error(
-                error,
-                self._rt,
-                task_name=name,
-                task_id=shown_task(call.task).hex(),
-                actor_id=_actor.id.hex() if _actor is not None else None,
-                node_id=self._rt.place.node_id or None,
-                pid=self._pid,
-                actor_repr=None if _actor is None else _actor.shown(),
-            )
+            encoded = self._encoded_error(call, error, name)
         try:
             with contextlib.suppress(ClosedError):  # answered before it was interrupted
                 for index in range(call.return_count):
                     self._return(call, index, encoded, True)
         finally:
             self._client.reply(call.handle, status)
+
+    def _encoded_error(self, call: Any, error: BaseException, name: str) -> Any:
+        return encode_task_error(
+            error,
+            self._rt,
+            task_name=name,
+            task_id=shown_task(call.task).hex(),
+            actor_id=_actor.id.hex() if _actor is not None else None,
+            node_id=self._rt.place.node_id or None,
+            pid=self._pid,
+            actor_repr=None if _actor is None else _actor.shown(),
+        )
 
     # -- actors
 

@@ -123,6 +123,11 @@ class Runtime:
         # Refs that were pickled outside of the runtime, which cannot count the copies.
         self.pinned: set[ObjectRef[Any]] = set()
 
+    @property
+    def default_lifetime(self) -> str | None:
+        """The lifetime of actors that name none (JobConfig); None: as long as their handles."""
+        return self.key_base.env_vars.get("POLYRAY_ACTOR_LIFETIME")
+
     # -- context of the value model
 
     def ref_id_of(self, value: object) -> bytes | None:

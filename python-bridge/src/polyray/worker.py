@@ -41,6 +41,7 @@ def main() -> int:
         rt.job = client.job
     runtime.set_current(rt)
     output.install()
+    _set_up_logs()
     executor = Executor(rt)
     _install_signals(executor, client)
     executor.setup_error = _run_setup_hook(rt)
@@ -56,6 +57,16 @@ def main() -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     client.detach()
     return 0
+
+
+def _set_up_logs() -> None:
+    told = os.environ.get("POLYRAY_LOGGING")
+    if told:
+        import json
+
+        from polyray.logging_config import LoggingConfig
+
+        LoggingConfig(**json.loads(told)).apply()
 
 
 def _run_setup_hook(rt: Runtime) -> str | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HOOK_VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 _HOOK_FUNCTION = "ray_runtime_env_func::"
+# By these the workers know what init was told of the whole job (JobConfig, LoggingConfig).
+JOB_VARIABLES = frozenset({"POLYRAY_ACTOR_LIFETIME", "POLYRAY_LOGGING"})
 _HOOK_SPACE = "polyray.setup_hook"
 
 
@@ -87,7 +89,9 @@ def prepare_job(rt: Runtime, env: RuntimeEnv) -> None:
         fields = rt.request("env.prepare", runtimeEnv=_plain(fields), cwd=os.getcwd(), key=key)[
             "runtimeEnv"
         ]
-    rt.key_base = rt.key_base._replace(env_vars=variables, runtime_env=fields)
+    rt.key_base = rt.key_base._replace(
+        env_vars={**rt.key_base.env_vars, **variables}, runtime_env=fields
+    )
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,8 +103,10 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 def current_env(rt: Runtime) -> RuntimeEnv:
     """The environment of this process's job, or of the worker that this is."""
     fields = dict(rt.key_base.runtime_env)
-    if rt.key_base.env_vars:
-        fields["env_vars"] = dict(rt.key_base.env_vars)
+    variables = rt.key_base.env_vars.items()
+    told = {name: value for name, value in variables if name not in JOB_VARIABLES}
+    if told:
+        fields["env_vars"] = told
     return RuntimeEnv(_validate=False, **fields)
 
 
