@@ -108,7 +108,9 @@ def test_a_started_head_is_joined_by_address_auto_and_environment(
         assert run_program(
             f"import polyray as ray; {use}", env={**env, "RAY_ADDRESS": address}
         ).stdout.split() == ["6", address]
-        assert "does not set its size" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
+        assert "must not be provided" in error_of(f"ray.init({address!r}, num_cpus=1)", **env)
+        sized = f"ray.init({address!r}, object_store_memory=2**27)"
+        assert "does not set its size" in error_of(sized, **env)
     finally:
         subprocess.run(
             [*command, "stop", "--address", address],
