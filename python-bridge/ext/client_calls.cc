@@ -176,7 +176,8 @@ nb::tuple next_item(Endpoint& self, nb::handle task, int64_t timeout_ms) {
   const auto wait = [&](int64_t left) { return session.next_item(id, item, left, main); };
   if (!wait_with_signals(self, timeout_ms, wait)) return nb::make_tuple(false, nb::none());
   if (item.unique == 0) return nb::make_tuple(true, nb::none());
-  return nb::make_tuple(true, make_ref(self.session, item));
+  const Origin origin{nb::cast<Ref&>(task).actor, kNoSpec};
+  return nb::make_tuple(true, return_ref(self.session, item, id, origin));
 }
 
 }  // namespace

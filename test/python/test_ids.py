@@ -8,6 +8,7 @@ tell; the classes by their constructors.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 
 import polyray as ray
 import pytest
@@ -87,6 +88,17 @@ def test_a_task_has_one_id_everywhere(runtime: None) -> None:
     assert len({one.task_id() for one in refs}) == 1
     assert len(set(refs)) == 3
     assert set(ray.get(refs)) == {refs[2].task_id().hex()}
+
+
+def test_the_items_of_a_stream_have_the_id_of_its_task(runtime: None) -> None:
+    @ray.remote
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+
+    stream = numbers.remote()
+    items = list(stream)
+    assert {item.task_id() for item in items} == {stream.completed().task_id()}
+    assert len(set(items)) == 3
 
 
 def test_a_method_names_its_actor(runtime: None) -> None:

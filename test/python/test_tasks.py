@@ -274,3 +274,22 @@ def test_a_priority_is_an_option_and_a_wrong_one_is_refused() -> None:
     with pytest.raises(TypeError, match="priority"):
         add.options(priority="high")
     assert ray.get(add.options(priority=7).remote(1, 2), timeout=60) == 3
+
+
+def test_a_function_that_carries_too_much_along_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    much, too_much = bytes(20 << 20), bytes(100 << 20)
+
+    @ray.remote
+    def warns() -> int:
+        return len(much)
+
+    @ray.remote
+    def refused() -> int:
+        return len(too_much)
+
+    assert ray.get(warns.remote()) == 20 << 20
+    assert "warns is very large (20 MiB)" in caplog.text
+    with pytest.raises(ValueError, match=r"refused is too large \(100 MiB > "):
+        refused.remote()

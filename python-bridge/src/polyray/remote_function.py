@@ -29,6 +29,8 @@ _STREAMING = 1
 _LANGUAGE = {"ts": 1, "py": 2}
 _COROUTINE = 0x80
 _GENERATOR = 0x20 | 0x200
+_LARGE_BYTES = 10 << 20
+_TOO_LARGE_BYTES = 95 << 20
 _NOT_IN_SPEC = frozenset({"_labels", "_metadata", "enable_task_events"})
 
 
@@ -134,8 +136,30 @@ def put_spec(rt: Runtime, target: Target, kind: str, **fields: Any) -> Any:
         raise
     except TypeError as error:
         raise UnserializableException(f"[cannot be sent] {spec.name}: {error}.") from error
+    _check_size(spec.name, "function" if kind == "task" else "actor", rt.client.object_size(ref))
     rt.specs.append(ref)
     return ref
+
+
+def _check_size(name: str, what: str, size: int) -> None:
+    """Warn of a function or class that carries much along; ValueError when it is far too much."""
+    if size < _LARGE_BYTES:
+        return
+    text = (
+        "Check that its definition is not implicitly capturing a large array or other object in "
+        "scope. Tip: use ray.put() to put large objects in the Ray object store."
+    )
+    mib = size >> 20
+    if size > _TOO_LARGE_BYTES:
+        raise ValueError(
+            f"The remote {what} {name} is too large ({mib} MiB > "
+            f"FUNCTION_SIZE_ERROR_THRESHOLD={_TOO_LARGE_BYTES >> 20} MiB). {text}"
+        )
+    import logging
+
+    logging.getLogger(__name__).warning(
+        "The remote %s %s is very large (%d MiB). %s", what, name, mib, text
+    )
 
 
 class RemoteFunction:
