@@ -36,6 +36,15 @@ export {
   type Submit,
 } from "./api/iterate.ts";
 export {
+  type KvDelOptions,
+  type KvGetOptions,
+  type KvOptions,
+  type KvPutOptions,
+  type KvValue,
+  kv,
+} from "./api/kv.ts";
+export { metricsText } from "./api/metrics.ts";
+export {
   cancel,
   free,
   get,
@@ -79,6 +88,17 @@ export {
   remote,
   remoteClass,
 } from "./api/remote.ts";
+export {
+  type ActorSummary,
+  type ListOptions,
+  type ObjectSummary,
+  type StateFilter,
+  type StateOptions,
+  state,
+  type TaskSummary,
+} from "./api/state.ts";
+export { TestCluster, type TestNode, type TestNodeOptions } from "./api/test-cluster.ts";
+export { type TraceEvent, timeline } from "./api/timeline.ts";
 export { transfer } from "./api/transfer.ts";
 export { type Interceptors, registerWorkerPlugin, use } from "./api/use.ts";
 export {
@@ -98,9 +118,33 @@ export { gpuIds } from "./core/accelerators.ts";
 export { GraphNode } from "./core/graph-node.ts";
 export type { InterceptedCall, Interceptor } from "./core/interceptors.ts";
 export { Kwargs, kwargs } from "./core/kwargs.ts";
+export {
+  Counter,
+  Gauge,
+  Histogram,
+  type HistogramOptions,
+  type MetricOptions,
+  type Tags,
+} from "./core/metrics.ts";
 export type { WorkerPlugin } from "./core/plugins.ts";
 export type { PoolContext } from "./core/pool-worker.ts";
 export { Queue, type QueueLimits, type QueueOptions } from "./core/queue.ts";
+export type {
+  ActorDetail,
+  ActorState,
+  JobState,
+  NodeState,
+  ObjectDetail,
+  ObjectHolder,
+  ObjectState,
+  PlacementGroupDetail,
+  PlacementGroupState,
+  TaskDetail,
+  TaskState,
+  TaskStateName,
+  WorkerDetail,
+  WorkerState,
+} from "./core/state-rows.ts";
 export {
   Event,
   Lease,

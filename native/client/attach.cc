@@ -144,7 +144,8 @@ ClientCore::ClientCore(const WelcomeBody& welcome, std::unique_ptr<Segment> segm
       populated_(segment_->data_bytes() / (64 * 1024) + 1),
       tasks_(links_, *this),
       raylet_(*segment_, segment_->endpoint(endpoint_).to_raylet, raylet_bell_.get()),
-      inbound_(*segment_, endpoint_) {}
+      inbound_(*segment_, endpoint_),
+      counts_(&segment_->endpoint(endpoint_).counters) {}
 
 ClientCore::~ClientCore() {
   {
@@ -169,7 +170,8 @@ void ClientCore::detach() {
 
 void ClientCore::close_session() {
   detached_.store(true, std::memory_order_release);
-  socket_.reset();  // the raylet sweeps rows, rings and records at this end of file
+  counts_ = &late_counts_;  // the endpoint's number is soon somebody else's
+  socket_.reset();          // the raylet sweeps rows, rings and records at this end of file
   peers_.clear();
   dirty_peers_.clear();
 }
@@ -177,6 +179,7 @@ void ClientCore::close_session() {
 // Nothing here touches control memory: it is not mapped in the child. Read-only views of values stay valid.
 void ClientCore::detach_in_child() {
   detached_.store(true, std::memory_order_release);
+  counts_ = &late_counts_;
   socket_.reset();
   own_bell_.reset();
   raylet_bell_.reset();

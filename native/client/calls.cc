@@ -148,7 +148,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
     row_.acquire(returns[i]);  // the call's own, besides the one of our caller
     segment_->entry(returns[i].index).supervisor_note = uint64_t{slot} + 1;
   }
-  ++counters_.calls_submitted;
+  count(kind == CallKind::kTask ? Count::kTasksSubmitted : Count::kActorCallsSubmitted);
   if (arguments.deadline_ms != 0) set_alarm(slot, arguments.deadline_ms);
   if (kind == CallKind::kActorCall) {
     calls_[slot].holds_actor = row_.acquire(actor);
@@ -308,6 +308,7 @@ bool ClientCore::push_call(CallSlot slot, uint64_t key, uint32_t lease) {
 }
 
 bool ClientCore::task_send(CallSlot call, uint64_t peer, uint32_t lease) {
+  count(Count::kTasksSent);
   return push_call(call, peer, lease);
 }
 
@@ -342,7 +343,7 @@ bool ClientCore::detach_record(CallSlot slot) {
   call.record = copy.value();
   call.peer = 0;
   call.state = PendingCall::State::kQueued;
-  ++counters_.retracted;
+  count(Count::kRetracted);
   return true;
 }
 
@@ -442,7 +443,7 @@ void ClientCore::on_reply(const RingSlot& reply, uint64_t peer) {
     if (status == ReplyStatus::kRetry) {
       if (call.retries_left > 0) --call.retries_left;
       ++call.attempt;
-      ++counters_.retries;
+      count(Count::kRetries);
     }
   } else if (again || status == ReplyStatus::kRetry) {
     status = status == ReplyStatus::kReturned ? ReplyStatus::kReturned : ReplyStatus::kError;

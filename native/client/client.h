@@ -296,7 +296,7 @@ class Client {
     uint64_t calls_submitted = 0, calls_executed = 0, bells_rung = 0, bells_saved = 0, puts = 0,
              put_bytes = 0, zero_copy_bytes = 0, retries = 0, retracted = 0;
   };
-  virtual const Counters& counters() const = 0;
+  virtual Counters counters() const = 0;
 };
 
 // Blocks on the control socket of a worker (its own thread): kill, interrupt, stack dump; returns when the raylet is gone.

@@ -152,7 +152,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void gc_done() override;
   std::vector<uint8_t> observe(uint32_t what) override;
   void detach() override;
-  const Counters& counters() const override { return counters_; }
+  Counters counters() const override;
 
   // The at-fork handler of a child: no control memory, no locks.
   void detach_in_child();
@@ -225,10 +225,11 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
 
   // --- observe.cc
   TaskEvent* new_event(const CallRecord& record, const ObjectId& task, uint64_t start_ns);
-  static void end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status);
+  void end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status);
   void observe_tasks(std::vector<uint8_t>& rows);
   void observe_objects(std::vector<uint8_t>& rows);
   void observe_endpoints(std::vector<uint8_t>& rows);
+  void observe_holders(std::vector<uint8_t>& rows);
 
   // --- deadlines.cc
   void set_alarm(CallSlot call, uint64_t at_ms);
@@ -347,6 +348,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void rearm();
   uint32_t armed_bits_ = 0;  // what the binding armed last
 
+  void count(Count which, uint64_t n = 1) { counts_->add(which, n); }
+
   // Fixed after construction.
   std::unique_ptr<Segment> segment_;
   os::Fd socket_, own_bell_, raylet_bell_;
@@ -461,9 +464,10 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   size_t early_at_ = 0;
   bool shutdown_told_ = false;
   bool raylet_gone_ = false;
-  bool forked_ = false;  // this is a child's copy
+  bool forked_ = false;       // this is a child's copy
+  EndpointCounters* counts_;  // in shared memory; once detached: late_counts_
+  EndpointCounters late_counts_{};
   uint64_t next_raylet_check_ns_ = 0;
-  Counters counters_;
 };
 
 inline uint64_t id_word(const ObjectId& id) {

@@ -186,7 +186,7 @@ bool ClientCore::deliver(const Incoming& incoming) {
   running_by_task_[call.task.unique] = call.handle;
   run.started_ns = os::now_ns();
   run.event = new_event(record, call.task, run.started_ns);
-  ++counters_.calls_executed;
+  count(Count::kCallsExecuted);
   Event& event = emit(EventKind::kCall);
   event.call = call;
   event.id = call.task;

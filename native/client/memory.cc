@@ -50,6 +50,7 @@ Result<ClientCore::Memory> ClientCore::take_slab_slot(uint64_t size, uint32_t wa
       free_bytes(granule.value().offset, granule.value().capacity);
       return added;
     }
+    count(Count::kSlabGranules);
     populate(granule.value());
     offset = slabs_.allocate(size);
     if (offset == 0) return Status::error(StatusCode::kBrokenInvariant, "a new slab has no room");
@@ -77,6 +78,7 @@ void ClientCore::free_bytes(uint64_t offset, uint64_t capacity) {
 Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment,
                                                       uint32_t wait_ms) {
   const uint32_t request = ++next_request_;
+  count(Count::kExtentRequests);
   to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
   const uint64_t deadline_ms = os::now_ms() + wait_ms + kGrantGraceMs;
   size_t seen = inbox_.size();
@@ -130,6 +132,7 @@ void ClientCore::populate(const Memory& extent) {
   const os::Pages pages = extent.new_pages ? os::Pages::kNew : os::Pages::kPresent;
   // Only what is missing: the blocks at the ends, which an extent may have in part, are never remembered.
   uint64_t block = from / kPopulateBlock;
+  uint64_t present = extent.capacity;
   while (block * kPopulateBlock < end) {
     if (populated_[block]) {
       ++block;
@@ -139,12 +142,15 @@ void ClientCore::populate(const Memory& extent) {
     while (block * kPopulateBlock < end && !populated_[block]) ++block;
     const uint64_t offset = std::max(from, first * kPopulateBlock);
     const uint64_t bytes = std::min(end, block * kPopulateBlock) - offset;
+    present -= bytes;
+    count(Count::kPopulatedBytes, bytes);
     uint8_t* data = segment_->at(start + offset);
     if (!os::populate_write(segment_->fd(), start + offset, data, bytes, pages).is_ok())
       return;  // then it faults
     for (uint64_t whole = first; whole < block; ++whole)
       populated_[whole] = whole * kPopulateBlock >= from && (whole + 1) * kPopulateBlock <= end;
   }
+  count(Count::kPagesReusedBytes, present);
 }
 
 uint64_t ClientCore::capacity_of(uint64_t offset, uint64_t size) const {

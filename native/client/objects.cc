@@ -121,8 +121,8 @@ Status ClientCore::put_seal(PutBuffer& buffer, std::span<const ObjectId> refs,
     return sealed;
   }
   buffer.data = nullptr;
-  ++counters_.puts;
-  counters_.put_bytes += buffer.size;
+  count(Count::kPuts);
+  count(Count::kPutBytes, buffer.size);
   return sealed;
 }
 
@@ -198,7 +198,7 @@ Result<ObjectView> ClientCore::pin(const ObjectId& id) {
   view.data = segment_->read(view.offset);
   view.pinned = true;
   ++pins_;
-  counters_.zero_copy_bytes += view.size;
+  count(Count::kZeroCopyBytes, view.size);
   return view;
 }
 

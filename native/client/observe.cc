@@ -4,10 +4,11 @@
 // Writing an event costs one slot of 128 bytes and no message. Reading scans the segment; only the node service reads, when
 // somebody asks. Rows are little-endian, 160 bytes each:
 //   tasks (1):     TaskEvent (128), u32 source (1 event, 2 call record), u32 endpoint, u32 state, u32 alive, 16 spare.
-//                  Clock values are turned into CLOCK_REALTIME milliseconds. state of a call record: 1 waits for
+//                  Clock values are turned into CLOCK_REALTIME microseconds. state of a call record: 1 waits for
 //                  arguments, 2 waits for a worker, 3 at a worker. alive 0: the process is gone.
 //   objects (2):   ObjectId, u64 size, u32 state, u32 refs, u32 pins, u32 creator, u32 creator pid, u32 supervisor + 1
 //   endpoints (3): u32 endpoint, kind, pid, serial, job, language, state, inbound rings in use
+//   holders (4):   ObjectId, u32 endpoint, u32 pid, u32 what (1 a reference, 2 bytes in place): one row for each
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -35,10 +36,10 @@ void put_u32(uint8_t* row, size_t at, uint32_t value) {
   put_bytes(row, at, &value, sizeof value);
 }
 
-uint64_t wall_ms() {
+uint64_t wall_us() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+      std::chrono::duration_cast<std::chrono::microseconds>(since).count());
 }
 
 // A waiting call needs a result that is not sealed yet.
@@ -102,6 +103,10 @@ TaskEvent* ClientCore::new_event(const CallRecord& record, const ObjectId& task,
 }
 
 void ClientCore::end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status) {
+  if (status == ReplyStatus::kOk) count(Count::kCallsFinished);
+  if (status == ReplyStatus::kError) count(Count::kCallsFailed);
+  if (status == ReplyStatus::kRetry) count(Count::kCallsRetried);
+  if (status == ReplyStatus::kCancelled) count(Count::kCallsCancelled);
   if (event == nullptr) return;
   event->end_ns = now_ns;
   EventOutcome outcome = EventOutcome::kFinished;
@@ -113,20 +118,38 @@ void ClientCore::end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus statu
   event = nullptr;
 }
 
+Client::Counters ClientCore::counters() const {
+  const EndpointCounters& counts = *counts_;
+  Counters now;
+  now.calls_submitted =
+      counts.get(Count::kTasksSubmitted) + counts.get(Count::kActorCallsSubmitted);
+  now.calls_executed = counts.get(Count::kCallsExecuted);
+  now.bells_rung = counts.get(Count::kBellsRung);
+  const uint64_t records = counts.get(Count::kRecordsSent);
+  now.bells_saved = records > now.bells_rung ? records - now.bells_rung : 0;
+  now.puts = counts.get(Count::kPuts);
+  now.put_bytes = counts.get(Count::kPutBytes);
+  now.zero_copy_bytes = counts.get(Count::kZeroCopyBytes);
+  now.retries = counts.get(Count::kRetries);
+  now.retracted = counts.get(Count::kRetracted);
+  return now;
+}
+
 std::vector<uint8_t> ClientCore::observe(uint32_t what) {
   std::vector<uint8_t> rows;
   if (detached_) return rows;
   if (what == 1) observe_tasks(rows);
   if (what == 2) observe_objects(rows);
   if (what == 3) observe_endpoints(rows);
+  if (what == 4) observe_holders(rows);
   return rows;
 }
 
 void ClientCore::observe_tasks(std::vector<uint8_t>& rows) {
   const uint64_t now_ns = os::now_ns();
-  const uint64_t now_ms = wall_ms();
+  const uint64_t now_us = wall_us();
   const auto to_wall = [&](uint64_t ns) -> uint64_t {
-    return ns == 0 ? 0 : now_ms - std::min(now_ms, (now_ns - std::min(now_ns, ns)) / 1'000'000);
+    return ns == 0 ? 0 : now_us - std::min(now_us, (now_ns - std::min(now_ns, ns)) / 1'000);
   };
   const uint64_t high = segment_->header().chunk_high.load(std::memory_order_acquire);
   const auto visit = [&](uint32_t owner, uint64_t offset, bool event) {
@@ -238,6 +261,24 @@ void ClientCore::observe_endpoints(std::vector<uint8_t>& rows) {
     for (uint32_t i = 0; i < inbound && i < kMaxInboundRings; ++i)
       rings += endpoint.inbound[i].load(std::memory_order_relaxed) != 0 ? 1 : 0;
     put_u32(row, 28, rings);
+  }
+}
+
+void ClientCore::observe_holders(std::vector<uint8_t>& rows) {
+  uint32_t unused = 0;
+  for (uint32_t number = 0; number < kMaxEndpoints && unused < 32; ++number) {
+    const Endpoint& endpoint = segment_->endpoint(number);
+    const uint32_t state = endpoint.state.load(std::memory_order_acquire);
+    unused = state == 0 ? unused + 1 : 0;
+    if (state != static_cast<uint32_t>(EndpointState::kAttached)) continue;
+    for_each_held(*segment_, number, [&](const ObjectId& id, RowState what) {
+      if (rows.size() >= kMaxRows * kRowBytes) return;
+      uint8_t* row = add_row(rows);
+      put_bytes(row, 0, &id, sizeof id);
+      put_u32(row, 16, number);
+      put_u32(row, 20, endpoint.pid);
+      put_u32(row, 24, what == RowState::kRef ? 1 : 2);
+    });
   }
 }
 

@@ -129,6 +129,7 @@ void ClientCore::handle_raylet(const RingSlot& slot) {
       const uint32_t* number = request_class_.find(slot.a);
       const auto lease = static_cast<uint32_t>(slot.c);
       if (number == nullptr) return lease_return(lease);
+      count(Count::kLeasesGranted);
       if (*number != kDedicatedClass) return tasks_.granted(*number, slot.b, lease);
       request_class_.erase(slot.a);
       Event& event = emit(EventKind::kLeaseGranted);
@@ -181,21 +182,16 @@ void ClientCore::flush() {
     if (peer->replies_dirty && peer->replies != nullptr) peer->replies->bell();
     if (peer->calls_dirty && peer->calls != nullptr) peer->calls->bell();
     peer->calls_dirty = peer->replies_dirty = false;
-    ++counters_.bells_rung;
   }
   dirty_peers_.clear();
   if (!raylet_waiting_) return;
   if (!raylet_bell_due_ && !raylet_.above_half()) {
     const uint64_t now = os::now_ns();
-    if (now - raylet_belled_ns_ < kLazyReleaseNs) {
-      ++counters_.bells_saved;
-      return;
-    }
+    if (now - raylet_belled_ns_ < kLazyReleaseNs) return;
   }
   raylet_.bell();
   raylet_belled_ns_ = os::now_ns();
   raylet_bell_due_ = raylet_waiting_ = false;
-  ++counters_.bells_rung;
 }
 
 // What did not fit goes out as the other side makes room. Always after a drain, never only before: the other side's kick

@@ -23,6 +23,7 @@ void ClientCore::settle(CallSlot slot, std::span<const uint8_t> envelope) {
   const PendingCall& call = calls_[slot];
   const uint32_t dead = call.peer != 0 ? static_cast<uint32_t>(call.peer) : kNoNumber;
   for (const ObjectId& id : returns_of(call)) seal_foreign(id, envelope, kEntryError, dead);
+  count(Count::kGivenUp);
   if (TaskEvent* event = new_event(record_of(call), call.task, 0)) {
     event->attempt = static_cast<uint16_t>(call.attempt);
     event->end_ns = os::now_ns();
@@ -94,7 +95,7 @@ void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::str
   if (!unclaimed) {
     if (call.retries_left > 0) --call.retries_left;
     ++call.attempt;
-    ++counters_.retries;
+    count(Count::kRetries);
     for (const ObjectId& id : returns_of(call)) {
       uint32_t dead = dead_endpoint + 1;
       if (ObjectEntry* entry = segment_->find(id))
@@ -123,7 +124,7 @@ bool ClientCore::actor_take_retry(CallSlot slot, int32_t default_retries) {
   if (call.retries_left == 0) return false;
   if (call.retries_left > 0) --call.retries_left;
   ++call.attempt;
-  ++counters_.retries;
+  count(Count::kRetries);
   for (const ObjectId& id : returns_of(call)) {
     uint32_t dead = static_cast<uint32_t>(call.peer) + 1;
     if (ObjectEntry* entry = segment_->find(id))

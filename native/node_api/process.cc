@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <mutex>
 
@@ -124,6 +125,47 @@ napi_value stop_raylet(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+namespace {
+
+// By number: Count in store/layout.h.
+constexpr std::array<const char*, kCounts> kCountNames = {
+    "tasksSubmitted",  "actorCallsSubmitted", "tasksSent",    "leasesGranted",
+    "retries",         "retracted",           "givenUp",      "callsExecuted",
+    "callsFinished",   "callsFailed",         "callsRetried", "callsCancelled",
+    "recordsSent",     "bellsRung",           "puts",         "putBytes",
+    "zeroCopyBytes",   "extentRequests",      "slabGranules", "populatedBytes",
+    "pagesReusedBytes"};
+
+napi_value make_processes(napi_env env, const std::vector<ProcessStats>& processes) {
+  napi_value list = nullptr;
+  napi_create_array_with_length(env, processes.size(), &list);
+  for (uint32_t i = 0; i < processes.size(); ++i) {
+    const ProcessStats& one = processes[i];
+    const std::pair<const char*, uint64_t> numbers[] = {{"pid", one.pid},
+                                                        {"endpoint", one.endpoint},
+                                                        {"kind", one.kind},
+                                                        {"language", one.language},
+                                                        {"job", one.job},
+                                                        {"ended", one.ended},
+                                                        {"rings", one.rings},
+                                                        {"ringDepth", one.ring_depth},
+                                                        {"deepestRing", one.deepest_ring}};
+    napi_value row = nullptr;
+    napi_create_object(env, &row);
+    for (const auto& [name, value] : numbers)
+      set_number(env, row, name, static_cast<double>(value));
+    napi_value counts = nullptr;
+    napi_create_object(env, &counts);
+    for (uint32_t n = 0; n < kCounts; ++n)
+      set_number(env, counts, kCountNames[n], static_cast<double>(one.counts[n]));
+    set_property(env, row, "counts", counts);
+    napi_set_element(env, list, i, row);
+  }
+  return list;
+}
+
+}  // namespace
+
 napi_value raylet_stats(napi_env env, napi_callback_info) {
   std::shared_ptr<Raylet> raylet;
   {
@@ -155,9 +197,23 @@ napi_value raylet_stats(napi_env env, napi_callback_info) {
       {"spilledTotalObjects", stats.spilled_total_objects},
       {"spillWriteMs", stats.spill_write_ms},
       {"spillReads", stats.spill_reads},
-      {"spillReadBytes", stats.spill_read_bytes}};
+      {"spillReadBytes", stats.spill_read_bytes},
+      {"workersStarted", stats.workers_started},
+      {"leasesGranted", stats.leases_granted},
+      {"extents", stats.extents},
+      {"extentsGranted", stats.extents_granted},
+      {"pagesReusedBytes", stats.pages_reused_bytes},
+      {"pagesFreshBytes", stats.pages_fresh_bytes},
+      {"slabs", stats.slabs},
+      {"slabSlots", stats.slab_slots},
+      {"slabSlotsUsed", stats.slab_slots_used},
+      {"entryChunks", stats.entry_chunks},
+      {"recordChunks", stats.record_chunks},
+      {"ringChunks", stats.ring_chunks},
+      {"eventChunks", stats.event_chunks}};
   for (const auto& [name, value] : numbers)
     set_number(env, result, name, static_cast<double>(value));
+  set_property(env, result, "processes", make_processes(env, stats.processes));
   return result;
 }
 

@@ -3,7 +3,6 @@
 #include "raylet/core.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "raylet/json_text.h"
 #include "wire/messages.h"
@@ -19,20 +18,6 @@ LeaseLimits limits_of(const RayletOptions& options, uint64_t cpus) {
 
 uint64_t cpus_of(const RayletOptions& options) {
   return std::max<uint64_t>(ResourceSet(options.resources).get("CPU") / kResourceUnit, 1);
-}
-
-// Used entry slots: live objects and those being made or freed.
-uint64_t count_objects(const Segment& segment) {
-  uint64_t count = 0;
-  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    const ChunkHeader& chunk = segment.chunk(number);
-    if (chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries))
-      continue;
-    for (const auto& word : chunk.used)
-      count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
-  }
-  return count;
 }
 
 }  // namespace
@@ -74,6 +59,7 @@ RayletCore::RayletCore(const RayletOptions& options, std::unique_ptr<Segment> se
       peers_(*segment_),
       leases_(ResourceSet(options.resources), workers_, &segment_->lease(0),
               limits_of(options, cpus_of(options))),
+      census_(*segment_),
       extents_(*segment_, peers_),
       spilled_(bell_.get()),
       frees_(*segment_, peers_, extents_, spilled_),
@@ -288,6 +274,7 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
   for (const uint32_t holder : leases_.holders_of(endpoint)) peers_.contact(endpoint, holder);
   const Peer gone = peers_.take(endpoint);
   const Deaths::Report report = deaths_.handle(gone, exit);
+  census_.bury(gone);
   relay_.client_gone(gone.peer_id());
   leases_.client_gone(endpoint, report.busy_workers, now_ms_);
   leases_changed_ = true;
@@ -437,7 +424,7 @@ RayletStats RayletCore::stats() {
   stats.available = leases_.available().items();
   stats.store_used_bytes = extents_.used_bytes();
   stats.store_capacity_bytes = extents_.capacity_bytes();
-  stats.objects = count_objects(*segment_);
+  census_.fill(peers_, stats);
   stats.spilled_bytes = spilled_.bytes();
   stats.spilled_objects = spilled_.objects();
   stats.spilled_total_bytes = spilled_.total_bytes();
@@ -453,6 +440,12 @@ RayletStats RayletCore::stats() {
   stats.active_leases = leases_.active_leases();
   stats.bells_received = bells_received_;
   stats.records_handled = records_handled_;
+  stats.workers_started = workers_started_;
+  stats.leases_granted = leases_.granted();
+  stats.extents = extents_.extents();
+  stats.extents_granted = extents_.granted();
+  stats.pages_reused_bytes = extents_.allocator().reused_bytes();
+  stats.pages_fresh_bytes = extents_.allocator().fresh_bytes();
   return stats;
 }
 

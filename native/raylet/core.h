@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "raylet/census.h"
 #include "raylet/deaths.h"
 #include "raylet/door.h"
 #include "raylet/lease_queue.h"
@@ -85,6 +86,7 @@ class RayletCore {
   Peers peers_;
   WorkerTable workers_;
   LeaseQueue leases_;
+  Census census_;
   ExtentDesk extents_;
   SpillTable spilled_;
   Frees frees_;
@@ -104,6 +106,7 @@ class RayletCore {
   uint64_t lease_poll_at_ms_ = 0;
   uint64_t bells_received_ = 0;
   uint64_t records_handled_ = 0;
+  uint64_t workers_started_ = 0;
   uint32_t max_idle_workers_ = 0;
   bool leases_changed_ = false;
   bool stopping_ = false;

@@ -18,8 +18,10 @@ constexpr uint64_t kLookAgainMs = 100;
 
 Result<uint64_t> ExtentDesk::allocate(uint64_t bytes, uint64_t alignment, uint32_t client) {
   Result<uint64_t> offset = allocator_.allocate(bytes, alignment, client);
-  if (offset.is_ok())
+  if (offset.is_ok()) {
     extents_[offset.value()] = Extent{(bytes + kPageBytes - 1) / kPageBytes * kPageBytes, client};
+    ++granted_;
+  }
   return offset;
 }
 

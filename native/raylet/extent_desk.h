@@ -67,6 +67,9 @@ class ExtentDesk {
   std::optional<uint64_t> next_deadline_ms() const;
   uint64_t used_bytes() const { return allocator_.used_bytes(); }
   uint64_t capacity_bytes() const { return allocator_.capacity_bytes(); }
+  const ExtentAllocator& allocator() const { return allocator_; }
+  size_t extents() const { return extents_.size(); }
+  uint64_t granted() const { return granted_; }  // since the start
   std::string who_holds_what();
 
  private:
@@ -96,6 +99,7 @@ class ExtentDesk {
   SlabPool slabs_;
   std::map<uint64_t, Extent> extents_;
   std::deque<Waiting> waiting_;
+  uint64_t granted_ = 0;
   bool freed_ = false;  // something was freed since the last step
   bool short_ = false;
   uint64_t gc_again_ms_ = 0;  // while requests wait: when to ask everybody to collect again

@@ -91,6 +91,7 @@ bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const Req
 }
 
 void LeaseQueue::grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects) {
+  ++granted_;
   const uint32_t number = take_number();
   const uint64_t gpus = gpus_of(request.spec->need);
   const uint64_t devices = devices_.choose(gpus).value_or(0);

@@ -105,8 +105,9 @@ class LeaseQueue {
   // Total minus acquired, where IDLE leases count as free.
   ResourceSet available() const;
   const NodeResources& resources() const { return resources_; }
-  uint64_t waiting() const;        // sum of backlogs
-  uint64_t active_leases() const;  // live and not IDLE
+  uint64_t waiting() const;                      // sum of backlogs
+  uint64_t active_leases() const;                // live and not IDLE
+  uint64_t granted() const { return granted_; }  // since the start
   std::vector<uint32_t> holders_of(uint32_t worker) const;
   std::string validate() const;
 
@@ -176,6 +177,7 @@ class LeaseQueue {
   std::vector<uint32_t> free_numbers_;
   uint32_t next_number_ = 1;
   uint64_t next_seq_ = 1;
+  uint64_t granted_ = 0;
   std::map<PoolKey, uint32_t> failed_starts_;
   std::set<uint64_t> infeasible_told_;  // class hashes
   std::vector<LeaseEffect> pending_;    // effects made between steps

@@ -56,6 +56,7 @@ Result<Peer*> Peers::create(EndpointKind kind, uint32_t pid, uint32_t job, uint3
   peer.in_ring = in.value();
   peer.out_ring = out.value();
   peer.out = std::make_unique<RingProducer>(segment_, out.value(), peer.bell.get());
+  for (auto& count : shared.counters.values) count.store(0, std::memory_order_relaxed);
   shared.kind = static_cast<uint32_t>(kind);
   shared.pid = pid;
   shared.serial = peer.serial;

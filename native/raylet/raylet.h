@@ -11,6 +11,7 @@
 // and takes kRayletCommand records from the service (RayletOp in wire/messages.h).
 // Thread rules: start/stop/stats from any thread; the rest on the raylet thread.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/layout.h"
 
 namespace polyray {
 
@@ -41,6 +43,17 @@ struct RayletOptions {
   uint32_t worker_start_timeout_ms = 30'000;  // from the start of its process until it attaches
 };
 
+// What the processes of one kind and language did (Count in store/layout.h, by number): one that lives, or, with pid 0, all
+// that ended.
+struct ProcessStats {
+  uint32_t pid = 0, endpoint = 0, kind = 0, language = 0, job = 0;
+  uint64_t ended = 0;       // pid 0: how many
+  uint64_t rings = 0;       // that lead to it
+  uint64_t ring_depth = 0;  // records in them that it has not taken
+  uint64_t deepest_ring = 0;
+  std::array<uint64_t, kCounts> counts{};
+};
+
 struct RayletStats {
   std::vector<std::pair<std::string, uint64_t>> total;
   std::vector<std::pair<std::string, uint64_t>> available;  // idle leases count as available
@@ -50,6 +63,11 @@ struct RayletStats {
   uint64_t spilled_bytes = 0, spilled_objects = 0,  // on disk now
       spilled_total_bytes = 0, spilled_total_objects = 0, spill_write_ms = 0, spill_reads = 0,
            spill_read_bytes = 0;
+  uint64_t workers_started = 0, leases_granted = 0, extents_granted = 0;  // since the start
+  uint64_t pages_reused_bytes = 0, pages_fresh_bytes = 0;                 // of the extents granted
+  uint64_t extents = 0, slabs = 0, slab_slots_used = 0, slab_slots = 0;   // now
+  uint64_t record_chunks = 0, entry_chunks = 0, ring_chunks = 0, event_chunks = 0;
+  std::vector<ProcessStats> processes;
 };
 
 class Raylet {

@@ -217,6 +217,7 @@ void RayletCore::apply(const LeaseEffect& effect) {
 }
 
 void RayletCore::need_worker(uint64_t token, const PoolKey& pool, bool dedicated) {
+  ++workers_started_;
   JsonObject event("worker_needed");
   event.number("startupToken", static_cast<int64_t>(token)).number("language", pool.language);
   event.number("job", pool.job).text("key", pool.key).boolean("dedicated", dedicated);

@@ -122,6 +122,7 @@ Status ExtentAllocator::back(uint64_t offset, uint64_t bytes) {
         return Status::error(StatusCode::kOutOfMemory, reserved.message, reserved.sys_errno);
       }
       newly_backed_ += begin - at;
+      fresh_bytes_ += begin - at;
       backed_.emplace(
           at, Backed{begin - at, os::now_ms()});  // still free: counts even if a later part fails
       at = begin;
@@ -152,8 +153,10 @@ Result<uint64_t> ExtentAllocator::allocate(uint64_t bytes, uint64_t alignment, u
                          "no free extent of " + std::to_string(bytes) + " bytes (" +
                              std::to_string(capacity_bytes() - std::min(used_, capacity_bytes())) +
                              " free, largest " + std::to_string(largest_free()) + ")");
+  const uint64_t fresh_before = fresh_bytes_;
   Status backed = back(offset, bytes);
   if (!backed.is_ok()) return backed;
+  reused_bytes_ += bytes - (fresh_bytes_ - fresh_before);
   take_free(hole, offset, bytes);
   cut(
       backed_, offset, bytes, [](const Backed& b) { return b.bytes; },

@@ -29,6 +29,9 @@ class ExtentAllocator {
   uint64_t used_bytes() const { return used_; }
   uint64_t capacity_bytes() const { return segment_.data_bytes() - reserve_bytes_; }
   uint64_t largest_free() const;
+  // Granted since the start: bytes that had their pages, and bytes that had to get them.
+  uint64_t reused_bytes() const { return reused_bytes_; }
+  uint64_t fresh_bytes() const { return fresh_bytes_; }
   // Gives pages of extents idle for `idle_ms` back to the system (punch hole). Returns bytes given back.
   uint64_t release_idle(uint64_t now_ms, uint64_t idle_ms);
 
@@ -57,6 +60,8 @@ class ExtentAllocator {
   std::unordered_map<uint32_t, std::vector<Recent>> recent_;  // by client, newest last
   uint64_t used_ = 0;
   uint64_t newly_backed_ = 0;
+  uint64_t reused_bytes_ = 0;
+  uint64_t fresh_bytes_ = 0;
 };
 
 }  // namespace polyray

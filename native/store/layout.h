@@ -159,6 +159,45 @@ enum class EndpointState : uint32_t { kFree = 0, kAttached = 1, kDead = 2 };
 inline constexpr uint32_t kArmedEventFd = 1;
 inline constexpr uint32_t kArmedFutex = 2;
 
+// What one process did since it attached, counted by that process alone: relaxed loads and stores, no contended word. Anybody
+// reads. The raylet adds a dead endpoint's numbers to those of its role. Names: store/counters.h, in this order.
+enum class Count : uint32_t {
+  kTasksSubmitted = 0,
+  kActorCallsSubmitted = 1,
+  kTasksSent = 2,      // to a leased worker, again after a retraction too
+  kLeasesGranted = 3,  // to this process
+  kRetries = 4,        // calls of this process that were sent again after a failure
+  kRetracted = 5,      // taken back from a worker that had not begun them
+  kGivenUp = 6,        // settled with an error by this process: cancelled, late, its worker died
+  kCallsExecuted = 7,
+  kCallsFinished = 8,
+  kCallsFailed = 9,
+  kCallsRetried = 10,  // failed, and the submitter runs them again
+  kCallsCancelled = 11,
+  kRecordsSent = 12,  // over rings
+  kBellsRung = 13,    // each is a system call; the others found the receiver awake, or had company
+  kPuts = 14,
+  kPutBytes = 15,
+  kZeroCopyBytes = 16,    // read in place
+  kExtentRequests = 17,   // exchanges with the raylet for memory
+  kSlabGranules = 18,     // of them: granules cut into slots for small values
+  kPopulatedBytes = 19,   // memory whose pages this process had to be given first
+  kPagesReusedBytes = 20  // memory whose pages it had already
+};
+inline constexpr uint32_t kCounts = 21;
+struct alignas(64) EndpointCounters {
+  std::atomic<uint64_t> values[32];
+  // REQUIRES: called by the one process that these belong to, one thread at a time.
+  void add(Count which, uint64_t n = 1) {
+    std::atomic<uint64_t>& value = values[static_cast<uint32_t>(which)];
+    value.store(value.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  uint64_t get(Count which) const {
+    return values[static_cast<uint32_t>(which)].load(std::memory_order_relaxed);
+  }
+};
+static_assert(sizeof(EndpointCounters) == 256 && kCounts <= 32);
+
 // Reference row slot: what this endpoint counts. The state says what the sweep must undo.
 //   bits 0..31 entry index | 32..55 low bits of unique | 56..63 RowState
 enum class RowState : uint64_t { kEmpty = 0, kAcquiring = 1, kRef = 2, kPin = 3 };
@@ -190,9 +229,11 @@ struct alignas(64) Endpoint {
   std::atomic<uint64_t> ready[kMaxInboundRings / 64];  // ring i has records
   std::atomic<uint64_t>
       inbound_used[kMaxInboundRings / 64];  // slot i of inbound is taken (CAS by the opener)
+  EndpointCounters counters;
   std::atomic<uint64_t> inbound[kMaxInboundRings];  // ring offsets
 };
-static_assert(sizeof(Endpoint) == 64 + 64 + 64 + 4 * kMaxRowChunks + 64 + 2048 + 2048 + 131072);
+static_assert(sizeof(Endpoint) ==
+              64 + 64 + 64 + 4 * kMaxRowChunks + 64 + 2048 + 2048 + 256 + 131072);
 inline constexpr uint64_t kEndpointStride = 36 * 4096;
 static_assert(sizeof(Endpoint) <= kEndpointStride);
 
@@ -235,7 +276,7 @@ struct alignas(64) SegmentHeader {
   // Counters for `polyray status --verbose`.
   std::atomic<uint64_t> data_used_bytes;
   std::atomic<uint64_t> objects_live;
-  std::atomic<uint64_t> wakeups;
+  uint64_t reserved;
   // Record slot with the spill folders' paths, each ended by NUL, the list by an empty one; 0: nothing was spilled yet.
   std::atomic<uint64_t> spill_folders;
   std::atomic<uint64_t> spill_reads;  // spilled objects that clients mapped, and their bytes

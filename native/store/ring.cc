@@ -98,6 +98,7 @@ RingProducer::RingProducer(Segment& segment, uint64_t ring_offset, int consumer_
     : segment_(segment),
       offset_(ring_offset),
       slots_(segment.ring(ring_offset).capacity),
+      counters_(&segment.endpoint(segment.ring(ring_offset).producer % kMaxEndpoints).counters),
       event_fd_(consumer_event_fd) {
   cached_head_ = segment.ring(ring_offset).head.load(std::memory_order_acquire);
 }
@@ -108,6 +109,7 @@ bool RingProducer::is_closed() const {
 
 void RingProducer::push(const RingSlot& slot) {
   RingView ring(segment_, offset_, slots_);
+  counters_->add(Count::kRecordsSent);
   if (overflow_.empty() && ring_put(ring, cached_head_, slot)) {
     dirty_ = true;
     return;
@@ -151,7 +153,7 @@ void RingProducer::kick() {
       publish_ready(consumer.ready[word], uint64_t{1} << (inbound % 64),
                     consumer.ready_summary[word / 64], uint64_t{1} << (word % 64), consumer.armed);
   if (bits == 0) return;
-  segment_.header().wakeups.fetch_add(1, std::memory_order_relaxed);
+  counters_->add(Count::kBellsRung);
   bell_ring(consumer, bits, event_fd_);
 }
 

@@ -53,6 +53,7 @@ class RingProducer {
   Segment& segment_;
   uint64_t offset_;
   uint64_t slots_;
+  EndpointCounters* counters_;  // of the producer, which is this process
   int event_fd_;
   uint64_t cached_head_ = 0;
   bool dirty_ = false;

@@ -201,6 +201,34 @@ void sweep_slot(Segment& segment, uint64_t word,
 
 }  // namespace
 
+void for_each_held(const Segment& segment, uint32_t endpoint,
+                   const std::function<void(const ObjectId&, RowState)>& visit) {
+  const Endpoint& holder = segment.endpoint(endpoint);
+  const uint32_t chunks =
+      std::min(holder.row_chunk_count.load(std::memory_order_acquire), kMaxRowChunks);
+  for (uint32_t i = 0; i < chunks; ++i) {
+    const uint32_t chunk = holder.row_chunks[i].load(std::memory_order_acquire) - 1;
+    if (chunk >= segment.header().chunk_high.load(std::memory_order_acquire)) continue;
+    const ChunkHeader& head = segment.chunk(chunk);
+    if (head.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kRow) ||
+        head.owner.load(std::memory_order_acquire) != endpoint + 1)
+      continue;
+    const auto* slots =
+        reinterpret_cast<const std::atomic<uint64_t>*>(segment.at(segment.chunk_offset(chunk)));
+    for (uint32_t number = 0; number < kSlotsPerChunk; ++number) {
+      const uint64_t word = slots[number].load(std::memory_order_relaxed);
+      const auto state = static_cast<RowState>(word >> 56);
+      if (state != RowState::kRef && state != RowState::kPin) continue;
+      const auto index = static_cast<uint32_t>(word);
+      if (!segment.valid_slot(uint64_t{index} * kEntryBytes, ChunkKind::kEntries, kEntryBytes))
+        continue;
+      const uint64_t unique = segment.entry(index).unique.load(std::memory_order_acquire);
+      if ((unique & 0xffffff) == (word >> 32 & 0xffffff))
+        visit({segment.header().node_tag, index, unique}, state);
+    }
+  }
+}
+
 void sweep_row(Segment& segment, uint32_t endpoint,
                const std::function<void(const ObjectId&)>& on_zero) {
   Endpoint& dead = segment.endpoint(endpoint);

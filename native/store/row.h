@@ -60,6 +60,10 @@ class ReferenceRow {
   uint32_t slot_count_ = 0;
 };
 
+// What an endpoint counts now, seen from outside: a snapshot of its row while it may change.
+void for_each_held(const Segment& segment, uint32_t endpoint,
+                   const std::function<void(const ObjectId&, RowState)>& visit);
+
 // Raylet: undoes every slot of a dead endpoint and gives its row chunks back. on_zero(id) for objects whose last
 // reference went, or whose last pin went when their references were closed.
 void sweep_row(Segment& segment, uint32_t endpoint,

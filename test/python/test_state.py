@@ -166,12 +166,12 @@ def test_metrics_check_what_they_record() -> None:
     histogram.observe(0.5, tags={"k": "v"})
     text = metrics.prometheus_text()
     for line in (
-        'ray_requests{route="/"} 1.0',
-        'ray_requests{route="/a"} 2.0',
-        "ray_depth 3.0",
-        'ray_latency_bucket{k="v",le="1"} 1',
-        'ray_latency_count{k="v"} 1',
-        "# TYPE ray_latency histogram",
+        'polyray_requests{route="/"} 1.0',
+        'polyray_requests{route="/a"} 2.0',
+        "polyray_depth 3.0",
+        'polyray_latency_bucket{k="v",le="1"} 1',
+        'polyray_latency_count{k="v"} 1',
+        "# TYPE polyray_latency histogram",
     ):
         assert line in text
     again = pickle.loads(pickle.dumps(counter))

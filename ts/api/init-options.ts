@@ -46,6 +46,8 @@ export interface InitOptions {
   readonly ignoreReinitError?: boolean;
   /** Accepted; the dashboard is not built yet. */
   readonly includeDashboard?: boolean;
+  /** Serve the metrics for Prometheus on 127.0.0.1 at this port (0: any; `Runtime.metricsUrl` has it). Default: not served. */
+  readonly metricsPort?: number;
 }
 
 const texts = (value: unknown): string | null =>
@@ -62,7 +64,8 @@ const folders = (value: unknown): string | null => {
     : "a folder's path or an array of them";
 };
 
-const initChecks = {
+/** Checks of the options by name. */
+export const initChecks = {
   address: checks.text,
   numCpus: checks.finite,
   numGpus: checks.finite,
@@ -80,6 +83,10 @@ const initChecks = {
   logging: loggingError,
   ignoreReinitError: checks.bool,
   includeDashboard: checks.bool,
+  metricsPort: (value: unknown) =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+      ? null
+      : "a port: a whole number from 0 to 65535",
 };
 
 /** Throws InvalidOptionError naming the option; an unknown name lists the valid ones. */
@@ -94,7 +101,7 @@ export function checkInitOptions(options: InitOptions): void {
 
 /** Throws for what has no meaning inside of one process. */
 export function checkInline(options: InitOptions): void {
-  for (const name of ["address", "plasmaDirectory"] as const)
+  for (const name of ["address", "plasmaDirectory", "metricsPort"] as const)
     if (options[name] !== undefined && options[name] !== "local")
       throw new InvalidOptionError(
         `[invalid option] ${name} has no meaning with mode: "inline", which starts no node. Leave it out.`,
@@ -114,5 +121,6 @@ export function nodeOptions(options: InitOptions): NodeOptions {
     plasmaDirectory: options.plasmaDirectory,
     objectSpillingDirectory: options.objectSpillingDirectory,
     namespace: options.namespace,
+    metricsPort: options.metricsPort,
   };
 }

@@ -11,6 +11,7 @@ import { InvalidOptionError, makeError, PolyrayError } from "../base/errors.ts";
 import { Connection } from "../core/connection.ts";
 import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
 import { loggingVariables } from "../core/logging.ts";
+import { flushMetrics } from "../core/metrics.ts";
 import { taskContext } from "../core/task-context.ts";
 import { driverKeyBase, workerKey } from "../core/worker-key.ts";
 import { startInline } from "../inline/start.ts";
@@ -31,6 +32,8 @@ export interface Runtime extends AsyncDisposable {
   readonly dashboardUrl: string | null;
   /** Folder of the session: logs lie in it. */
   readonly sessionDir: string;
+  /** Where Prometheus scrapes, when `metricsPort` was given; else null. */
+  readonly metricsUrl: string | null;
 }
 
 interface Place {
@@ -41,6 +44,7 @@ interface Place {
   readonly sessionDir: string;
   readonly sessionId: string;
   readonly namespace: string;
+  readonly metricsPort?: number | undefined;
 }
 
 interface Current {
@@ -105,6 +109,7 @@ export function isInitialized(): boolean {
 
 async function stop(ending: Current): Promise<void> {
   await ending.ready.catch(() => undefined);
+  await flushMetrics(ending.connection);
   ending.connection.close(makeError("CLOSED", "the runtime was shut down"));
   if (ending.embedded === null) return;
   noteSession(null);
@@ -137,6 +142,7 @@ function start(options: InitOptions): Current {
     "objectStoreMemory",
     "objectSpillingDirectory",
     "memory",
+    "metricsPort",
   ] as const) {
     if (options[name] !== undefined) {
       throw new InvalidOptionError(
@@ -161,7 +167,17 @@ function become(
   embedded: EmbeddedRuntime | null,
   ready: Promise<void>,
 ): Current {
+  let metricsPort = place.metricsPort ?? null;
+  void embedded?.ready.then(
+    (port) => {
+      metricsPort = port;
+    },
+    () => undefined,
+  );
   const runtime: Runtime = {
+    get metricsUrl() {
+      return metricsPort === null ? null : `http://127.0.0.1:${metricsPort}/metrics`;
+    },
     address: place.address,
     nodeId: place.nodeId,
     namespace: opened.place.namespace,
@@ -273,6 +289,7 @@ function workerRuntime(): Runtime {
     namespace,
     sessionDir,
     dashboardUrl: null,
+    metricsUrl: null,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
-// The command `polyray`: start, status, stop. Exit codes: 0 ok, 1 failure, 2 usage. `--json` prints one JSON document.
+// The command `polyray`: start, stop, and questions (docs/cli.md). Exit codes: 0 ok, 1 failure, 2 usage. `--json` prints one JSON document.
 // Sub-commands are loaded when they are called, so that `--help` and the embedded start are quick.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { PolyrayError } from "../base/errors.ts";
+import { InvalidOptionError, PolyrayError } from "../base/errors.ts";
 import { version } from "../base/version.ts";
 
 function number(text: string): number {
@@ -22,6 +22,68 @@ function json(text: string): Record<string, number> {
     // told below
   }
   throw new InvalidArgumentError(`must be a JSON object such as '{"alice": 1}'`);
+}
+
+/** A command that asks a runtime. */
+function question(cli: Command, usage: string, description: string): Command {
+  return cli
+    .command(usage)
+    .description(description)
+    .option(
+      "--address <address>",
+      "which runtime (default: the newest of this user, started ones first)",
+      "auto",
+    )
+    .option("--timeout <seconds>", "wait so long for the answer", number, 30)
+    .option("--json", "print one JSON document");
+}
+
+const kindHelp = "tasks, actors, objects, workers, nodes, jobs, placement-groups";
+
+function addQuestions(cli: Command): void {
+  question(cli, "list <kind>", `list what the runtime runs and holds: ${kindHelp}`)
+    .option(
+      "-f, --filter <key=value>",
+      "only rows with this value; key!=value for all others; may be said several times",
+      (one: string, all: string[] | undefined) => [...(all ?? []), one],
+    )
+    .option("--limit <n>", "at most so many rows (highest: 10000)", number, 100)
+    .option("--detail", "all fields, as blocks")
+    .addOption(
+      new Option("--format <format>", "how rows are printed").choices([
+        "default",
+        "table",
+        "json",
+        "yaml",
+      ]),
+    )
+    .action(async (kind, options) => (await import("./commands/list.ts")).list(kind, options));
+  question(cli, "get <kind> <id>", "show one row with all fields").action(
+    async (kind, id, options) => (await import("./commands/list.ts")).get(kind, id, options),
+  );
+  question(
+    cli,
+    "summary <kind>",
+    "count tasks by function, actors by class, objects by what made them",
+  ).action(async (kind, options) => (await import("./commands/list.ts")).summary(kind, options));
+  question(cli, "memory", "show the object store: who holds what, what made it")
+    .addOption(
+      new Option("--sort-by <key>", "order of the objects")
+        .choices(["size", "pid", "age"])
+        .default("size"),
+    )
+    .option("--limit <n>", "at most so many objects", number, 50)
+    .action(async (options) => (await import("./commands/memory.ts")).memory(options));
+  question(
+    cli,
+    "timeline [file]",
+    "write what ran when, for chrome://tracing and Perfetto (-: print)",
+  ).action(async (file, options) =>
+    (await import("./commands/metrics.ts")).timeline(file, options),
+  );
+  question(cli, "metrics", "print all counters in the text form of Prometheus").action(
+    async (options) => (await import("./commands/metrics.ts")).metrics(options),
+  );
 }
 
 function program(): Command {
@@ -64,6 +126,12 @@ function program(): Command {
     )
     .option("--temp-dir <dir>", "root of session folders (default: the system's temporary folder)")
     .option("--namespace <name>", "default namespace of drivers")
+    .option(
+      "--metrics-port <port>",
+      "serve the metrics for Prometheus on 127.0.0.1 (0: any port)",
+      number,
+    )
+    .addOption(new Option("--metrics-export-port <port>").argParser(number).hideHelp())
     .option("--block", "stay in the foreground until stopped")
     .option("--json", "print one JSON document")
     .option("--disable-usage-stats", "accepted; nothing is ever sent")
@@ -71,13 +139,10 @@ function program(): Command {
     .addOption(new Option("--lifeline-fd <fd>").argParser(number).hideHelp())
     .addOption(new Option("--ready-fd <fd>").argParser(number).hideHelp())
     .action(async (options) => (await import("./commands/start.ts")).start(options));
-  cli
-    .command("status")
-    .description("show the node, its resources and what uses them")
-    .option("--address <address>", "which runtime (default: the newest of this user)", "auto")
-    .option("-v, --verbose", "show counters of the raylet and the actors")
-    .option("--json", "print one JSON document")
+  question(cli, "status", "show the node, its resources and what uses them")
+    .option("-v, --verbose", "show the counters of the runtime and its processes")
     .action(async (options) => (await import("./commands/status.ts")).status(options));
+  addQuestions(cli);
   cli
     .command("stop")
     .description("stop the runtimes of this user that were begun by `polyray start`")
@@ -89,6 +154,12 @@ function program(): Command {
   return cli;
 }
 
+// A reader that has enough (`| head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 try {
   await program().parseAsync();
 } catch (error) {
@@ -97,6 +168,6 @@ try {
     process.stderr.write(
       `polyray: ${error instanceof PolyrayError ? error.message : ((error as Error).stack ?? String(error))}\n`,
     );
-    process.exitCode = 1;
+    process.exitCode = error instanceof InvalidOptionError ? 2 : 1;
   }
 }

@@ -74,7 +74,10 @@ export class GcsService {
       "actor.exit": (fields) => this.#exit(fields),
       "actor.list": (fields) => this.#list(fields),
       "kv.put": (fields) => this.#kvPut(fields),
-      "kv.get": (fields) => ({ value: this.state.kv.get(kvKey(fields)) ?? null }),
+      "kv.get": (fields) => {
+        const found = this.state.kv.get(kvKey(fields));
+        return { value: found?.bytes ?? null, form: found?.form ?? null };
+      },
       "kv.del": (fields) => ({ deleted: this.state.kv.delete(kvKey(fields)) }),
       "kv.keys": (fields) => this.#kvKeys(fields),
       nodes: () => ({ nodes: [...this.state.nodes.values()] }),
@@ -344,11 +347,19 @@ export class GcsService {
 
   #kvPut(fields: Fields): Fields {
     const key = kvKey(fields);
-    const existed = this.state.kv.has(key);
+    const known = this.state.kv.get(key);
+    const existed = known !== undefined;
+    const bytes = Buffer.from(fields.value as Uint8Array);
+    if (fields.expected !== undefined) {
+      const expected = fields.expected as Uint8Array | null;
+      const same = existed ? expected !== null && known.bytes.equals(expected) : expected === null;
+      if (!same) return { existed, stored: false };
+    }
     if (!existed && this.state.kv.size >= gcsLimits.maxKvEntries)
       throw new PolyrayError("[limit reached] the key-value table is full", { code: "TABLE_FULL" });
-    if (!existed || fields.overwrite !== false) this.state.kv.set(key, fields.value as Uint8Array);
-    return { existed };
+    const stored = !existed || fields.overwrite !== false;
+    if (stored) this.state.kv.set(key, { bytes, form: String(fields.form ?? "bytes") });
+    return { existed, stored };
   }
 
   #kvKeys(fields: Fields): Fields {

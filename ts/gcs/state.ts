@@ -106,7 +106,8 @@ export interface GcsState {
   /** "namespace/name" -> actor id */
   readonly names: Map<string, string>;
   readonly deadActors: string[];
-  readonly kv: Map<string, Uint8Array>;
+  /** Bytes as they were put, and what they were: "bytes", "text" or "json". */
+  readonly kv: Map<string, { readonly bytes: Buffer; readonly form: string }>;
   readonly groups: Map<string, GroupRow>;
 }
 

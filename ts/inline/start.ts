@@ -13,6 +13,7 @@ import { Connection, type Executor } from "../core/connection.ts";
 import { taskContext } from "../core/task-context.ts";
 import { driverKeyBase } from "../core/worker-key.ts";
 import { deathEnvelope, readError } from "../gcs/death.ts";
+import { MetricsTable, prometheusText } from "../gcs/metrics-table.ts";
 import {
   answer,
   answerNow,
@@ -62,6 +63,7 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
   readonly #nodeId = randomBytes(14).toString("hex");
   readonly #gcs: GcsService;
   readonly #sync: SyncService;
+  readonly #metrics = new MetricsTable();
   readonly #targets = new Map<string, UserFunction>();
   readonly #workers = new Map<number, VirtualWorker>();
   readonly #keeps: ((handle: number) => boolean)[] = [];
@@ -247,6 +249,10 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
           total: userAmounts(calls.total),
           available: userAmounts(calls.free),
         };
+      case "metrics.report":
+        return this.#metrics.report(fields);
+      case "metrics.text":
+        return { text: prometheusText(this.#metrics.families()) };
       case "object.bind": {
         const entry = objects.byId(idFromBytes(fields.id as Uint8Array));
         const held = this.#held.get(idFromBytes(fields.actor as Uint8Array));

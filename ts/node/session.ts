@@ -32,6 +32,8 @@ export interface SessionInfo {
   readonly nodeId: string;
   readonly namespace: string;
   readonly embedded: boolean;
+  /** Where its metrics are served on loopback; absent: nowhere. */
+  readonly metricsPort?: number | undefined;
 }
 
 export interface JoinedSession extends SessionInfo {

@@ -22,6 +22,8 @@ export interface NodeOptions {
   /** Folders for what the store cannot hold, used in turn. Default: the session's own folder. */
   readonly objectSpillingDirectory?: string | readonly string[] | undefined;
   readonly namespace?: string | undefined;
+  /** Where metrics are served on loopback; 0: any port. Default: nowhere. */
+  readonly metricsPort?: number | undefined;
 }
 
 export interface NodeConfig {

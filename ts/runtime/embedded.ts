@@ -21,8 +21,8 @@ export interface EmbeddedRuntime {
   readonly address: string;
   readonly nodeId: string;
   readonly namespace: string;
-  /** Settles when the node service answers requests. */
-  readonly ready: Promise<void>;
+  /** Settles when the node service answers requests, with the port of its metrics, or null. */
+  readonly ready: Promise<number | null>;
   /** Ends workers and services and removes the session. Call it after the driver detached. */
   stop(): Promise<void>;
 }
@@ -46,7 +46,10 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     removeSession(made.sessionDir);
     throw error;
   }
-  const config = serviceConfig(session, node, null, options.namespace);
+  const config = {
+    ...serviceConfig(session, node, null, options.namespace),
+    metricsPort: options.metricsPort,
+  };
   const thread = new Worker(distFile("runtime", "service-thread.js"), {
     workerData: config,
     execArgv: [],
@@ -85,12 +88,17 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
   return runtime;
 }
 
-function becomesReady(thread: Worker): Promise<void> {
+function becomesReady(thread: Worker): Promise<number | null> {
   return new Promise((resolve, reject) => {
-    const onMessage = (message: { ready?: true; failed?: unknown }): void => {
+    interface Message {
+      ready?: true;
+      metricsPort?: number | null;
+      failed?: unknown;
+    }
+    const onMessage = (message: Message): void => {
       if (message.ready) {
         thread.unref();
-        resolve();
+        resolve(message.metricsPort ?? null);
       } else if (message.failed !== undefined) reject(message.failed as Error);
     };
     thread.once("message", onMessage);

@@ -9,6 +9,7 @@ import { version } from "../base/version.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
+import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService } from "./service.ts";
 import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 
@@ -41,6 +42,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   let session = createSession();
   let service: NodeService | null = null;
   let closeServer = (): void => undefined;
+  let closeMetrics = (): void => undefined;
   let finish: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => {
     finish = resolve;
@@ -50,6 +52,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     if (stopping) return;
     stopping = true;
     closeServer();
+    closeMetrics();
     service?.stop();
     native.stopRaylet(stopGraceMs);
     removeSession(session.sessionDir);
@@ -58,12 +61,12 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   try {
     session = startNodeRaylet(native, session, node);
     const tcp = options.tcp === null ? null : await listeningPlace(options.tcp);
-    const config = serviceConfig(
-      session,
-      node,
-      tcp && `${tcp.host}:${tcp.port}`,
-      options.namespace,
-    );
+    const metrics = await serveMetrics(options.metricsPort, () => service);
+    if (metrics !== null) closeMetrics = metrics.close;
+    const config = {
+      ...serviceConfig(session, node, tcp && `${tcp.host}:${tcp.port}`, options.namespace),
+      metricsPort: metrics?.port,
+    };
     service = new NodeService(native, config, stop);
     if (tcp !== null) {
       const { startGrpcServer } = await import("./grpc-server.ts"); // gRPC is not loaded without TCP
@@ -81,6 +84,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       nodeId: config.nodeId,
       namespace: config.namespace,
       embedded: options.tcp === null,
+      metricsPort: metrics?.port,
     });
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);

@@ -7,6 +7,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { loadNative } from "../native/load.ts";
 import { publishSession } from "../node/session.ts";
+import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService, type ServiceConfig } from "./service.ts";
 
 const port = parentPort;
@@ -14,7 +15,11 @@ if (port === null) throw new Error("service-thread runs in a worker thread");
 const config = workerData as ServiceConfig;
 
 try {
-  const service = new NodeService(loadNative(), config, () => port.close());
+  let service: NodeService | null = null;
+  const metrics = await serveMetrics(config.metricsPort, () => service);
+  const settled = { ...config, metricsPort: metrics?.port };
+  const made = new NodeService(loadNative(), settled, () => port.close());
+  service = made;
   publishSession(config.sessionDir, {
     sessionId: config.sessionId,
     address: config.address,
@@ -25,14 +30,16 @@ try {
     nodeId: config.nodeId,
     namespace: config.namespace,
     embedded: true,
+    metricsPort: metrics?.port,
   });
   port.on("message", (message: { stop?: true }) => {
     if (message.stop !== true) return;
-    service.stop();
+    metrics?.close();
+    made.stop();
     port.postMessage({ stopped: true });
     port.close();
   });
-  port.postMessage({ ready: true });
+  port.postMessage({ ready: true, metricsPort: metrics?.port ?? null });
 } catch (error) {
   port.postMessage({ failed: error });
 }

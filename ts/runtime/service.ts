@@ -12,6 +12,7 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
 import { deathEnvelope, readError } from "../gcs/death.ts";
+import { type Family, MetricsTable, prometheusText } from "../gcs/metrics-table.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
 import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
@@ -24,6 +25,7 @@ import { Spawner, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
 import { StateService } from "./state-service.ts";
+import { rolesOf, systemFamilies } from "./system-metrics.ts";
 
 /** What a node service needs to know; plain data, so that it can be handed to a worker thread. */
 export interface ServiceConfig {
@@ -37,6 +39,8 @@ export interface ServiceConfig {
   readonly version: string;
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
+  /** Where the metrics are scraped; absent: nowhere. */
+  readonly metricsPort?: number | undefined;
 }
 
 const systemDeaths: ReadonlySet<string> = new Set([
@@ -54,6 +58,7 @@ export class NodeService implements GcsHost {
   readonly #native: NativeBinding;
   readonly #endpoint: ServiceEndpoint;
   readonly #states: StateService;
+  readonly #metrics = new MetricsTable();
   readonly #logs: LogTailer;
   readonly #terminals = new Terminals();
   readonly #spawner: Spawner;
@@ -163,9 +168,17 @@ export class NodeService implements GcsHost {
       case "resources.available":
         return { resources: userAmounts(this.#native.rayletStats().available) };
       case "store.stats": {
-        const { total, available, ...rest } = this.#native.rayletStats();
+        const { total, available, processes, ...rest } = this.#native.rayletStats();
         return { stats: rest, total: userAmounts(total), available: userAmounts(available) };
       }
+      case "node.stats":
+        return this.#nodeStats();
+      case "metrics.report":
+        return this.#metrics.report(fields);
+      case "metrics.text":
+        return { text: this.metricsText() };
+      case "metrics.families":
+        return { families: this.#families() };
       case "object.bind":
         return this.#bindObject(fields);
       case "session.stop":
@@ -184,6 +197,35 @@ export class NodeService implements GcsHost {
     const language = (JSON.parse(key) as { language: string }).language;
     const pool = BigInt(job) | (BigInt(language === "py" ? Language.py : Language.ts) << 32n);
     this.#endpoint.command(RayletOp.prestart, pool, 0n, 0n, Buffer.from(key));
+  }
+
+  /** All metrics in the text form of Prometheus. */
+  metricsText(): string {
+    return prometheusText(this.#families());
+  }
+
+  #families(): Family[] {
+    const system = systemFamilies(this.#native.rayletStats(), this.gcs.state);
+    return [...system, ...this.#metrics.families()];
+  }
+
+  // What `polyray status` shows of this node.
+  #nodeStats(): Record<string, unknown> {
+    const { total, available, processes, ...counters } = this.#native.rayletStats();
+    const { address, nodeId, sessionId, version, metricsPort } = this.config;
+    return {
+      address,
+      nodeId,
+      sessionId,
+      version,
+      metricsPort: metricsPort ?? null,
+      nodes: [...this.gcs.state.nodes.values()],
+      total: userAmounts(total),
+      available: userAmounts(available),
+      counters,
+      roles: rolesOf(processes),
+      processes,
+    };
   }
 
   async #request(peer: Peer, request: number, payload: Uint8Array): Promise<void> {

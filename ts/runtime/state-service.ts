@@ -10,7 +10,8 @@ import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
 import { ActorPhase, type ActorRow, type GcsState } from "../gcs/state.ts";
 import { EndpointKind, type NativeBinding } from "../native/binding.ts";
-import { jobIdOf, rowsOf, TaskLog, workerIdOf } from "./task-log.ts";
+import { jobIdOf, rowsOf, TaskLog, type TaskRow, workerIdOf } from "./task-log.ts";
+import { traceEvents } from "./trace-events.ts";
 
 type Row = Record<string, unknown>;
 type Fields = Record<string, unknown>;
@@ -18,7 +19,8 @@ type Fields = Record<string, unknown>;
 const pageBytes = 32 * 1024;
 const pageMs = 15_000;
 const maxDeadWorkers = 1000;
-const kMaxList = 10_000;
+const maxList = 10_000;
+const maxTraceEvents = 250_000;
 const actorStates = ["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"];
 const entryStates = ["FREE", "PENDING", "SEALED", "DEAD"];
 
@@ -77,7 +79,8 @@ export class StateService {
     const filters = (fields.filters as [string, string, unknown][] | undefined) ?? [];
     const found =
       filters.length === 0 ? all : all.filter((row) => filters.every((f) => passes(row, f)));
-    const limit = Math.min(Number(fields.limit ?? 100), kMaxList);
+    const most = resource === "timeline" ? maxTraceEvents : maxList;
+    const limit = Math.min(Number(fields.limit ?? 100), most);
     const bytes = Buffer.from(encode(found.slice(0, limit), { ignoreUndefined: true }));
     const page = this.#nextPage++;
     this.#pages.set(page, bytes);
@@ -119,6 +122,8 @@ export class StateService {
         return this.#jobs();
       case "placement_groups":
         return this.#groups();
+      case "timeline":
+        return traceEvents(this.tasks());
       default:
         throw new PolyrayError(`[invalid argument] there is no state of "${resource}"`, {
           code: "INVALID_ARGUMENT",
@@ -126,7 +131,7 @@ export class StateService {
     }
   }
 
-  tasks(): Row[] {
+  tasks(): TaskRow[] {
     return this.#tasks.read((task) => {
       const handle = this.#native.handleOfId(task);
       if (handle === 0) return null;
@@ -205,8 +210,37 @@ export class StateService {
     };
   }
 
+  // Who holds what, by object: seen in the processes' own tables.
+  #holders(): Map<string, Map<number, Holder>> {
+    const kinds = new Map(this.#endpoints().map((one) => [one.endpoint, one.kind]));
+    const found = new Map<string, Map<number, Holder>>();
+    for (const row of rowsOf(this.#native.observe(4))) {
+      const id = idFromBytes(row.bytes.subarray(0, 16));
+      const endpoint = row.getUint32(16, true);
+      let holders = found.get(id);
+      if (holders === undefined) {
+        holders = new Map();
+        found.set(id, holders);
+      }
+      let holder = holders.get(endpoint);
+      if (holder === undefined) {
+        const type = kindNames[kinds.get(endpoint) ?? 0] ?? "WORKER";
+        holder = { pid: row.getUint32(20, true), type, references: false, pinned: false };
+        holders.set(endpoint, holder);
+      }
+      if (row.getUint32(24, true) === 1) holder.references = true;
+      else holder.pinned = true;
+    }
+    return found;
+  }
+
   #objects(): Row[] {
+    const holders = this.#holders();
+    const kinds = new Map(this.#endpoints().map((one) => [one.endpoint, one.kind]));
+    const names = new Map(this.tasks().map((task) => [task.task_id, String(task.name)]));
     const rows = [...rowsOf(this.#native.observe(2))].map((row) => {
+      const id = idFromBytes(row.bytes.subarray(0, 16));
+      const task = names.get(id);
       const state = row.getUint32(24, true);
       const flags = {
         actor: (state & (1 << 12)) !== 0,
@@ -215,7 +249,7 @@ export class StateService {
       };
       const sealed = (state & 0xff) === 2;
       return {
-        object_id: idFromBytes(row.bytes.subarray(0, 16)),
+        object_id: id,
         object_size: sealed ? Number(row.getBigUint64(16, true)) : -1,
         task_status: sealed ? "FINISHED" : "PENDING_NODE_ASSIGNMENT",
         attempt_number: 1,
@@ -226,13 +260,14 @@ export class StateService {
             : sealed
               ? "LOCAL_REFERENCE"
               : "USED_BY_PENDING_TASK",
-        call_site: "disabled",
-        type: "DRIVER",
+        call_site: flags.actor ? "actor" : task === undefined ? "put" : `task ${task}`,
+        type: kindNames[kinds.get(row.getUint32(36, true)) ?? 0] ?? "WORKER",
         pid: row.getUint32(40, true),
         ip: "127.0.0.1",
         references: row.getUint32(28, true),
         pins: row.getUint32(32, true),
         store_state: flags.spilled ? "SPILLED" : (entryStates[state & 0xff] ?? "PENDING"),
+        holders: [...(holders.get(id)?.values() ?? [])],
         task_spec: flags.keep,
       };
     });
@@ -319,6 +354,20 @@ export class StateService {
     }));
   }
 }
+
+interface Holder {
+  readonly pid: number;
+  readonly type: string;
+  references: boolean;
+  pinned: boolean;
+}
+
+const kindNames: Readonly<Record<number, string>> = {
+  [EndpointKind.service]: "SERVICE",
+  [EndpointKind.driver]: "DRIVER",
+  [EndpointKind.worker]: "WORKER",
+  [EndpointKind.client]: "CLIENT",
+};
 
 const errorTypes: Readonly<Record<string, string>> = {
   WORKER_CRASHED: "WORKER_DIED",

@@ -22,7 +22,11 @@ export type TaskRow = Record<string, unknown> & {
   task_id: string;
   attempt_number: number;
   state: string;
+  [microseconds]?: readonly [number | null, number | null];
 };
+
+/** When a run began and ended, in microseconds since 1970; not part of the row that is sent. */
+export const microseconds: unique symbol = Symbol("microseconds");
 
 /** Rows that the observer gave, one at a time. */
 export function* rowsOf(bytes: Uint8Array): Generator<DataView & { bytes: Uint8Array }> {
@@ -63,6 +67,17 @@ export class TaskLog {
     this.#nodeId = nodeId;
   }
 
+  // What a spread of both rows keeps: the later one's, with the earlier one's start.
+  #merged(known: TaskRow, row: TaskRow): TaskRow {
+    const [start, end] = row[microseconds] ?? [null, null];
+    return {
+      ...known,
+      ...row,
+      start_time_ms: row.start_time_ms ?? known.start_time_ms,
+      [microseconds]: [start ?? known[microseconds]?.[0] ?? null, end],
+    };
+  }
+
   /** Reads what is new. Returns all attempts, newest last, and those that wait. */
   read(errorOf: (task: string) => { code: string; message: string } | null): TaskRow[] {
     const waiting: TaskRow[] = [];
@@ -83,13 +98,7 @@ export class TaskLog {
         row.error_message = error?.message ?? null;
       }
       if (view.getUint32(0, true) === 4) this.#rows.delete(key);
-      else
-        this.#rows.set(
-          key,
-          known === undefined
-            ? row
-            : { ...known, ...row, start_time_ms: row.start_time_ms ?? known.start_time_ms },
-        );
+      else this.#rows.set(key, known === undefined ? row : this.#merged(known, row));
     }
     for (const key of this.#rows.keys()) {
       if (this.#rows.size <= maxRows) break;
@@ -101,7 +110,11 @@ export class TaskLog {
   #row(view: DataView & { bytes: Uint8Array }): TaskRow | null {
     const u32 = (at: number): number => view.getUint32(at, true);
     const id = (at: number): string => idFromBytes(view.bytes.subarray(at, at + 16));
-    const time = (at: number): number | null => Number(view.getBigUint64(at, true)) || null;
+    const micros = (at: number): number | null => Number(view.getBigUint64(at, true)) || null;
+    const time = (at: number): number | null => {
+      const found = micros(at);
+      return found === null ? null : Math.floor(found / 1000);
+    };
     const outcome = u32(0);
     const kind = view.getUint16(4, true);
     const source = u32(128);
@@ -148,6 +161,7 @@ export class TaskLog {
       call_site: null,
       label_selector: null,
       fallback_strategy: null,
+      [microseconds]: [micros(64), micros(72)],
     };
   }
 

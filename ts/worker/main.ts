@@ -10,6 +10,7 @@ import { loadPlugins } from "../core/plugins.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
 import "../core/stream-travel.ts";
+import "../core/metrics.ts";
 import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
 import { importUser } from "../core/user-module.ts";

@@ -308,6 +308,7 @@ def _node_flags(
         "num_gpus": num_gpus,
         "object_store_memory": object_store_memory,
         "memory": kwargs.get("_memory"),
+        "metrics_port": kwargs.get("_metrics_export_port") if joined is None else None,
     }
     for name, value in numbers.items():
         if value is None:
@@ -409,6 +410,9 @@ def shutdown(*, wait_for_processes: bool = False) -> None:
     Also called at exit.
     """
     found = runtime._current
+    metrics = sys.modules.get("polyray.util.metrics")
+    if found is not None and not found.is_worker and metrics is not None:
+        metrics.flush()
     runtime.set_current(None)
     if found is None or found.is_worker:
         return

@@ -25,6 +25,9 @@ export interface StartFlags {
   readonly systemConfig?: string;
   readonly tempDir?: string;
   readonly namespace?: string;
+  readonly metricsPort?: number;
+  /** Ray's name of it. */
+  readonly metricsExportPort?: number;
   readonly block?: true;
   readonly json?: true;
   readonly embedded?: true;
@@ -98,6 +101,7 @@ function headOptions(flags: StartFlags): HeadOptions {
     plasmaDirectory: flags.plasmaDirectory,
     objectSpillingDirectory: flags.objectSpillingDirectory ?? spillingOf(flags.systemConfig),
     namespace: flags.namespace,
+    metricsPort: flags.metricsPort ?? flags.metricsExportPort,
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
     lifelineFd: flags.lifelineFd,
   };

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of the program's own: counters, gauges, histograms with tags, as Ray's.
 
-Values are kept in this process; prometheus_text() gives them in the text form of Prometheus.
-Thread rules: any thread.
+What is recorded reaches the node service a tenth of a second later, which sums it over all
+processes of both languages: `polyray metrics` shows it, a scraping port serves it.
+prometheus_text() gives what this process recorded. Thread rules: any thread.
 """
 
 from __future__ import annotations
 
 import bisect
+import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,70 @@ _lock = threading.Lock()
 _metrics: dict[str, Metric] = {}
 
 TagValues = tuple[str, ...]
+
+_REPORT_S = 0.1
+# What was recorded and not reported, by metric: for each tags the value and the counts of ranges.
+_unsent: dict[str, dict[TagValues, tuple[float, list[int] | None]]] = {}
+_timer: threading.Timer | None = None
+
+
+def _after_fork() -> None:
+    global _timer, _lock
+    _timer = None
+    _lock = threading.Lock()
+    _unsent.clear()  # the parent's, which reports it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def flush() -> None:
+    """Report what was recorded now. Without a runtime it is kept until there is one."""
+    global _timer
+    from polyray import runtime
+    from polyray.exceptions import RayError
+
+    with _lock:
+        _timer = None
+        if not runtime.is_attached() or not _unsent:
+            return
+        report = [
+            {
+                "name": name,
+                "kind": _metrics[name]._kind,
+                "description": _metrics[name]._description,
+                "tagKeys": list(_metrics[name]._tag_keys),
+                "boundaries": list(getattr(_metrics[name], "boundaries", ())),
+                "cells": [
+                    {"tags": list(tags), "value": value, "counts": counts}
+                    for tags, (value, counts) in cells.items()
+                ],
+            }
+            for name, cells in _unsent.items()
+        ]
+        _unsent.clear()
+    try:
+        refused = runtime.current().request("metrics.report", metrics=report)["refused"]
+    except RayError:
+        return  # the runtime ended: with it its metrics
+    if refused:
+        import warnings
+
+        warnings.warn(str(refused[0]), stacklevel=2)
+
+
+def _note(name: str, tags: TagValues, value: float, counts: list[int] | None = None) -> None:
+    # REQUIRES: _lock is held.
+    global _timer
+    cells = _unsent.setdefault(name, {})
+    old, old_counts = cells.get(tags, (0.0, None))
+    if counts is not None and old_counts is not None:
+        counts = [a + b for a, b in zip(counts, old_counts, strict=True)]
+    cells[tags] = (value if isinstance(_metrics[name], Gauge) else old + value, counts)
+    if _timer is None:
+        _timer = threading.Timer(_REPORT_S, flush)
+        _timer.daemon = True
+        _timer.start()
 
 
 class Metric:
@@ -113,6 +179,7 @@ class Counter(Metric):
         key = self._tags(tags)
         with _lock:
             self._values[key] = self._values.get(key, 0.0) + value
+            _note(self._name, key, value)
 
 
 class Gauge(Metric):
@@ -129,6 +196,7 @@ class Gauge(Metric):
         key = self._tags(tags)
         with _lock:
             self._values[key] = float(value)
+            _note(self._name, key, float(value))
 
 
 class Histogram(Metric):
@@ -166,8 +234,10 @@ class Histogram(Metric):
         key = self._tags(tags)
         with _lock:
             counts = self._counts.setdefault(key, [0] * (len(self.boundaries) + 1))
-            counts[bisect.bisect_left(self.boundaries, value)] += 1
+            at = bisect.bisect_left(self.boundaries, value)
+            counts[at] += 1
             self._sums[key] = self._sums.get(key, 0.0) + value
+            _note(self._name, key, value, [int(i == at) for i in range(len(counts))])
 
     @property
     def info(self) -> dict[str, Any]:
@@ -199,7 +269,7 @@ def prometheus_text() -> str:
     lines: list[str] = []
     with _lock:
         for name, metric in _metrics.items():
-            full = f"ray_{name}"
+            full = f"polyray_{name}"
             lines.append(f"# HELP {full} {_escaped(metric._description)}")
             lines.append(f"# TYPE {full} {metric._kind}")
             for suffix, labels, value in metric._samples():

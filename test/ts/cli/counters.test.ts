@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the command shows the store, traces and counters; a scraping port serves them; a program without a runtime may ask one.
+// Method: the command in processes of its own against a runtime that this program embeds, and against a started head.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Counter, cancel, get, init, kv, put, remote, shutdown, state } from "polyray";
+import t, { type Test } from "tap";
+import {
+  type Ended,
+  polyray,
+  rejection,
+  root,
+  scratchFolder,
+  startRuntime,
+  until,
+  within,
+} from "../mixed/support.ts";
+
+process.env.POLYRAY_TMPDIR = scratchFolder();
+const width = 80;
+
+async function ok(t: Test, ...args: string[]): Promise<Ended> {
+  const ended = await polyray(args);
+  t.equal(ended.code, 0, `${args.join(" ")}: ${ended.err}`);
+  return ended;
+}
+
+async function json<T>(t: Test, ...args: string[]): Promise<T> {
+  return JSON.parse((await ok(t, ...args, "--json")).out) as T;
+}
+
+type Row = Record<string, unknown>;
+
+t.test("an embedded runtime", async (t) => {
+  const runtime = await startRuntime({ namespace: "cli" });
+  const long = "a_function_with_a_very_long_name_that_no_terminal_has_room_for";
+  const square = remote((x: number) => x * x, { name: long });
+  const fails = remote(
+    function fails(): void {
+      throw new Error("no such luck\nsecond line");
+    },
+    { maxRetries: 0 },
+  );
+  class Member {
+    hello(): string {
+      return "hello";
+    }
+  }
+  const member = remote(Member, { name: "m" }).remote();
+  t.equal(await get(member.hello.remote()), "hello");
+  await get(square.map(Array.from({ length: 150 }, (_, i) => i)));
+  await rejection(get(fails.remote()));
+  const big = put(new Float64Array(100_000));
+  new Counter("served", { tagKeys: ["route"] }).inc(3, { route: "/x" });
+  const sleeper = remote(async function sleeper(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 600_000));
+  }).remote();
+  await until(
+    async () => (await state.listTasks({ filters: [["state", "=", "RUNNING"]] })).length === 1,
+    "the sleeper runs",
+  );
+
+  await t.test("memory says who holds what", async (t) => {
+    const { out } = await ok(t, "memory");
+    t.match(out, /^Object store: .* of 128\.0 MiB in use/);
+    t.match(out, new RegExp(`^driver +${process.pid} +\\d+`, "m"));
+    t.match(
+      out,
+      new RegExp(
+        `^${big.id} +78\\d\\.\\d KiB +sealed +${process.pid}\\*? .*put by ${process.pid}$`,
+        "m",
+      ),
+    );
+    for (const line of out.split("\n")) t.ok([...line].length <= width, line);
+    const machine = await json<{ store: Row; holders: Row[]; objects: Row[] }>(
+      t,
+      "memory",
+      "--limit",
+      "1",
+    );
+    t.equal(machine.objects.length, 1);
+    t.equal(machine.objects[0]?.object_id, big.id);
+    t.ok(machine.holders.some((one) => one.pid === process.pid && Number(one.objects) > 1));
+    t.equal(machine.store.capacity_bytes, 128 * 2 ** 20);
+  });
+
+  await t.test("the timeline goes to a file or out", async (t) => {
+    const file = join(scratchFolder(), "trace.json");
+    t.match((await ok(t, "timeline", file)).out, /^\d+ runs written to .*trace\.json$/m);
+    const events = JSON.parse(readFileSync(file, "utf8")) as Row[];
+    t.ok(events.filter((event) => event.ph === "X" && event.name === long).length === 150);
+    t.ok(Array.isArray(JSON.parse((await ok(t, "timeline", "-")).out)));
+    const { code, err } = await polyray(["timeline", "/nowhere/x.json"]);
+    t.equal(code, 1);
+    t.match(err, /cannot be written/);
+  });
+
+  await t.test("counters: status --verbose, metrics", async (t) => {
+    const plain = await ok(t, "status");
+    t.match(plain.out, new RegExp(`Address: ${runtime.address}`));
+    t.match(plain.out, /1\/2 CPU/);
+    t.notMatch(plain.out, /bells rung/);
+    const { out } = await ok(t, "status", "--verbose");
+    t.match(out, /^tasks submitted( +\S+){3,}$/m);
+    t.match(out, /^bells saved( +\S+){3,}$/m);
+    for (const line of out.split("\n")) t.ok([...line].length <= width, line);
+    const machine = await json<{
+      roles: { role: string; counts: Row }[];
+      address: string;
+      counters: Row;
+      processes: Row[];
+    }>(t, "status", "-v");
+    const driver = machine.roles.find((one) => one.role === "driver");
+    t.ok(Number(driver?.counts.tasksSubmitted) >= 152);
+    t.ok(machine.processes.some((one) => one.pid === process.pid));
+    t.ok(Number(machine.counters.leasesGranted) >= 1);
+    await until(
+      async () => (await polyray(["metrics"])).out.includes('polyray_served{route="/x"} 3'),
+      "the program's own counter is shown",
+    );
+    t.match((await ok(t, "metrics")).out, /^polyray_actors\{state="ALIVE"\} 1$/m);
+    const families = await json<Row[]>(t, "metrics");
+    t.ok(families.some((one) => one.name === "served" && one.kind === "counter"));
+  });
+
+  cancel(sleeper, { force: true });
+  await shutdown();
+});
+
+t.test("a started head with a scraping port; a program without a runtime may ask it", async (t) => {
+  const started = await ok(
+    t,
+    "start",
+    "--head",
+    "--port",
+    "0",
+    "--num-cpus",
+    "1",
+    "--object-store-memory",
+    String(64 * 2 ** 20),
+    "--metrics-port",
+    "0",
+    "--json",
+  );
+  const { address } = JSON.parse(started.out) as { address: string };
+  t.teardown(() => polyray(["stop", "--address", address]));
+  const shown = await ok(t, "status", "--address", address);
+  const url = /^Metrics: (http:\S+)$/m.exec(shown.out)?.[1];
+  t.match(await (await fetch(String(url))).text(), /^polyray_nodes 1$/m);
+  const nodes = await within(state.listNodes({ address }), "the nodes");
+  t.match(nodes, [{ state: "ALIVE", resourcesTotal: { CPU: 1 } }]);
+  t.equal((await state.summarizeTasks({ address })).totalTasks, 0);
+  const taken = await polyray([
+    "start",
+    "--head",
+    "--port",
+    "0",
+    "--metrics-port",
+    String(new URL(String(url)).port),
+  ]);
+  t.equal(taken.code, 1);
+  t.match(taken.err, /metrics cannot be served on 127\.0\.0\.1:\d+: .*Choose another metrics port/);
+  const joined = await init({ address, logToDriver: false });
+  t.equal(joined.metricsUrl, url);
+  await kv.put("a", 1);
+  await shutdown();
+  t.notOk(existsSync(join(root, "polyray-timeline")));
+});
