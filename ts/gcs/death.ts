@@ -15,7 +15,7 @@ export function deathEnvelope(row: ActorRow, death: Death, nodeId: string): Uint
   const error = new ActorDiedError(
     unplaced
       ? death.reason
-      : `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason}.${detail}`,
+      : `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason.replace(/\.$/, "")}.${detail}`,
     {
       code: death.code,
       actorId: row.spec.actor,
