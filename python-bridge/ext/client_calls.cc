@@ -68,11 +68,12 @@ struct Origin {
 // One return of a call: what tells its task is kept beside it.
 nb::object return_ref(const std::shared_ptr<Session>& session, const ObjectId& id,
                       const ObjectId& first, const Origin& origin) {
-  auto ref = std::make_unique<Ref>(session, id);
-  ref->first = first;
-  ref->actor = origin.actor;
-  ref->spec = origin.spec;
-  return nb::cast(ref.release(), nb::rv_policy::take_ownership);
+  nb::object made = make_ref(session, id);
+  Ref& ref = *nb::inst_ptr<Ref>(made);
+  ref.first = first;
+  ref.actor = origin.actor;
+  ref.spec = origin.spec;
+  return made;
 }
 
 // The refs of one submitted call: one ref, or a list.
