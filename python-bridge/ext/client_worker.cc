@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include <string_view>
 
 #include <thread>
 
@@ -34,6 +35,13 @@ nb::object arguments_of(const std::shared_ptr<Session>& session, const IncomingC
   return nb::bytes(call.envelope.data(), call.envelope.size());
 }
 
+PyObject* decoded(std::string_view text) {
+  PyObject* made =
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
+  if (made == nullptr) throw nb::python_error();
+  return made;
+}
+
 nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall& from) {
   auto* call = new Call;
   nb::object made = nb::cast(call, nb::rv_policy::take_ownership);
@@ -48,11 +56,13 @@ nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall
   call->retries_left = from.retries_left;
   call->deadline_ms = from.deadline_ms;
   call->return_count = static_cast<uint32_t>(from.returns.size());
-  PyObject* name = PyUnicode_DecodeUTF8(from.method.data(),
-                                        static_cast<Py_ssize_t>(from.method.size()), "replace");
-  if (name == nullptr) throw nb::python_error();
+  // A caller in TypeScript puts the options of this one call behind the method's name (ts/core/call.ts).
+  const std::string_view method(from.method.data(), from.method.size());
+  const size_t mark = method.find('\0');
+  PyObject* name = decoded(method.substr(0, mark));
   PyUnicode_InternInPlace(&name);
   call->method = nb::steal(name);
+  call->extras = mark == method.npos ? nb::none() : nb::steal(decoded(method.substr(mark + 1)));
   call->args = arguments_of(session, from);
   return made;
 }

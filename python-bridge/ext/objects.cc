@@ -213,6 +213,7 @@ void bind_objects(nb::module_& module) {
       .def_ro("deadline_ms", &Call::deadline_ms)
       .def_ro("return_count", &Call::return_count)
       .def_ro("method", &Call::method)
+      .def_ro("extras", &Call::extras)
       .def_ro("args", &Call::args)
       .def_prop_ro("spec_number", [](const Call& self) { return self.spec.unique; })
       .def_prop_ro("spec", [](const Call& self) { return id_bytes(self.spec); })

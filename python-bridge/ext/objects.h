@@ -86,6 +86,7 @@ struct Call {
   uint64_t deadline_ms = 0;
   uint32_t return_count = 0;
   nb::object method;
+  nb::object extras;  // options of this one call as JSON text, or None
   nb::object args;
 };
 

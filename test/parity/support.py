@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -73,4 +74,39 @@ def caught(
     return None
 
 
-__all__ = ["caught", "kinds", "norm", "ray", "say"]
+def check(name: str, text: bool = True, lines: int | None = None) -> Callable[[Any], Any]:
+    """As caught, for the function that follows."""
+
+    def run(what: Callable[[], Any]) -> Any:
+        caught(name, what, text, lines)
+        return what
+
+    return run
+
+
+def until(what: Callable[[], Any], seconds: float = 30) -> bool:
+    """Whether it becomes true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def died(what: Callable[[], Any]) -> Any:
+    """The value, or the class of an actor's error and what it tells of the actor: the lines that
+    name it and the kind of its end, without places."""
+    try:
+        return what()
+    except ray.exceptions.RayActorError as error:
+        text = norm(error).replace("\\n", "\n")
+        facts = [line.strip() for line in text.split("\n\t") if not line.strip().startswith("ip")]
+        facts = [fact.split("\nThe actor is dead")[0] for fact in facts]
+        how = re.search(r"Worker exit type: (\w+)|killed by `ray.kill`|its owner has died", text)
+        said = re.search(r"exit_actor\(\) is called|exit code 0", text)
+        shown = "" if how is None else how[0].removesuffix(".")
+        return type(error).__name__, facts[1:], shown, "" if said is None else said[0]
+
+
+__all__ = ["caught", "check", "died", "kinds", "norm", "ray", "say", "until"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import json
 import os
 import signal
 import sys
@@ -131,7 +132,7 @@ class Executor:
         """The concurrency group of a call of a method."""
         actor = _actor
         assert actor is not None
-        group = ""
+        group = "" if call.extras is None else json.loads(call.extras).get("group") or ""
         if call.flags & HAS_CALL_OPTIONS:
             with contextlib.suppress(RayError):  # told again where the call runs
                 group = decode_args(call.args, self._rt)[1][CALL_OPTIONS].get("group") or ""
@@ -347,8 +348,8 @@ class Executor:
             return
         if (
             spec is None
-            and call.flags & RETRY_EXCEPTIONS
             and call.retries_left != 0
+            and (call.flags & RETRY_EXCEPTIONS or call.extras is not None)
             and self._retries_method(call, error)
         ):
             self._client.reply(call.handle, _RETRY)
@@ -362,10 +363,7 @@ class Executor:
 
     def _retries_method(self, call: Any, error: BaseException) -> bool:
         run = self._runs.get(call.task)
-        classes = run.retry if run is not None else None
-        return isinstance(error, Exception) and (
-            classes is None or isinstance(error, tuple(classes))
-        )
+        return run is not None and run.retries(error, bool(call.flags & RETRY_EXCEPTIONS))
 
     def _stopped(self, task: bytes) -> RayError:
         # The error of a call that was interrupted: by its time limit, or by its caller.
@@ -549,6 +547,8 @@ class Executor:
             run.ahead = rule.get("_generator_backpressure_num_objects") or 0
             retry = rule.get("retry_exceptions")
             run.retry = retry if isinstance(retry, (list, tuple)) else None
+        if call.extras is not None:
+            run.take_extras(json.loads(call.extras))
         self._runs[call.task] = run
         self._variable.set(run)
         return run

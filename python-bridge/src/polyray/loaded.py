@@ -24,6 +24,7 @@ class Running:
         "own_name",
         "resources",
         "retry",
+        "retries_told",
         "task",
         "told",
     )
@@ -35,12 +36,28 @@ class Running:
         self.told = False  # its children were cancelled
         self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
         self.retry: Any = None  # classes of exceptions that are retried; None: all
+        self.retries_told: bool | None = None  # by a caller in TypeScript, for this call
         self.function = function  # of a task that is no method
         self.task = task
         self.name = name  # shown; own_name: as the code has it
         self.own_name = name
         self.attempt = attempt
         self.resources = resources
+
+    def take_extras(self, extras: dict[str, Any]) -> None:
+        """Options of this one call, as a caller in TypeScript writes them (ts/core/call.ts)."""
+        self.ahead = extras.get("highWaterMark", self.ahead)
+        self.name = extras.get("name", self.name)
+        retry = extras.get("retry")  # a list names TypeScript's classes of all Python errors
+        self.retries_told = None if retry is None else bool(retry)
+
+    def retries(self, error: BaseException, by_flag: bool) -> bool:
+        """True when a method's options say that this exception of its body is retried."""
+        if not isinstance(error, Exception):
+            return False
+        if self.retries_told is not None:
+            return self.retries_told
+        return by_flag and (self.retry is None or isinstance(error, tuple(self.retry)))
 
 
 class LoadedSpec:

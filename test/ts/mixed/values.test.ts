@@ -244,3 +244,33 @@ t.test("a remote function called as a value on the other side says what to do", 
   const { fn } = await within(get(made.remote()), "Python's function");
   t.throws(() => fn.remote(), { message: /cannot be called as a value in TypeScript.*pyFunction/ });
 });
+
+t.test("options of one call reach an actor written in Python", async (t) => {
+  interface Options {
+    group(): string;
+    name(): string;
+    flaky(at: number): number;
+  }
+  const actor = pyActor<Options>("mixed_side", "Options", {
+    concurrencyGroups: { io: 1 },
+    numCpus: 0,
+  }).remote();
+  const group = await within(
+    get(actor.group.options({ concurrencyGroup: "io" }).remote()),
+    "a call in a group",
+  );
+  t.match(group, /polyray-io/);
+  t.notMatch(await within(get(actor.group.remote()), "a call without"), /polyray-io/);
+  t.equal(await within(get(actor.name.options({ name: "mine" }).remote()), "a named call"), "mine");
+  const retried = actor.flaky.options({ retryErrors: true, maxTaskRetries: 3 });
+  t.equal(await within(get(retried.remote(3)), "a call that is retried"), 3);
+  const other = actor.flaky.options({ retryErrors: false, maxTaskRetries: 3 });
+  await t.rejects(within(get(other.remote(9)), "a call that is not"), { name: "TaskError" });
+  await t.rejects(
+    within(
+      get(actor.group.options({ concurrencyGroup: "none" }).remote()),
+      "a group that is not there",
+    ),
+    /no concurrency group 'none'/,
+  );
+});
