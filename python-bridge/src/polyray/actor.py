@@ -293,6 +293,9 @@ class ActorClass:
         pending = self._options.get("max_pending_calls")
         if pending and pending > 0:
             meta["maxPendingCalls"] = pending
+        asked = self._options.get("allow_out_of_order_execution")
+        if self._concurrency() > 1 or groups if asked is None else asked:
+            meta["ordered"] = False
         if described.own:
             meta["methodOptions"] = described.own
         if described.signatures:

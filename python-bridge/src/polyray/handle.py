@@ -4,7 +4,8 @@
 A handle owns a reference to the actor's lifetime object: when every handle is gone the actor ends,
 unless it is detached. Its wire form (docs/values.md) is that reference and plain data (`meta`), the
 same in both languages: language, className, name, methods, methodOptions, signatures,
-maxTaskRetries. `ActorMethod.remote` is a hot path.
+maxTaskRetries, maxPendingCalls, ordered (false: calls do not wait for the arguments of earlier
+ones). `ActorMethod.remote` is a hot path.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from polyray.signatures import Signature, signature_of
 
 STREAMING = 1
 RETRY_EXCEPTIONS = 4
+UNORDERED = 8
 # Set when the arguments carry options of this one call under CALL_OPTIONS (Python to Python).
 HAS_CALL_OPTIONS = 0x100
 CALL_OPTIONS = "__polyray_call__"
@@ -39,7 +41,9 @@ class Shell:
 
     __slots__ = ("flags", "generates", "least", "most", "retries", "returns", "signature")
 
-    def __init__(self, own: Mapping[str, Any], signature: Signature | None) -> None:
+    def __init__(
+        self, own: Mapping[str, Any], signature: Signature | None, unordered: bool = False
+    ) -> None:
         returns = own.get("numReturns")
         # None: not known, as of a class of the other language
         self.generates: bool | None = bool(own.get("generates") or own.get("stream"))
@@ -48,6 +52,8 @@ class Shell:
         self.flags = STREAMING if own.get("stream") else 0
         if own.get("retryExceptions"):
             self.flags |= RETRY_EXCEPTIONS
+        if unordered:
+            self.flags |= UNORDERED
         self.returns = 1 if returns is None else int(returns)
         retries = own.get("maxTaskRetries")
         self.retries = SPEC_RETRIES if retries is None else int(retries)
@@ -163,9 +169,11 @@ def shells_of(meta: Mapping[str, Any]) -> dict[str, Shell]:
     own = meta.get("methodOptions") or {}
     texts = meta.get("signatures") or {}
     found = {name: Shell({}, signature) for name, signature in OWN_METHODS.items()}
+    unordered = meta.get("ordered") is False
     for name in meta.get("methods") or ():
         text = texts.get(name)
-        found[name] = Shell(own.get(name) or {}, None if text is None else signature_of(text))
+        signature = None if text is None else signature_of(text)
+        found[name] = Shell(own.get(name) or {}, signature, unordered)
     return found
 
 
