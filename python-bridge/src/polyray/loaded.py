@@ -23,8 +23,8 @@ class Running:
         "name",
         "own_name",
         "resources",
-        "retry",
         "retries_told",
+        "retry",
         "task",
         "told",
     )
