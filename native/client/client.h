@@ -285,6 +285,9 @@ class Client {
   virtual bool arm(uint32_t bits) = 0;
   // Sleeps until rung, interrupted by a signal, or timeout_ms (-1: some while); callers loop. No lock needed.
   virtual void wait_doorbell(int timeout_ms) = 0;
+  // The socket became readable, which an event loop tells once: the next poll looks whether the raylet is gone, and does
+  // not leave it at having looked lately.
+  virtual void socket_readable() = 0;
   // Rows about what this node runs and holds (client/observe.cc has the layout); for the node service. Finished events
   // that were read are freed.
   virtual std::vector<uint8_t> observe(uint32_t what) = 0;

@@ -149,6 +149,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void flush() override;
   bool arm(uint32_t bits) override;
   void wait_doorbell(int timeout_ms) override;
+  void socket_readable() override { next_raylet_check_ns_ = 0; }
   void gc_done() override;
   std::vector<uint8_t> observe(uint32_t what) override;
   void detach() override;

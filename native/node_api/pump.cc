@@ -380,6 +380,7 @@ void Environment::on_doorbell(uv_poll_t* poll, int, int) {
 void Environment::on_socket(uv_poll_t* poll, int, int) {
   auto* self = static_cast<Environment*>(poll->data);
   uv_poll_stop(poll);
+  if (self->client_ != nullptr) self->client_->socket_readable();
   on_async(self->async_);
 }
 

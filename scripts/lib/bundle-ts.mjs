@@ -6,7 +6,6 @@
 
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "esbuild";
 import { at, distDir, root } from "./paths.mjs";
 import { filesBelow } from "./stamp.mjs";
 
@@ -31,6 +30,7 @@ const late = [
 
 /** Writes the JavaScript of dist/. Throws when the sources do not bundle. */
 export async function bundleTs() {
+  const { build } = await import("esbuild"); // this file is loaded before npm ci has run
   const outputs = await build({
     absWorkingDir: root,
     entryPoints: entries.map((name) => at("ts", `${name}.ts`)),

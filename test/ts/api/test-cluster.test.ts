@@ -47,6 +47,21 @@ t.test("a killed node is gone with its workers; a new one can start", async (t) 
   t.not(next.nodeId, node.nodeId);
 });
 
+t.test("who waits is told at once when the node is killed, also right after a call", async (t) => {
+  for (const pauseMs of [0, 300]) {
+    await using cluster = await TestCluster.start({ nodes: [{ ...size, numCpus: 1 }] });
+    const [node] = cluster.nodes;
+    if (node === undefined) throw new Error("no node");
+    await init({ address: cluster.address, logToDriver: false });
+    await within(get(remote(() => 1).remote()), "a task");
+    const waits = rejection(get(remote(() => new Promise<void>(() => undefined)).remote()));
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    await cluster.kill(node, "SIGKILL");
+    t.equal((await within(waits, "the end of the wait")).code, "LOCAL_RAYLET_DIED");
+    await shutdown();
+  }
+});
+
 t.test("wrong nodes are refused", async (t) => {
   for (const [options, words] of [
     [{ nodes: [] }, /a list of nodes/],

@@ -3,6 +3,7 @@
 // Goal: the test runner cannot pass what failed: crashes, watchdogs and skips are counted.
 // Method: TAP texts as tap prints them, and a program that outlives its watchdog.
 
+import { readdirSync, readFileSync } from "node:fs";
 import t from "tap";
 import { run } from "../../../scripts/lib/exec.mjs";
 import { tapStream } from "../../../scripts/lib/tap-stream.mjs";
@@ -45,4 +46,22 @@ t.test("the watchdog ends a program and its children", async (t) => {
 
 t.test("a program that a signal ended has failed", async (t) => {
   t.not(await run("sh", ["-c", "kill -SEGV $$"]), 0);
+});
+
+t.test("what runs before npm ci needs no package", async (t) => {
+  const folder = new URL("../../../scripts/", import.meta.url);
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  const needs = files
+    .filter((file) => file.endsWith(".mjs"))
+    .flatMap((file) => {
+      const text = readFileSync(new URL(file, folder), "utf8");
+      return [...text.matchAll(/^(?:import|export) [^;]*?from "([^"]+)"/gm)].map(
+        (m) => `${file}: ${m[1]}`,
+      );
+    });
+  t.ok(needs.some((need) => need.includes("node:fs")));
+  t.same(
+    needs.filter((need) => !/: (node:|\.)/.test(need)),
+    [],
+  );
 });
