@@ -114,7 +114,7 @@ t.test("--growth runs curves alone, --write both; together they are refused", as
 
 t.test("parts of names choose among rows of any kind", async (t) => {
   t.same(
-    selectRows(["memory"]).map(({ name }) => name),
+    selectRows(["memory of"]).map(({ name }) => name),
     ["memory of a queued task"],
   );
 });
