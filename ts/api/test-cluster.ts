@@ -61,7 +61,7 @@ export class TestCluster implements AsyncDisposable {
       { nodes: (v) => (Array.isArray(v) && v.length > 0 ? null : "a list of nodes") },
       "TestCluster.start",
     );
-    // biome-ignore lint/complexity/noThisInStatic: the bundler gives a class that names itself another name
+    // Not by its name: the bundler gives a class that names itself another name
     const cluster = new this();
     try {
       for (const node of options.nodes ?? [{}]) await cluster.addNode(node);
