@@ -11,7 +11,8 @@ void ActorQueue::submit(CallSlot call, bool ordered) {
     fail_all_queued();
     return;
   }
-  if (queue_.head() == call || (!ordered && port_.actor_ready(call))) pump();
+  // An unordered call that waits for its arguments may stand before it.
+  if (queue_.head() == call || port_.actor_ready(call)) pump();
 }
 
 void ActorQueue::pump() {

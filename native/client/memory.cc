@@ -11,8 +11,8 @@ namespace polyray {
 namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPopulateBlock = 64 * 1024;
-// Beyond wait_ms: the raylet always answers, unless it hangs.
-constexpr uint64_t kGrantGraceMs = kSpillPatienceMs + 10'000;
+// Beyond what it may wait: the raylet always answers, unless it hangs.
+constexpr uint64_t kGrantGraceMs = 10'000;
 constexpr int kWaitSliceMs = 200;
 }  // namespace
 
@@ -80,7 +80,8 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
   const uint32_t request = ++next_request_;
   count(Count::kExtentRequests);
   to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
-  const uint64_t deadline_ms = os::now_ms() + wait_ms + kGrantGraceMs;
+  const uint64_t deadline_ms =
+      os::now_ms() + wait_ms + (wait_ms == 0 ? 0 : kSpillPatienceMs) + kGrantGraceMs;
   size_t seen = inbox_.size();
   const size_t before = seen;
   for (;;) {

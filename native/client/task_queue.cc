@@ -310,9 +310,11 @@ void TaskQueue::update_backlog(uint32_t class_number) {
   const auto have = static_cast<uint32_t>(cls.workers.size());
   const uint32_t want = cls.outstanding > have ? cls.outstanding - have : 0;
   const uint32_t sent = cls.backlog_sent;
-  const int32_t priority =
-      cls.has_priorities && !cls.queue.empty() ? links_[cls.queue.head()].priority : 0;
-  const bool other_priority = priority != cls.priority_sent && !cls.queue.empty();
+  // While everything is at workers there is no next call: what was said last holds.
+  const int32_t priority = cls.has_priorities && !cls.queue.empty()
+                               ? links_[cls.queue.head()].priority
+                               : cls.priority_sent;
+  const bool other_priority = priority != cls.priority_sent;
   if (want == sent && !other_priority) return;
   if (want == 0 || sent == 0 || want >= sent * 2 || want <= sent / 2 || other_priority) {
     cls.backlog_sent = want;

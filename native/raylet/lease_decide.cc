@@ -41,6 +41,14 @@ class LeaseQueue::Line {
   std::map<uint32_t, Job> jobs_;
 };
 
+// Some resource of `need` is not free, and `held` has of it.
+static bool has_what_lacks(const ResourceSet& held, const ResourceSet& need,
+                           const ResourceSet& free) {
+  return std::any_of(need.items().begin(), need.items().end(), [&](const ResourceSet::Item& item) {
+    return free.get(item.first) < item.second && held.get(item.first) > 0;
+  });
+}
+
 bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const RequestId* own_id,
                          uint64_t now_ms) {
   std::vector<uint32_t> idle, taken;
@@ -67,11 +75,7 @@ bool LeaseQueue::reclaim(const ResourceSet& need, const PoolKey* pool, const Req
   }
   while (!free.covers(need)) {
     const auto helps = [&](uint32_t number) {
-      const auto& items = need.items();
-      return std::any_of(items.begin(), items.end(), [&](const ResourceSet::Item& item) {
-        return free.get(item.first) < item.second &&
-               held_.at(number).spec->need.get(item.first) > 0;
-      });
+      return has_what_lacks(held_.at(number).spec->need, need, free);
     };
     if (!take(helps)) return false;
   }
@@ -225,25 +229,44 @@ void LeaseQueue::start_workers(const std::vector<Request*>& waiting,
   }
 }
 
+// What is free and what is leased for lower priorities is enough for it: if not, nobody need stop for it.
+bool LeaseQueue::lower_would_do(const Request& request) const {
+  ResourceSet could = resources_.free();
+  for (const auto& [number, held] : held_) {
+    const auto own = requests_.find({held.client, held.request});
+    const int32_t priority = own != requests_.end() ? own->second.priority : 0;
+    if (held.live && priority < request.priority) could.add(held.spec->need);
+  }
+  return could.covers(request.spec->need);
+}
+
 // A lease yields to a waiting request that has none, or at least two fewer than the lease's own request; at once to one of
 // a higher priority; never to one of a lower priority than that of its own calls that wait.
-uint32_t LeaseQueue::yield_for(const Held& held, const std::vector<Request*>& waiting,
-                               const std::vector<bool>& poor) {
+uint32_t LeaseQueue::yield_for(const Held& held, std::vector<Waiting>& waiting,
+                               const ResourceSet& free) {
   const RequestId id{held.client, held.request};
   const auto own = requests_.find(id);
   const Request* queued =
       own != requests_.end() && own->second.backlog > 0 ? &own->second : nullptr;
   const uint32_t own_active = own == requests_.end() ? 1 : own->second.active;
   uint32_t yield = 0;
-  for (size_t i = 0; i < waiting.size(); ++i) {
-    const Request* request = waiting[i];
+  for (Waiting& item : waiting) {
+    const Request* request = item.request;
     if (request->id == id) continue;
-    const bool helps = poor[i] ? held.spec->need.overlaps(request->spec->need)
-                               : held.spec->pool == request->spec->pool;
+    const bool helps = item.poor ? has_what_lacks(held.spec->need, request->spec->need, free)
+                                 : held.spec->pool == request->spec->pool;
     if (!helps) continue;
-    if (queued != nullptr && request->priority > queued->priority)
+    const bool higher = queued != nullptr && request->priority > queued->priority;
+    const bool enough =  // as many leases as it has calls, when one serves one
+        item.urgent >= request->backlog && held.spec->need.covers(request->spec->need);
+    if (higher && item.servable && !enough) {
+      ++item.urgent;
       return kLeaseYield | kLeaseUrgent;
-    if (queued != nullptr && request->priority < queued->priority) continue;
+    }
+    if ((higher && !item.servable) || (queued != nullptr && request->priority < queued->priority)) {
+      wants_poll_ = true;  // a lease of the other that becomes idle rings no bell
+      continue;
+    }
     if (request->active == 0 || own_active > request->active + 1)
       yield = kLeaseYield;
     else
@@ -259,12 +282,16 @@ void LeaseQueue::set_yields(const std::vector<Request*>& waiting) {
     if (!group.ready && group.what.possible && resources_.feasible(group.what.need))
       groups.push_back(&group.what.need);
   if (!groups.empty()) wants_poll_ = true;
-  std::vector<bool> poor;  // short of resources, else of a worker
-  for (const Request* request : waiting) poor.push_back(!fits(*request->spec));
+  const ResourceSet free = resources_.free();
+  std::vector<Waiting> items;
+  for (const Request* request : waiting) {
+    const bool poor = !fits(*request->spec);
+    items.push_back({request, poor, !poor || lower_would_do(*request), 0});
+  }
   for (auto& [number, held] : held_) {
     if (!held.live || held.spec->dedicated || held.client == 0) continue;
     const Worker* worker = workers_.by_token(held.token);
-    uint32_t yield = yield_for(held, waiting, poor);
+    uint32_t yield = yield_for(held, items, free);
     if (worker != nullptr && worker->state == WorkerState::kLeaving) yield |= kLeaseYield;
     for (const ResourceSet* need : groups)
       if (held.spec->need.overlaps(*need)) yield |= kLeaseYield;
@@ -322,14 +349,18 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
     if (request.backlog > 0) waiting.push_back(&request);
   for (Request* request : waiting) line.add(request);
 
-  // The oldest request that was passed over too often: nobody else may take what it needs.
+  // Of the requests that were passed over too often the one of the highest priority, then the oldest: nobody of no higher
+  // priority may take what it needs.
   const Request* first = nullptr;
   for (const Request* request : waiting)
-    if (request->passed_over >= kPassLimit && (first == nullptr || request->seq < first->seq))
+    if (request->passed_over >= kPassLimit &&
+        (first == nullptr || std::tuple(-int64_t{request->priority}, request->seq) <
+                                 std::tuple(-int64_t{first->priority}, first->seq)))
       first = request;
   std::vector<Request*> poor;  // could not be served for lack of resources
   while (Request* request = line.take()) {
-    if (first != nullptr && request != first && request->spec->need.overlaps(first->spec->need))
+    if (first != nullptr && request != first && request->priority <= first->priority &&
+        request->spec->need.overlaps(first->spec->need))
       continue;
     const Served served = serve(*request, now_ms, effects);
     if (served == Served::kNoResources) poor.push_back(request);
@@ -341,7 +372,8 @@ std::vector<LeaseEffect> LeaseQueue::step(uint64_t now_ms) {
     }
     if (request->backlog > 0) line.add(request);
     for (Request* other : poor)
-      if (other->seq < request->seq && other->priority >= request->priority &&
+      if (((other->priority > request->priority && lower_would_do(*other)) ||
+           (other->priority == request->priority && other->seq < request->seq)) &&
           other->spec->need.overlaps(request->spec->need))
         other->passed_over += 1;
   }

@@ -156,8 +156,14 @@ class LeaseQueue {
   void grant(Request& request, Worker& worker, std::vector<LeaseEffect>& effects);
   void start_workers(const std::vector<Request*>& waiting, std::vector<LeaseEffect>& effects);
   void set_yields(const std::vector<Request*>& waiting);
-  uint32_t yield_for(const Held& held, const std::vector<Request*>& waiting,
-                     const std::vector<bool>& poor);
+  bool lower_would_do(const Request& request) const;
+  struct Waiting {
+    const Request* request;
+    bool poor;        // short of resources, else of a worker
+    bool servable;    // by what is free and what lower priorities hold
+    uint32_t urgent;  // leases that were told to come back to it at once
+  };
+  uint32_t yield_for(const Held& held, std::vector<Waiting>& waiting, const ResourceSet& free);
   void fail_pool(const PoolKey& pool, StatusCode code, const std::string& message);
   void fail(Request& request, StatusCode code, const std::string& message);
 

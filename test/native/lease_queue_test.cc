@@ -17,13 +17,14 @@ using Kind = LeaseEffect::Kind;
 
 // The queue with a node around it: starts come up at once, grants are recorded.
 struct Node {
-  explicit Node(uint64_t cpus = 2, LeaseLimits limits = {})
+  explicit Node(uint64_t cpus = 2, LeaseLimits limits = {}, uint64_t gpus = 0)
       : words(std::make_unique<std::array<Lease, kMaxLeases>>()),
-        queue(resources(cpus * 10000), workers, words->data(), limits) {}
+        queue(resources(cpus * 10000, gpus * 10000), workers, words->data(), limits) {}
 
-  static ResourceSet resources(uint64_t amount) {
+  static ResourceSet resources(uint64_t amount, uint64_t gpus = 0) {
     ResourceSet set;
     set.set("CPU", amount);
+    if (gpus > 0) set.set("GPU", gpus);
     return set;
   }
   static LeaseClass spec(uint64_t hash, uint64_t cpu = 10000, uint32_t job = 1,
@@ -142,6 +143,61 @@ TEST(LeaseQueue, TheCallerWithTheHighestPriorityIsServedFirst) {
     node.queue.give_back(granted[0].client, granted[0].lease, 6);
   }
   EXPECT_EQ(order, (std::vector<uint32_t>{2, 3, 1}));
+}
+
+TEST(LeaseQueue, AHigherPriorityThatLacksSomethingElseDisturbsNobody) {
+  Node node(2, {}, 1);
+  LeaseClass high = Node::spec(8);
+  high.need.set("GPU", 10000);
+  high.priority = 1;
+  node.queue.request(1, 1, high, 1);
+  const auto runs = node.grants();
+  ASSERT_EQ(runs.size(), 1u);
+  node.queue.set_backlog(1, 1, 0, 1);
+  node.queue.request(2, 1, high, 1);  // waits for the GPU
+  node.queue.request(3, 1, Node::spec(7), 5);
+  const auto low = node.grants();
+  ASSERT_EQ(low.size(), 1u);
+  EXPECT_EQ(low[0].client, 3u);
+  EXPECT_FALSE(node.urgent(low[0].lease)) << "its CPU is not what the other lacks";
+  EXPECT_FALSE(node.yields(low[0].lease));
+}
+
+TEST(LeaseQueue, AWholeNodeForAHigherPriorityComesFreeThoughLowerOnesAskAgain) {
+  Node node(4);
+  node.queue.request(1, 1, Node::spec(7), 100);
+  auto low = node.grants();
+  ASSERT_EQ(low.size(), 4u);
+  LeaseClass high = Node::spec(8, 40000);
+  high.priority = 1;
+  node.queue.request(2, 1, high, 1);
+  node.grants();
+  // Three leases come back at once, again and again; the fourth one has a long call.
+  bool held_back = false;
+  for (int round = 0; round < 200 && !held_back; ++round) {
+    for (size_t i = 1; i < low.size(); ++i) node.queue.give_back(1, low[i].lease, 5);
+    low.resize(1);
+    for (const LeaseEffect& effect : node.grants()) low.push_back(effect);
+    held_back = low.size() == 1;
+  }
+  EXPECT_TRUE(held_back) << "lower ones are granted for ever";
+  node.queue.give_back(1, low[0].lease, 5);
+  const auto granted = node.grants();
+  ASSERT_EQ(granted.size(), 1u);
+  EXPECT_EQ(granted[0].client, 2u);
+}
+
+TEST(LeaseQueue, ALowerPriorityLooksAgainWhenTheHigherOneEndsWithoutABell) {
+  Node node(1);
+  LeaseClass high = Node::spec(7);
+  high.priority = 5;
+  node.queue.request(1, 1, high, 2);
+  const auto first = node.grants();
+  ASSERT_EQ(first.size(), 1u);
+  node.queue.request(2, 1, Node::spec(8), 1);
+  node.grants();
+  EXPECT_FALSE(node.yields(first[0].lease));
+  EXPECT_TRUE(node.queue.wants_poll());
 }
 
 TEST(LeaseQueue, AnIdleLeaseIsTakenForSomebodyElseButNotABusyOne) {
