@@ -129,7 +129,7 @@ def create_collective_group(
 
 
 def _id_of(actor: Any) -> str:
-    return str(actor._ref.hex())
+    return str(actor._ref.store_id().hex())
 
 
 def destroy_collective_group(group_name: str = "default") -> None:
