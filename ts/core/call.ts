@@ -6,7 +6,7 @@ import { envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
 import type { Connection } from "./connection.ts";
-import { handedOver } from "./handed-over.ts";
+import { endStreams, type Given, handedOver } from "./handed-over.ts";
 import { splitKwargs } from "./kwargs.ts";
 import { limits, taskContext } from "./task-context.ts";
 import type { RetryPlan } from "./types.ts";
@@ -46,11 +46,21 @@ export const defaultCall: CallSettings = {
   extras: "",
 };
 
-/** Encodes the arguments of a call, with the values of trailing kwargs. */
+/** Encodes the arguments of a call, with the values of trailing kwargs; the streams among them: handedOver.found. */
 export function encodeCallArgs(connection: Connection, args: readonly unknown[]): Encoded {
-  handedOver.streams.length = 0;
-  const { positional, named } = splitKwargs(args);
-  return encodeArgs(positional, named, connection.store.context);
+  const outer = handedOver.streams;
+  handedOver.streams = null;
+  let encoded: Encoded | null = null;
+  try {
+    const { positional, named } = splitKwargs(args);
+    encoded = encodeArgs(positional, named, connection.store.context);
+    return encoded;
+  } finally {
+    const found = handedOver.streams;
+    handedOver.streams = outer;
+    if (encoded === null) endStreams(found);
+    handedOver.found = encoded === null ? null : found;
+  }
 }
 
 // A call never has longer than the call that makes it. 0: no limit.
@@ -71,25 +81,31 @@ export function submitTask(
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
-  const staged = store.stage(encoded);
+  const given = handedOver.found;
   let handles: number | number[];
   try {
-    handles = connection.native.submitTask(
-      spec,
-      staged,
-      typeof staged === "number" ? 0 : encoded.size,
-      envelopeRefs,
-      0,
-      settings.numReturns,
-      settings.flags,
-      settings.maxRetries,
-      deadline(settings),
-    );
-  } finally {
-    store.unstage(staged);
+    const staged = store.stage(encoded);
+    try {
+      handles = connection.native.submitTask(
+        spec,
+        staged,
+        typeof staged === "number" ? 0 : encoded.size,
+        envelopeRefs,
+        0,
+        settings.numReturns,
+        settings.flags,
+        settings.maxRetries,
+        deadline(settings),
+      );
+    } finally {
+      store.unstage(staged);
+    }
+  } catch (error) {
+    endStreams(given);
+    throw error;
   }
   store.flushSoon();
-  return finish(connection, handles, settings, false);
+  return finish(connection, handles, settings, given, false);
 }
 
 /** Submits an actor call. `actor`: the handle number of its lifetime object. */
@@ -102,32 +118,39 @@ export function submitActorCall(
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
   const encoded = encodeCallArgs(connection, args);
-  const staged = store.stage(encoded);
+  const given = handedOver.found;
   let handles: number | number[];
   try {
-    handles = connection.native.submitActorCall(
-      actor,
-      settings.extras === "" ? method : method + extrasMark + settings.extras,
-      staged,
-      typeof staged === "number" ? 0 : encoded.size,
-      envelopeRefs,
-      0,
-      settings.numReturns,
-      settings.flags,
-      settings.maxRetries,
-      deadline(settings),
-    );
-  } finally {
-    store.unstage(staged);
+    const staged = store.stage(encoded);
+    try {
+      handles = connection.native.submitActorCall(
+        actor,
+        settings.extras === "" ? method : method + extrasMark + settings.extras,
+        staged,
+        typeof staged === "number" ? 0 : encoded.size,
+        envelopeRefs,
+        0,
+        settings.numReturns,
+        settings.flags,
+        settings.maxRetries,
+        deadline(settings),
+      );
+    } finally {
+      store.unstage(staged);
+    }
+  } catch (error) {
+    endStreams(given);
+    throw error;
   }
   store.flushSoon();
-  return finish(connection, handles, settings, true);
+  return finish(connection, handles, settings, given, true);
 }
 
 function finish(
   connection: Connection,
   handles: number | number[],
   settings: CallSettings,
+  given: Given[] | null,
   ofMethod: boolean,
 ): ObjectRef | ObjectRef[] {
   const refs =
@@ -140,10 +163,9 @@ function finish(
     const { id } = refs[0];
     for (const ref of refs) ObjectRef.madeBy(ref, id, ofMethod);
   }
-  if (handedOver.streams.length > 0) {
+  if (given !== null) {
     const call = Array.isArray(refs) ? refs[0] : refs;
-    if (call !== undefined)
-      handedOver.bind?.(connection, call, ofMethod, handedOver.streams.splice(0));
+    if (call !== undefined) handedOver.bind?.(connection, call, ofMethod, given);
   }
   if (settings.signal !== null) {
     const first = Array.isArray(refs) ? refs[0] : refs;

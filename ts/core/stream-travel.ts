@@ -5,13 +5,13 @@
 // them, and waits when it is full, so that the producer waits too. The values never come here. When the reader stops, or
 // its task ends, the queue ends and the producer is cancelled. Invariant: a stream has one reader.
 
-import { makeError, PolyrayError } from "../base/errors.ts";
+import { makeError } from "../base/errors.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import { registerCodec } from "../object/codecs.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
-import { handedOver } from "./handed-over.ts";
+import { endStreams, handedOver, notThere } from "./handed-over.ts";
 import { Queue } from "./queue.ts";
 import { RefStream } from "./streams.ts";
 
@@ -27,6 +27,7 @@ interface Travelling {
 function send(stream: RefStream): Travelling {
   const items = new Queue<ObjectRef>(refsOnTheWay);
   void move(stream.take("sent to another process"), items);
+  handedOver.streams ??= [];
   handedOver.streams.push(items);
   return { task: stream.completed(), items };
 }
@@ -98,17 +99,12 @@ export class ReceivedStream<T = unknown> implements AsyncIterable<ObjectRef<T>>,
   }
 }
 
-/** The queue may be gone before us. */
-function notThere(error: unknown): void {
-  if (!(error instanceof PolyrayError)) throw error;
-}
-
 // A call that was given streams: when it is over (a method: when it failed), nobody reads them any more.
 handedOver.bind = (current, call, ofMethod, given) => {
   const over = (): void => {
     if (!current.isOpen) return;
     if (ofMethod && current.store.status(call) !== ObjectStatus.error) return;
-    for (const items of given) items.shutdown().catch(notThere);
+    endStreams(given);
   };
   current.store.wait([call], 1).then(over, () => undefined);
 };

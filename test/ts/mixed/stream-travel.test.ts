@@ -115,3 +115,24 @@ t.test("the producer's error comes after its items; a stream has one reader", as
   );
   t.match(here.message, /one reader/);
 });
+
+t.test(
+  "a call is given several streams: each ends with it, also when it could not be sent",
+  async (t) => {
+    const idle = remote((..._: unknown[]) => 0);
+    const marks = Array.from({ length: 3 }, () => join(scratchFolder(), "marks"));
+    const streams = marks.map((file) => count.remote(1000, file));
+    t.equal(await within(get(idle.remote(...(streams as never[]))), "the reader"), 0);
+    for (const [i, file] of marks.entries())
+      await until(() => marksOf(file).endsWith("!"), `producer ${i} was ended`);
+    const unsent = join(scratchFolder(), "marks");
+    const error = await rejection(
+      (async () => idle.remote(count.remote(1000, unsent) as never, Symbol("x") as never))(),
+    );
+    t.equal(error.code, "UNSERIALIZABLE");
+    await until(
+      () => marksOf(unsent).endsWith("!"),
+      "the producer of a call that was not sent ended",
+    );
+  },
+);
