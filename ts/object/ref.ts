@@ -284,6 +284,20 @@ export function lasting<R extends ObjectRef<unknown>>(ref: R): R {
 /** Objects that are looked into for what a scope's result holds. */
 const maxLookedInto = 100_000;
 
+/** Adds what a container or an object holds. Throws what a Proxy throws. */
+function lookInto(value: object, found: unknown[]): void {
+  if (value instanceof Map) for (const pair of value) found.push(...pair);
+  else if (value instanceof Set) for (const item of value) found.push(item);
+  else {
+    for (const key of Object.keys(value))
+      try {
+        found.push(value[key as keyof typeof value]);
+      } catch {
+        // a getter that throws gives no ref
+      }
+  }
+}
+
 /** The refs made inside a `refScope`, those of actor handles and streams too; disposing drops what was not kept. */
 export class RefScope {
   readonly #refs = new Set<ObjectRef<unknown>>();
@@ -299,24 +313,32 @@ export class RefScope {
 
   /**
    * Takes out a ref, a handle or a stream, and what an array, Map, Set or object holds of them: they live on. Gives back
-   * what it was given.
+   * what it was given. What throws when it is read is passed over; of a value of more than 100000 objects that are none
+   * of these, all refs of the scope are kept: the garbage collector drops them.
    */
   keep<V>(value: V): V {
-    if (this.#refs.size === 0) return value;
     const seen = new Set<object>();
     const open: unknown[] = [value];
-    while (open.length > 0 && seen.size < maxLookedInto) {
+    while (open.length > 0 && this.#refs.size > 0) {
       const next = open.pop();
-      if (typeof next !== "object" || next === null || ArrayBuffer.isView(next) || seen.has(next))
-        continue;
-      seen.add(next);
-      if (next instanceof ObjectRef) this.#refs.delete(next);
-      else if (carried.has(next)) this.#refs.delete(carried.get(next) as ObjectRef<unknown>);
-      else if (next instanceof Map) for (const pair of next) open.push(...pair);
-      else if (next instanceof Set) for (const item of next) open.push(item);
-      else for (const item of Object.values(next)) open.push(item);
+      if (typeof next !== "object" || next === null || seen.has(next)) continue;
+      try {
+        if (this.#keepOne(next)) continue;
+        seen.add(next);
+        lookInto(next, open);
+      } catch {
+        // a Proxy that refuses
+      }
+      if (seen.size > maxLookedInto) this.#refs.clear();
     }
     return value;
+  }
+
+  /** True when nothing is to be looked for inside. */
+  #keepOne(value: object): boolean {
+    const ref = value instanceof ObjectRef ? value : carried.get(value);
+    if (ref !== undefined) this.#refs.delete(ref);
+    return ref !== undefined || ArrayBuffer.isView(value);
   }
 
   [Symbol.dispose](): void {
@@ -350,9 +372,11 @@ export function refScope<R>(body?: (scope: RefScope) => R): R | RefScope {
   return keepResult(result);
 
   function keepResult<V>(value: V): V {
-    scope.keep(value);
-    scope[Symbol.dispose]();
-    return value;
+    try {
+      return scope.keep(value);
+    } finally {
+      scope[Symbol.dispose]();
+    }
   }
   function fail(error: unknown): never {
     scope[Symbol.dispose]();

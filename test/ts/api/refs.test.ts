@@ -114,6 +114,38 @@ t.test("a scope gives up what was made in it, except what its result holds", asy
   t.equal(await get(five), 5, "without awaits too");
 });
 
+t.test("a scope keeps what a big or an awkward result holds", async (t) => {
+  const many = refScope(() => Array.from({ length: 150_000 }, (_, i) => put(i)));
+  t.equal(await get(many[0] as ObjectRef<number>), 0, "the first of many");
+  t.equal(await get(many.at(-1) as ObjectRef<number>), 149_999, "the last of many");
+  const deep = refScope(() => ({
+    seven: put(7),
+    rest: Array.from({ length: 150_000 }, () => ({})),
+  }));
+  t.equal(await get(deep.seven), 7, "besides many objects");
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const made: ObjectRef<number>[] = [];
+  const awkward = refScope(() => {
+    made.push(put(1));
+    return {
+      eight: put(8),
+      get no(): number {
+        throw new Error("not to be read");
+      },
+      proxy: revoked.proxy,
+      nine: [put(9)],
+    };
+  });
+  t.equal(await get(awkward.eight), 8);
+  t.equal(await get(awkward.nine[0] as ObjectRef<number>), 9);
+  await t.rejects(
+    get(made[0] as ObjectRef<number>),
+    { code: "OBJECT_FREED" },
+    "the rest is dropped",
+  );
+});
+
 t.test("a function that was first used in a scope works after it", async (t) => {
   const double = remote((x: number) => 2 * x);
   t.equal(await refScope(() => get(double.remote(1))), 2);
