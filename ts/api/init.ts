@@ -21,6 +21,7 @@ import { findSession } from "../node/session.ts";
 import { nodeConfig } from "../runtime/config.ts";
 import { type EmbeddedRuntime, startEmbedded } from "../runtime/embedded.ts";
 import { checkInitOptions, checkInline, type InitOptions, nodeOptions } from "./init-options.ts";
+import { questions } from "./observer.ts";
 
 /** What `init` gives. `await using rt = await init()` shuts it down at the end of the block. */
 export interface Runtime extends AsyncDisposable {
@@ -69,6 +70,8 @@ export async function init(options: InitOptions = {}): Promise<Runtime> {
   if (executes && (current === null || taskContext.getStore() !== undefined))
     return workerRuntime();
   if (stopping !== null) await stopping;
+  const asked = questions();
+  if (asked !== null) await asked;
   if (current !== null) {
     if (options.ignoreReinitError !== true) {
       throw makeError(
@@ -317,4 +320,11 @@ function sharedSession(): Place | null {
   return note === null ? null : (JSON.parse(note) as Place);
 }
 
-onFirstUse(() => start({}).connection);
+onFirstUse(() => {
+  if (questions() !== null)
+    throw makeError(
+      "NOT_INITIALIZED",
+      "no runtime can be started while a question of the state API is under way: await it, or init(), before the first use",
+    );
+  return start({}).connection;
+});

@@ -8,6 +8,25 @@ import { EndpointKind } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { findSession, type JoinedSession } from "../node/session.ts";
 
+let last: Promise<void> | null = null;
+
+/** Settles when the questions that were asked so far are answered; null when none is under way. */
+export function questions(): Promise<void> | null {
+  return last;
+}
+
+/** Runs questions that attach one after the other: an environment has one connection. */
+export function inTurn<T>(question: () => Promise<T>): Promise<T> {
+  const turn = last === null ? question() : last.then(question);
+  const over = turn.then(free, free);
+  last = over;
+  return turn;
+
+  function free(): void {
+    if (last === over) last = null;
+  }
+}
+
 /**
  * Attaches to the runtime at an address, runs a question, leaves. REQUIRES: this environment is not attached.
  * Rejects with SystemError when nothing runs there.

@@ -18,7 +18,7 @@ import {
   wireName,
 } from "../core/state-rows.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { attached } from "./observer.ts";
+import { attached, inTurn } from "./observer.ts";
 
 /** Field, `=` or `!=`, value. Texts are compared without regard to case. */
 export type StateFilter<K extends StateKind> = readonly [
@@ -94,7 +94,10 @@ async function ask<T>(options: StateOptions, run: (current: Connection) => Promi
     throw new InvalidOptionError(
       `[invalid option] address: this program has a runtime already (${own.place.address}). Leave it out, or ask from another program.`,
     );
-  return attached(options.address ?? "auto", run);
+  // While this waited for its turn the program may have got a runtime.
+  return inTurn(() =>
+    connectionOrNull() === null ? attached(options.address ?? "auto", run) : ask(options, run),
+  );
 }
 
 async function list<K extends StateKind, D extends boolean>(

@@ -36,9 +36,8 @@ export async function ask<T>(
   run: (current: Connection, session: JoinedSession) => Promise<T>,
 ): Promise<T> {
   const timeoutMs = (flags.timeout ?? 30) * 1000;
-  return inTime(
-    attached(chosenSession(flags.address), run),
-    timeoutMs,
-    "the answer of the runtime",
+  // Inside, so that what is late is left: an open connection would keep the process.
+  return attached(chosenSession(flags.address), (current, session) =>
+    inTime(run(current, session), timeoutMs, "the answer of the runtime"),
   );
 }

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Counter, cancel, get, init, kv, put, remote, shutdown, state } from "polyray";
 import t, { type Test } from "tap";
+import { ask } from "../../../ts/cli/ask.ts";
 import {
   type Ended,
   polyray,
@@ -151,6 +152,26 @@ t.test("a started head with a scraping port; a program without a runtime may ask
   const nodes = await within(state.listNodes({ address }), "the nodes");
   t.match(nodes, [{ state: "ALIVE", resourcesTotal: { CPU: 1 } }]);
   t.equal((await state.summarizeTasks({ address })).totalTasks, 0);
+  const [rows, , first] = await within(
+    Promise.all([state.listNodes({ address }), state.listActors({ address }), kvLater()]),
+    "questions at the same time, and a first use",
+  );
+  t.equal(rows.length, 1);
+  t.equal(first.code, "NOT_INITIALIZED");
+  const never = await rejection(
+    within(
+      ask({ address, timeout: 0.1 }, () => new Promise(() => undefined)),
+      "a late answer",
+    ),
+  );
+  t.match(never.message, /did not come within 100 ms/);
+  const stats = ask({ address }, (current) => current.request("node.stats"));
+  t.equal((await within(stats, "the next question")).address, address, "the late one was left");
+  const asked = state.listNodes({ address });
+  const early = await within(init({ address, logToDriver: false }), "init during a question");
+  t.equal(early.address, address);
+  t.equal((await asked).length, 1);
+  await shutdown();
   const taken = await polyray([
     "start",
     "--head",
@@ -167,3 +188,6 @@ t.test("a started head with a scraping port; a program without a runtime may ask
   await shutdown();
   t.notOk(existsSync(join(root, "polyray-timeline")));
 });
+
+/** What a use without init is refused with. */
+const kvLater = (): Promise<Error & { code?: string }> => rejection((async () => put(1))());
