@@ -204,7 +204,7 @@ function startInlineRuntime(options: InitOptions): Current {
     namespace: options.namespace ?? "",
     envVars: options.runtimeEnv?.envVars ?? {},
   });
-  return become(opened, opened.place, null, Promise.resolve());
+  return become(opened, opened.place, null, flushMetrics(opened));
 }
 
 function open(
@@ -253,6 +253,7 @@ async function introduce(
     ...(embedded !== null ? prestarted(opened) : {}),
   });
   await prepareEnvironment(opened);
+  await flushMetrics(opened); // what was recorded before
 }
 
 // A worker that has to be set up first starts with its first call: that one is told what fails.

@@ -11,6 +11,7 @@ import type { Connection } from "./connection.ts";
 import { connectionOrNull } from "./context.ts";
 import { carry } from "./function-values.ts";
 import { checkOptions } from "./options.ts";
+import { inTime } from "./state-request.ts";
 
 /** Texts by tag. */
 export type Tags = Readonly<Record<string, string>>;
@@ -39,6 +40,7 @@ interface Cell {
 }
 
 const reportMs = 100;
+const lastReportMs = 1000;
 const namePattern = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const tagPattern = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 const pending = new Set<Metric>();
@@ -200,6 +202,13 @@ export async function flushMetrics(current: Connection | null = connectionOrNull
   } catch {
     // the runtime ended: with it its metrics
   }
+}
+
+/** As flushMetrics, before the process ends: waits for the answer, but not long. */
+export function flushLastMetrics(current: Connection): Promise<void> {
+  return inTime(flushMetrics(current), lastReportMs, "the answer to metrics").catch(
+    () => undefined,
+  );
 }
 
 /** A number that only grows. */

@@ -13,6 +13,7 @@ import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { executing } from "../core/interceptors.ts";
+import { flushLastMetrics } from "../core/metrics.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
@@ -587,9 +588,10 @@ export class TaskExecutor implements Executor {
 
   #leave(): void {
     this.#exiting = true;
+    const reported = flushLastMetrics(this.#connection);
     this.#connection.native.workerExit();
     this.#connection.native.flush();
-    setImmediate(() => this.#exit(0));
+    void reported.then(() => setImmediate(() => this.#exit(0)));
   }
 }
 

@@ -10,7 +10,7 @@ import { loadPlugins } from "../core/plugins.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
 import "../core/stream-travel.ts";
-import "../core/metrics.ts";
+import { flushLastMetrics } from "../core/metrics.ts";
 import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
 import { importUser } from "../core/user-module.ts";
@@ -65,10 +65,14 @@ for (const name of [
 
 const executor = new TaskExecutor(connection);
 connection.executor = executor;
-const endInOrder = (): void => void executor.dispose().finally(() => process.exit(0));
-connection.onShutdown = endInOrder;
+const endInOrder = (last: () => Promise<void>): void =>
+  void executor
+    .dispose()
+    .then(last)
+    .finally(() => process.exit(0));
+connection.onShutdown = () => endInOrder(() => Promise.resolve());
 // How the raylet ends a worker in order; after a grace it kills.
-process.once("SIGTERM", endInOrder);
+process.once("SIGTERM", () => endInOrder(() => flushLastMetrics(connection)));
 setConnection(connection);
 markOutput();
 shapeConsole(connection.identity());

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: what a worker's process is told of its call: its GPUs, threads of numeric libraries, how to write its lines.
+// Also that its metrics outlive it.
 // Method: two logical GPUs; JSON lines are read from the log files of the session.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { get, gpuIds, init, remote, shutdown } from "polyray";
+import { Counter, get, gpuIds, init, metricsText, remote, shutdown } from "polyray";
 import t from "tap";
 import { thrown, until } from "./harness.ts";
 
 delete process.env.CUDA_VISIBLE_DEVICES;
 delete process.env.OMP_NUM_THREADS;
+new Counter("early").inc(2);
+await new Promise((resolve) => setTimeout(resolve, 300)); // its sending was tried: there is no runtime yet
 const runtime = await init({
   numCpus: 4,
   numGpus: 2,
+  metricsPort: 0,
   objectStoreMemory: "64MiB",
   logToDriver: false,
   logging: { encoding: "json", level: "warning", attrs: ["process"] },
 });
 t.teardown(() => shutdown());
+const scraped = await (await fetch(String(runtime.metricsUrl))).text();
 
 const seen = remote(() => ({
   ids: gpuIds(),
@@ -85,4 +90,20 @@ t.test("logging: lines of workers are JSON objects from the level on", async (t)
     thrown(() => seen.options({ numGpus: 1.5 })),
     { name: "InvalidOptionError" },
   );
+});
+
+t.test("metrics recorded before init, or just before a worker left, are not lost", async (t) => {
+  t.match(scraped, /^polyray_early 2$/m);
+  const leaving = new Counter("leaving");
+  const once = remote(() => leaving.inc(), { maxCalls: 1 });
+  await get([once.remote(), once.remote(), once.remote()]);
+  class Ends {
+    end(): void {
+      leaving.inc(10);
+      process.kill(process.pid, "SIGTERM");
+    }
+  }
+  const ends = remote(Ends, { maxRestarts: 0 }).remote();
+  await get(ends.end.remote()).catch(() => undefined);
+  await until(async () => /^polyray_leaving 13$/m.test(await metricsText()));
 });
