@@ -7,6 +7,7 @@ Method: the fixtures of test/ts/mixed/fixtures, called by path; one runtime.
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import os
 import re
@@ -51,6 +52,25 @@ def js(name: str, **options: Any) -> Any:
 
 def value_of(ref: Any) -> Any:
     return ray.get(ref, timeout=LIMIT_S)
+
+
+LOGS = """
+import sys
+import polyray as ray
+ray.init(num_cpus=1, logging_config=ray.LoggingConfig(
+    encoding="JSON", log_level="WARN", additional_log_standard_attrs=["process"]))
+print(ray.get(ray.js_function(sys.argv[1], "logsLines").remote()))
+"""
+
+
+def test_the_logging_config_of_a_python_driver_holds_in_typescript() -> None:
+    done = run_program(LOGS, str(SIDE))
+    shown = (done.stdout + done.stderr).splitlines()
+    lines = [line[line.index("{") :] for line in shown if "{" in line]
+    (row,) = map(json.loads, lines)
+    assert (row["message"], row["levelname"]) == ("shown", "WARNING")
+    assert str(row["process"]) in done.stdout.splitlines()
+    assert not [line for line in shown if "dropped" in line]
 
 
 def test_python_values_are_what_the_table_says_in_typescript() -> None:

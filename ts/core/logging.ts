@@ -23,9 +23,9 @@ export interface LoggingOptions {
 /** The variable that tells a worker. */
 export const loggingVariable = "POLYRAY_LOGGING";
 
-/** What a worker reads from the variable. */
+/** What a worker of either language reads from the variable (Python: polyray/logging_config.py). */
 export interface LoggingConfig {
-  readonly encoding: "TEXT" | "JSON";
+  readonly encoding: "text" | "json";
   readonly level: LogLevel;
   readonly attrs: readonly string[];
 }
@@ -60,7 +60,7 @@ export function loggingVariables(options: LoggingOptions | undefined): Record<st
   const wrong = loggingError(options);
   if (wrong !== null) throw new InvalidOptionError(`[invalid option] logging must be ${wrong}.`);
   const config: LoggingConfig = {
-    encoding: options.encoding?.toUpperCase() === "JSON" ? "JSON" : "TEXT",
+    encoding: options.encoding?.toUpperCase() === "JSON" ? "json" : "text",
     level: levelOf(options.level ?? "INFO") ?? "INFO",
     attrs: options.attrs ?? [],
   };

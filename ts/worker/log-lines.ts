@@ -31,7 +31,7 @@ export function shapeConsole(identity: LogIdentity): void {
     const isShown = logLevels.indexOf(own) >= logLevels.indexOf(level);
     const json = (...args: unknown[]): void =>
       plain("%s", JSON.stringify(record(identity, own, format(...args), attrs)));
-    console[method] = isShown ? (encoding === "JSON" ? json : plain) : () => undefined;
+    console[method] = isShown ? (encoding === "json" ? json : plain) : () => undefined;
   }
 }
 

@@ -128,7 +128,7 @@ class _Job:
         if config is not None and config._default_actor_lifetime == "detached":
             self.env_vars["POLYRAY_ACTOR_LIFETIME"] = "detached"
         if logs is not None:
-            self.env_vars["POLYRAY_LOGGING"] = json.dumps(logs.to_dict())
+            self.env_vars["POLYRAY_LOGGING"] = logs.to_wire()
 
     def set_up_logs(self) -> None:
         """The loggers of this process. ValueError for an unknown level."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _ENCODINGS = ("TEXT", "JSON")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
     "message",
     "asctime",
@@ -51,13 +52,26 @@ class LoggingConfig:
         self.log_level = log_level
         self.additional_log_standard_attrs = list(additional_log_standard_attrs)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for the workers."""
-        return {
-            "encoding": self.encoding,
-            "log_level": self.log_level,
-            "additional_log_standard_attrs": self.additional_log_standard_attrs,
-        }
+    def to_wire(self) -> str:
+        """What the workers of both languages are told (TypeScript: ts/core/logging.ts)."""
+        name = self.log_level
+        number = name if isinstance(name, int) else logging.getLevelName(name)
+        level = logging.getLevelName(number)  # of WARN: WARNING
+        return json.dumps(
+            {
+                "encoding": self.encoding.lower(),
+                "level": level if level in _LEVELS else self.log_level,
+                "attrs": self.additional_log_standard_attrs,
+            }
+        )
+
+    @classmethod
+    def from_wire(cls, told: str) -> LoggingConfig:
+        """What a driver of either language told; fields that Python's records lack are null."""
+        fields = json.loads(told)
+        config = cls(fields["encoding"].upper(), fields["level"])
+        config.additional_log_standard_attrs = list(fields["attrs"])
+        return config
 
     def apply(self) -> None:
         """Set up the root logger of this process. ValueError for an unknown level."""
@@ -79,7 +93,7 @@ class LoggingConfig:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LoggingConfig) and self.to_dict() == other.to_dict()
+        return isinstance(other, LoggingConfig) and repr(self) == repr(other)
 
     __hash__ = None  # type: ignore[assignment]
 

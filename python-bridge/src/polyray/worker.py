@@ -62,11 +62,9 @@ def main() -> int:
 def _set_up_logs() -> None:
     told = os.environ.get("POLYRAY_LOGGING")
     if told:
-        import json
-
         from polyray.logging_config import LoggingConfig
 
-        LoggingConfig(**json.loads(told)).apply()
+        LoggingConfig.from_wire(told).apply()
 
 
 def _run_setup_hook(rt: Runtime) -> str | None:
