@@ -13,6 +13,7 @@ import os
 import pathlib
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -329,6 +330,38 @@ def test_calls_that_run_are_answered_when_another_call_leaves() -> None:
         with pytest.raises(ActorDiedError, match=r"exit_actor\(\) is called"):
             ray.get(actor.leave.remote(), timeout=60)
         assert ray.get(staying, timeout=60) == "answered"
+
+
+def test_sys_exit_anywhere_in_an_async_actor_ends_it() -> None:
+    @ray.remote
+    class Leaver:
+        def __init__(self, leaves: bool) -> None:
+            if leaves:
+                sys.exit(1)
+
+        async def leave(self) -> None:
+            sys.exit(1)
+
+        async def leave_below(self) -> None:
+            async def below() -> None:
+                sys.exit(1)
+
+            await asyncio.create_task(below())
+
+        async def leave_beside(self) -> None:
+            asyncio.get_running_loop().call_soon(sys.exit, 1)
+
+        async def here(self) -> str:
+            return "here"
+
+    with pytest.raises(ActorDiedError):
+        ray.get(Leaver.remote(True).here.remote(), timeout=30)
+    for name in ("leave", "leave_below"):
+        with pytest.raises(ActorDiedError):
+            ray.get(getattr(Leaver.remote(False), name).remote(), timeout=30)
+    actor = Leaver.remote(False)
+    ray.get(actor.leave_beside.remote())
+    assert ray.get(actor.here.remote(), timeout=30) == "here"  # nobody awaited it
 
 
 def test_groups_of_an_async_actor_have_loops_of_their_own() -> None:

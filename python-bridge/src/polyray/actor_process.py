@@ -87,6 +87,15 @@ class Actor:
                 traceback.print_exc()
 
 
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+            return
+        except (SystemExit, KeyboardInterrupt):
+            pass  # asyncio gave it to who awaits the task, who ends the actor; and stopped its loop
+
+
 class CallLoops:
     """The event loops of an async actor: one for its calls, one for each concurrency group."""
 
@@ -100,7 +109,7 @@ class CallLoops:
         self.has_groups = bool(actor.groups)
         for name, (loop, _) in self._slots.items():
             title = f"polyray-loop-{name}" if name else "polyray-loop"
-            threading.Thread(target=loop.run_forever, name=title, daemon=True).start()
+            threading.Thread(target=_run_for_ever, args=(loop,), name=title, daemon=True).start()
 
     def of(self, group: str) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:
         """The loop of a group and what limits the calls in it."""
