@@ -19,7 +19,7 @@ import pytest
 from polyray.experimental import internal_kv as kv
 from polyray.util import metrics, state
 from polyray.util.state.exception import RayStateApiException
-from support import eventually
+from support import eventually, run_program
 
 
 @ray.remote
@@ -189,6 +189,67 @@ def test_metrics_check_what_they_record() -> None:
     ):
         with pytest.raises(error):
             call()
+
+
+METRICS = """
+import os, signal, time
+import polyray as ray
+from polyray import runtime
+from polyray.util import metrics
+
+def note(name):
+    metrics.Counter(name).inc()
+
+@ray.remote(max_calls=1)
+def leaves_after_one():
+    note("of_task")
+
+@ray.remote
+class Member:
+    def exits(self):
+        note("of_exit")
+        ray.actor.exit_actor()
+
+    def fails(self):
+        note("of_failure")
+        raise SystemExit(3)
+
+    def is_terminated(self):
+        note("of_terminated")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+note("before_init")
+time.sleep(0.3)  # it was time to report it
+ray.init(num_cpus=1)
+ray.get(leaves_after_one.remote())
+for name in ("exits", "fails", "is_terminated"):
+    try:
+        ray.get(getattr(Member.remote(), name).remote())
+    except ray.exceptions.RayActorError:
+        pass
+first = metrics.Histogram("remade", boundaries=[1.0])
+first.observe(0.5)
+metrics.Histogram("remade", boundaries=[1.0, 2.0]).observe(0.5)
+first.observe(0.5)
+metrics.Gauge("last").set(1)
+wanted = {"before_init", "of_task", "of_exit", "of_failure", "of_terminated", "last"}
+missing = wanted
+deadline = time.monotonic() + 20
+while missing and time.monotonic() < deadline:
+    found = runtime.current().request("metrics.families")["families"]
+    missing = wanted - {family["name"] for family in found}
+    time.sleep(0.05)
+print("missing", sorted(missing))
+samples = next(family["samples"] for family in found if family["name"] == "remade")
+print("remade", [one["value"] for one in samples])
+"""
+
+
+def test_metrics_arrive_from_before_init_and_from_workers_that_leave() -> None:
+    done = run_program(METRICS)
+    assert "missing []\n" in done.stdout
+    assert "remade [2, 2, 1, 2]\n" in done.stdout
+    assert "is not kept: another program made a histogram" in done.stderr
 
 
 def test_a_cluster_of_one_node() -> None:

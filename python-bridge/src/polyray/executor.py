@@ -701,7 +701,8 @@ def _terminate() -> None:
 
 
 def end_process(code: int) -> None:
-    """End this worker from any thread, with what it has printed written out."""
+    """End this worker from any thread, with what it has printed and measured told."""
+    runtime.flush_metrics()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

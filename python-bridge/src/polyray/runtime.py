@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -307,6 +308,16 @@ def set_current(runtime: Runtime | None) -> None:
     _forked = None
     if runtime is not None:
         _native.set_id_job(runtime.job)
+        metrics = sys.modules.get("polyray.util.metrics")
+        if metrics is not None:
+            metrics.report_soon()
+
+
+def flush_metrics() -> None:
+    """Report the metrics that this process recorded; before it leaves."""
+    metrics = sys.modules.get("polyray.util.metrics")
+    if metrics is not None:
+        metrics.flush()
 
 
 def pin_out_of_band(ref: ObjectRef[Any], shown: Any) -> None:

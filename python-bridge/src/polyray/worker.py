@@ -49,11 +49,13 @@ def main() -> int:
         client.worker_ready()
         executor.serve()
         executor.end_actor()
+        runtime.flush_metrics()
         client.worker_exit()
     except (LocalRayletDiedError, NotInitializedError):
         return 0  # the runtime has ended
     except SystemExit as leaving:
         executor.end_actor()
+        runtime.flush_metrics()
         return leaving.code if isinstance(leaving.code, int) else 0
     client.detach()
     return 0

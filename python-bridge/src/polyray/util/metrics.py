@@ -17,20 +17,22 @@ from typing import Any
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _lock = threading.Lock()
+_sending = threading.Lock()  # held while a report is on its way; taken before _lock
 _metrics: dict[str, Metric] = {}
 
 TagValues = tuple[str, ...]
 
 _REPORT_S = 0.1
 # What was recorded and not reported, by metric: for each tags the value and the counts of ranges.
-_unsent: dict[str, dict[TagValues, tuple[float, list[int] | None]]] = {}
+_unsent: dict[Metric, dict[TagValues, tuple[float, list[int] | None]]] = {}
 _timer: threading.Timer | None = None
 
 
 def _after_fork() -> None:
-    global _timer, _lock
+    global _timer, _lock, _sending
     _timer = None
     _lock = threading.Lock()
+    _sending = threading.Lock()
     _unsent.clear()  # the parent's, which reports it
 
 
@@ -38,7 +40,13 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def flush() -> None:
-    """Report what was recorded now. Without a runtime it is kept until there is one."""
+    """Report what was recorded until now; returns when it has arrived, also what another thread
+    reports. Without a runtime it is kept until there is one."""
+    with _sending:
+        _flush()
+
+
+def _flush() -> None:
     global _timer
     from polyray import runtime
     from polyray.exceptions import RayError
@@ -49,17 +57,17 @@ def flush() -> None:
             return
         report = [
             {
-                "name": name,
-                "kind": _metrics[name]._kind,
-                "description": _metrics[name]._description,
-                "tagKeys": list(_metrics[name]._tag_keys),
-                "boundaries": list(getattr(_metrics[name], "boundaries", ())),
+                "name": metric._name,
+                "kind": metric._kind,
+                "description": metric._description,
+                "tagKeys": list(metric._tag_keys),
+                "boundaries": list(getattr(metric, "boundaries", ())),
                 "cells": [
                     {"tags": list(tags), "value": value, "counts": counts}
                     for tags, (value, counts) in cells.items()
                 ],
             }
-            for name, cells in _unsent.items()
+            for metric, cells in _unsent.items()
         ]
         _unsent.clear()
     try:
@@ -72,14 +80,26 @@ def flush() -> None:
         warnings.warn(str(refused[0]), stacklevel=2)
 
 
-def _note(name: str, tags: TagValues, value: float, counts: list[int] | None = None) -> None:
+def report_soon() -> None:
+    """This process is attached now: what it recorded before is reported."""
+    with _lock:
+        if _unsent:
+            _start_timer()
+
+
+def _note(metric: Metric, tags: TagValues, value: float, counts: list[int] | None = None) -> None:
     # REQUIRES: _lock is held.
-    global _timer
-    cells = _unsent.setdefault(name, {})
+    cells = _unsent.setdefault(metric, {})
     old, old_counts = cells.get(tags, (0.0, None))
     if counts is not None and old_counts is not None:
         counts = [a + b for a, b in zip(counts, old_counts, strict=True)]
-    cells[tags] = (value if isinstance(_metrics[name], Gauge) else old + value, counts)
+    cells[tags] = (value if isinstance(metric, Gauge) else old + value, counts)
+    _start_timer()
+
+
+def _start_timer() -> None:
+    # REQUIRES: _lock is held.
+    global _timer
     if _timer is None:
         _timer = threading.Timer(_REPORT_S, flush)
         _timer.daemon = True
@@ -179,7 +199,7 @@ class Counter(Metric):
         key = self._tags(tags)
         with _lock:
             self._values[key] = self._values.get(key, 0.0) + value
-            _note(self._name, key, value)
+            _note(self, key, value)
 
 
 class Gauge(Metric):
@@ -196,7 +216,7 @@ class Gauge(Metric):
         key = self._tags(tags)
         with _lock:
             self._values[key] = float(value)
-            _note(self._name, key, float(value))
+            _note(self, key, float(value))
 
 
 class Histogram(Metric):
@@ -237,7 +257,7 @@ class Histogram(Metric):
             at = bisect.bisect_left(self.boundaries, value)
             counts[at] += 1
             self._sums[key] = self._sums.get(key, 0.0) + value
-            _note(self._name, key, value, [int(i == at) for i in range(len(counts))])
+            _note(self, key, value, [int(i == at) for i in range(len(counts))])
 
     @property
     def info(self) -> dict[str, Any]:
