@@ -270,3 +270,21 @@ def test_a_cluster_of_one_node() -> None:
     assert cluster.address is None
     with pytest.raises(RuntimeError, match="uninitialized"):
         Cluster(connect=True)
+
+
+def test_ids_of_tasks_name_the_job_of_the_task_not_of_who_asks() -> None:
+    from polyray.util.state.api import _shown
+
+    task = {"task_id": "01" * 16, "parent_task_id": "02" * 16, "actor_id": None}
+    row = _shown({**task, "type": "NORMAL_TASK", "job_id": "05000000"})
+    assert row["task_id"].endswith("05000000")
+    assert row["parent_task_id"].endswith("05000000")
+
+
+def test_a_remote_function_of_typescript_has_no_attributes_of_python() -> None:
+    from polyray.values import CodecValue
+
+    foreign = CodecValue("polyray/RemoteFunction", None)
+    assert not hasattr(foreign, "options")
+    with pytest.raises(TypeError, match="cannot be called as a value"):
+        foreign.remote()

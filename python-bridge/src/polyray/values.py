@@ -131,6 +131,11 @@ class JsRegExp(_Frozen):
     flags: str
 
 
+class ForeignRemoteError(AttributeError, TypeError):
+    """A remote function or class of TypeScript was used as one of Python. An AttributeError too:
+    hasattr() gives False."""
+
+
 class CodecValue(_Frozen):
     """A value of a codec whose tag this process does not know."""
 
@@ -142,7 +147,7 @@ class CodecValue(_Frozen):
         if name in ("remote", "options", "bind") and self.tag.startswith("polyray/Remote"):
             what = "class" if "Class" in self.tag else "function"
             maker = "js_actor_class" if what == "class" else "js_function"
-            raise TypeError(
+            raise ForeignRemoteError(
                 f"a remote {what} of TypeScript cannot be called as a value in Python: export it "
                 f"from a module and name it, as in {maker}('/path/of/module.ts', 'name')."
             )

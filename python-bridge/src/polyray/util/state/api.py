@@ -99,10 +99,11 @@ def _split(resource: str, filters: list[Filter]) -> tuple[list[Filter], list[Fil
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     from polyray.ids import id_of_hex, object_bytes, task_bytes
 
-    attached = runtime.peek()
-    job = 1 if attached is None else attached.job
-    if "object_id" in row:
+    if "object_id" in row:  # says no job: that of who asks
+        attached = runtime.peek()
+        job = 1 if attached is None else attached.job
         return {**row, "object_id": object_bytes(id_of_hex(row["object_id"]), job).hex()}
+    job = int.from_bytes(bytes.fromhex(row["job_id"]), "little")
     method = row["actor_id"] is not None and row["type"] == "ACTOR_TASK"
     actor = id_of_hex(row["actor_id"]) if method else None
     found = {**row, "task_id": task_bytes(id_of_hex(row["task_id"]), actor, job).hex()}
