@@ -231,6 +231,7 @@ first = metrics.Histogram("remade", boundaries=[1.0])
 first.observe(0.5)
 metrics.Histogram("remade", boundaries=[1.0, 2.0]).observe(0.5)
 first.observe(0.5)
+metrics.Gauge("workers").set(77)  # the runtime has that
 metrics.Gauge("last").set(1)
 wanted = {"before_init", "of_task", "of_exit", "of_failure", "of_terminated", "last"}
 missing = wanted
@@ -241,6 +242,7 @@ while missing and time.monotonic() < deadline:
     time.sleep(0.05)
 print("missing", sorted(missing))
 samples = next(family["samples"] for family in found if family["name"] == "remade")
+print("workers", sum(family["name"] == "workers" for family in found))
 print("remade", [one["value"] for one in samples])
 """
 
@@ -248,6 +250,7 @@ print("remade", [one["value"] for one in samples])
 def test_metrics_arrive_from_before_init_and_from_workers_that_leave() -> None:
     done = run_program(METRICS)
     assert "missing []\n" in done.stdout
+    assert "workers 1\n" in done.stdout
     assert "remade [2, 2, 1, 2]\n" in done.stdout
     assert "is not kept: another program made a histogram" in done.stderr
 

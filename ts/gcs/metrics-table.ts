@@ -62,7 +62,13 @@ function tagText(tags: Readonly<Record<string, string>>): string {
 
 export class MetricsTable {
   readonly #metrics = new Map<string, Metric>();
+  readonly #taken: () => readonly Family[];
   #cells = 0;
+
+  /** `taken`: the runtime's own families, whose names programs may not use. */
+  constructor(taken: () => readonly Family[] = () => []) {
+    this.#taken = taken;
+  }
 
   /** A process's report: answers what of it was refused, and why. */
   report(fields: Fields): Fields {
@@ -83,6 +89,8 @@ export class MetricsTable {
     if (metric === undefined) {
       if (this.#metrics.size >= maxMetrics)
         return `the metric ${name} is not kept: there are ${maxMetrics} already`;
+      if (this.#taken().some((family) => family.name === name))
+        return `the metric ${name} is not kept: the runtime has one of that name; give it another name`;
       const description = String(given.description ?? "");
       metric = { kind, description, tagKeys, boundaries, cells: new Map() };
       this.#metrics.set(name, metric);

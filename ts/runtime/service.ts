@@ -58,7 +58,7 @@ export class NodeService implements GcsHost {
   readonly #native: NativeBinding;
   readonly #endpoint: ServiceEndpoint;
   readonly #states: StateService;
-  readonly #metrics = new MetricsTable();
+  readonly #metrics = new MetricsTable(() => this.#systemFamilies());
   readonly #logs: LogTailer;
   readonly #terminals = new Terminals();
   readonly #spawner: Spawner;
@@ -205,8 +205,11 @@ export class NodeService implements GcsHost {
   }
 
   #families(): Family[] {
-    const system = systemFamilies(this.#native.rayletStats(), this.gcs.state);
-    return [...system, ...this.#metrics.families()];
+    return [...this.#systemFamilies(), ...this.#metrics.families()];
+  }
+
+  #systemFamilies(): Family[] {
+    return systemFamilies(this.#native.rayletStats(), this.gcs.state);
   }
 
   // What `polyray status` shows of this node.
