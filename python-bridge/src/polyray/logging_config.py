@@ -54,7 +54,7 @@ class LoggingConfig:
 
     def to_wire(self) -> str:
         """What the workers of both languages are told (TypeScript: ts/core/logging.ts)."""
-        name = self.log_level
+        name: Any = self.log_level
         number = name if isinstance(name, int) else logging.getLevelName(name)
         level = logging.getLevelName(number)  # of WARN: WARNING
         return json.dumps(
