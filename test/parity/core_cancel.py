@@ -38,8 +38,8 @@ def until(line, seconds=20):
 
 @ray.remote
 def loop(name):
-    ray.get(notes.add.remote(f"{name} started"))
-    try:
+    try:  # the note too: who reads it may cancel before the call that told it has returned
+        ray.get(notes.add.remote(f"{name} started"))
         for _ in range(600):
             time.sleep(0.05)
     except KeyboardInterrupt:
