@@ -43,7 +43,7 @@ class Counter:
         setattr(Executor, where, late)
 
 
-@pytest.mark.parametrize("where", ["_finish", "_run_method", "_take_method"])
+@pytest.mark.parametrize("where", ["finish", "run_method", "_take_method"])
 def test_an_interrupt_after_the_reply_leaves_the_actor_alive(where: str) -> None:
     actor = Counter.remote()
     pid = ray.get(actor.pid.remote())

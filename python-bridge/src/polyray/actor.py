@@ -529,9 +529,9 @@ class ActorExit(SystemExit):
 
 def exit_actor() -> None:
     """End the actor that calls this, after the running call; raises to unwind."""
-    from polyray import executor
+    from polyray import actor_process
 
-    running = executor.running_actor()
+    running = actor_process.running_actor()
     if running is None:
         raise TypeError(
             f"exit_actor API is called on a non-actor worker, {int(runtime.current().is_worker)}. "

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The actor of a worker process: its instance, its event loops, its end.
 
-An actor with async methods is made and runs on an event loop of its own thread; every concurrency
-group has one more loop and thread, so that a group that blocks does not hold up the others. At a
-graceful end (the last handle gone, exit_actor(), `__ray_terminate__`) the instance's
+At a graceful end (the last handle gone, exit_actor(), `__ray_terminate__`) the instance's
 `__ray_shutdown__` runs and the instance is dropped, before atexit handlers; kill() skips all that.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import asyncio
+from polyray import runtime
+from polyray.ids import task_bytes
 
 
 class Actor:
@@ -87,48 +84,24 @@ class Actor:
                 traceback.print_exc()
 
 
-def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
-        try:
-            loop.run_forever()
-            return
-        except (SystemExit, KeyboardInterrupt):
-            pass  # asyncio gave it to who awaits the task, who ends the actor; and stopped its loop
+_running: Actor | None = None
 
 
-class CallLoops:
-    """The event loops of an async actor: one for its calls, one for each concurrency group."""
-
-    def __init__(self, actor: Actor) -> None:
-        import asyncio
-
-        self.main = asyncio.new_event_loop()
-        self._slots = {"": (self.main, asyncio.Semaphore(actor.limit))}
-        for name, limit in actor.groups.items():
-            self._slots[name] = (asyncio.new_event_loop(), asyncio.Semaphore(limit))
-        self.has_groups = bool(actor.groups)
-        for name, (loop, _) in self._slots.items():
-            title = f"polyray-loop-{name}" if name else "polyray-loop"
-            threading.Thread(target=_run_for_ever, args=(loop,), name=title, daemon=True).start()
-
-    def of(self, group: str) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:
-        """The loop of a group and what limits the calls in it."""
-        return self._slots[group]
-
-    def all(self) -> list[asyncio.AbstractEventLoop]:
-        """Every loop."""
-        return [loop for loop, _ in self._slots.values()]
-
-    def run(self, what: Callable[[], Any]) -> Any:
-        """Call on the main loop, await what it gives if that is a coroutine; waits for the end."""
-        import asyncio
-        import inspect
-
-        async def called() -> Any:
-            found = what()
-            return await found if inspect.isawaitable(found) else found
-
-        return asyncio.run_coroutine_threadsafe(called(), self.main).result()
+def running_actor() -> Actor | None:
+    """The actor of this process, if it is one."""
+    return _running
 
 
-__all__ = ["Actor", "CallLoops"]
+def become(actor: Actor) -> None:
+    """This process is this actor from now on."""
+    global _running
+    _running = actor
+
+
+def shown_task(task: bytes) -> bytes:
+    """The bytes by which programs see the id of a task that runs in this process."""
+    actor = None if _running is None else _running.id
+    return task_bytes(task, actor, runtime.current().job)
+
+
+__all__ = ["Actor", "become", "running_actor", "shown_task"]

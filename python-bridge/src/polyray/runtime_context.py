@@ -272,15 +272,15 @@ def _module_of(value: Any) -> str:
 
 
 def _shown(run: Any) -> bytes:
-    from polyray.executor import shown_task
+    from polyray.actor_process import shown_task
 
     return shown_task(run.task)
 
 
 def _actor() -> Any:
-    from polyray import executor
+    from polyray import actor_process
 
-    return executor.running_actor()
+    return actor_process.running_actor()
 
 
 _context = RuntimeContext()

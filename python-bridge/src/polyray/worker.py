@@ -14,8 +14,9 @@ import signal
 from typing import Any
 
 from polyray import _native, output, runtime
+from polyray.call_ends import Terminated
 from polyray.exceptions import LocalRayletDiedError, NotInitializedError
-from polyray.executor import Executor, Terminated
+from polyray.executor import Executor
 from polyray.runtime import WORKER, Place, Runtime, key_base_of
 
 _OWN = ("POLYRAY_SOCKET", "POLYRAY_TOKEN", "POLYRAY_STARTUP_TOKEN", "POLYRAY_JOB_CONFIG")

@@ -167,14 +167,14 @@ def get_group_handle(group_name: str = "default") -> Group:
 
 
 def _joined(name: str) -> Group:
-    from polyray import executor
+    from polyray import actor_process
 
     missing = f"The collective group '{name}' is not initialized in the process."
     try:
         hub = get_actor(name, namespace=HUB_NAMESPACE)
     except ValueError as error:
         raise RuntimeError(missing) from error
-    actor = executor.running_actor()
+    actor = actor_process.running_actor()
     found = None if actor is None else get(hub.declared.remote(actor.id.hex()))
     if found is None:
         raise RuntimeError(missing)

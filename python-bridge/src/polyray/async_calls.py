@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of an async actor: event loops, a task for each call, limits, cancellation.
+
+The actor is made and runs on an event loop of its own thread; every concurrency group has one more
+loop and thread, so that a group that blocks does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from polyray import _native
+from polyray.actor_process import Actor
+from polyray.call_ends import CANCELLED, STREAMING
+from polyray.exceptions import AsyncioActorExit
+
+if TYPE_CHECKING:
+    from polyray.executor import Executor
+
+
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+            return
+        except (SystemExit, KeyboardInterrupt):
+            pass  # asyncio gave it to who awaits the task, who ends the actor; and stopped its loop
+
+
+class CallLoops:
+    """The event loops of an async actor: one for its calls, one for each concurrency group."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.main = asyncio.new_event_loop()
+        self._slots = {"": (self.main, asyncio.Semaphore(actor.limit))}
+        for name, limit in actor.groups.items():
+            self._slots[name] = (asyncio.new_event_loop(), asyncio.Semaphore(limit))
+        self.has_groups = bool(actor.groups)
+        for name, (loop, _) in self._slots.items():
+            title = f"polyray-loop-{name}" if name else "polyray-loop"
+            threading.Thread(target=_run_for_ever, args=(loop,), name=title, daemon=True).start()
+
+    def of(self, group: str) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:
+        """The loop of a group and what limits the calls in it."""
+        return self._slots[group]
+
+    def all(self) -> list[asyncio.AbstractEventLoop]:
+        """Every loop."""
+        return [loop for loop, _ in self._slots.values()]
+
+    def run(self, what: Callable[[], Any]) -> Any:
+        """Call on the main loop, await what it gives if that is a coroutine; waits for the end."""
+
+        async def called() -> Any:
+            found = what()
+            return await found if inspect.isawaitable(found) else found
+
+        return asyncio.run_coroutine_threadsafe(called(), self.main).result()
+
+
+class AsyncCalls:
+    """The calls of the async actor of this process."""
+
+    def __init__(self, executor: Executor, actor: Actor) -> None:
+        self._executor = executor
+        self._actor = actor
+        self._client = executor.rt.client
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self.loops = CallLoops(actor)
+
+    def submit(self, call: Any, group: str) -> None:
+        """Run a call of a method in the loop of its group."""
+        loop, slots = self.loops.of(group)
+        loop.call_soon_threadsafe(self._start, call, slots)
+
+    def _start(self, call: Any, slots: asyncio.Semaphore) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(call, slots))
+        self._tasks[call.task] = task
+        task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
+
+    def cancel(self, task_id: bytes) -> None:
+        """Cancel the coroutine of a call, if it has one."""
+
+        def cancel() -> None:
+            task = self._tasks.get(task_id)
+            if task is not None and task.get_loop() is asyncio.get_running_loop():
+                task.cancel()
+
+        for loop in self.loops.all():
+            loop.call_soon_threadsafe(cancel)
+
+    async def _run(self, call: Any, slots: asyncio.Semaphore) -> None:
+        executor = self._executor
+        actor = self._actor
+        try:
+            async with slots:
+                if actor.exiting:
+                    return
+                executor.enter_method(actor, call)
+                if executor.cancel_seen and executor.was_cancelled(call):
+                    return
+                function = executor.method(call.method)
+                args, kwargs = executor.arguments(call)
+                result = function(*args, **kwargs)
+                if call.flags & STREAMING:
+                    await self._stream(call, result)
+                else:
+                    if hasattr(result, "__await__") and type(result) is not _native.ObjectRef:
+                        result = await result
+                    executor.finish(call, result)
+        except asyncio.CancelledError:
+            executor.settle_error(call, executor.stopped(call.task), CANCELLED)
+        except AsyncioActorExit:
+            executor.exit_actor("it left by exit_actor()")
+        except BaseException as error:  # whatever the method raises is the caller's
+            executor.fail(call, error, f"{actor.name}.{call.method}", None)
+        finally:
+            executor.left_method(call)
+        self._client.flush()
+
+    async def _stream(self, call: Any, items: Any) -> None:
+        executor = self._executor
+        if not hasattr(items, "__aiter__"):
+            executor.stream(call, items)
+            return
+        number = 0
+        client = self._client
+        ahead = executor.ahead(call)
+        try:
+            async for item in items:
+                client.stream_item(call.handle, number, executor.rt.put(item))
+                number += 1
+                if 0 < ahead <= number and not client.wait_consumed(
+                    call.task, number + 1 - ahead, 0
+                ):
+                    await asyncio.get_running_loop().run_in_executor(
+                        None, client.wait_consumed, call.task, number + 1 - ahead, -1
+                    )
+        finally:
+            client.end_producing(call.task)
+        executor.finish(call, None)
