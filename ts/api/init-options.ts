@@ -5,6 +5,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import { type LoggingOptions, loggingError } from "../core/logging.ts";
 import { checkOptions, checks, parseBytes } from "../core/options.ts";
+import { type TracingOptions, tracingError } from "../core/tracing.ts";
 import type { Bytes, RuntimeEnvOptions } from "../core/types.ts";
 import type { NodeOptions } from "../runtime/config.ts";
 
@@ -46,6 +47,11 @@ export interface InitOptions {
   readonly ignoreReinitError?: boolean;
   /** Accepted; the dashboard is not built yet. */
   readonly includeDashboard?: boolean;
+  /**
+   * OpenTelemetry spans of every submission and run of a call, in both languages, as one trace. Needs @opentelemetry/api and
+   * an SDK that the program sets up; `setup` does that in workers (and here). Default: what POLYRAY_TRACING says, else false.
+   */
+  readonly tracing?: boolean | TracingOptions;
   /** Serve the metrics for Prometheus on 127.0.0.1 at this port (0: any; `Runtime.metricsUrl` has it). Default: not served. */
   readonly metricsPort?: number;
 }
@@ -83,6 +89,7 @@ export const initChecks = {
   logging: loggingError,
   ignoreReinitError: checks.bool,
   includeDashboard: checks.bool,
+  tracing: tracingError,
   metricsPort: (value: unknown) =>
     Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
       ? null

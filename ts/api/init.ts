@@ -13,6 +13,13 @@ import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts"
 import { loggingVariables } from "../core/logging.ts";
 import { flushMetrics } from "../core/metrics.ts";
 import { taskContext } from "../core/task-context.ts";
+import {
+  setUpTracing,
+  startTracing,
+  stopTracing,
+  tracingAsked,
+  tracingVariables,
+} from "../core/tracing.ts";
 import { driverKeyBase, workerKey } from "../core/worker-key.ts";
 import { startInline } from "../inline/start.ts";
 import { EndpointKind } from "../native/binding.ts";
@@ -72,6 +79,8 @@ export async function init(options: InitOptions = {}): Promise<Runtime> {
   if (stopping !== null) await stopping;
   const asked = questions();
   if (asked !== null) await asked;
+  const traced = tracingAsked(options.tracing);
+  if (current === null && traced !== null) await setUpTracing(traced);
   if (current !== null) {
     if (options.ignoreReinitError !== true) {
       throw makeError(
@@ -99,6 +108,7 @@ export async function shutdown(): Promise<void> {
   if (ending === null) return;
   current = null;
   setConnection(null);
+  stopTracing();
   stopping = stop(ending).finally(() => {
     stopping = null;
   });
@@ -125,6 +135,16 @@ function start(options: InitOptions): Current {
       "CLOSED",
       "the runtime is being shut down: await shutdown() before the next use",
     );
+  if (tracingAsked(options.tracing) !== null) startTracing();
+  try {
+    return startAsked(options);
+  } catch (error) {
+    stopTracing();
+    throw error;
+  }
+}
+
+function startAsked(options: InitOptions): Current {
   if (options.mode === "inline") return startInlineRuntime(options);
   const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
   if (!isMainThread && (address === undefined || address === "")) {
@@ -224,7 +244,10 @@ function open(
       job: 0,
       sendStdio: logToDriver && isMainThread,
     },
-    driverKeyBase(0, namespace, options.runtimeEnv, loggingVariables(options.logging)),
+    driverKeyBase(0, namespace, options.runtimeEnv, {
+      ...loggingVariables(options.logging),
+      ...tracingVariables(tracingAsked(options.tracing)),
+    }),
     {
       address: place.address,
       nodeId: place.nodeId,
@@ -279,6 +302,7 @@ function lost(opened: Connection): void {
   if (current?.connection !== opened) return;
   current = null;
   setConnection(null);
+  stopTracing();
   opened.close(makeError("LOCAL_RAYLET_DIED", `the runtime at ${opened.place.address} ended`));
 }
 

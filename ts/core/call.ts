@@ -2,9 +2,10 @@
 // Submitting one call: encode the arguments, hand them to the native client, make refs of the returns. The hot path.
 
 import { makeError } from "../base/errors.ts";
-import { envelopeRefs } from "../native/binding.ts";
+import { CallFlag, envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
+import { type Carrier, takeTrace, withOptions } from "./call-options.ts";
 import type { Connection } from "./connection.ts";
 import { endStreams, type Given, handedOver } from "./handed-over.ts";
 import { splitKwargs } from "./kwargs.ts";
@@ -46,14 +47,22 @@ export const defaultCall: CallSettings = {
   extras: "",
 };
 
-/** Encodes the arguments of a call, with the values of trailing kwargs; the streams among them: handedOver.found. */
-export function encodeCallArgs(connection: Connection, args: readonly unknown[]): Encoded {
+/**
+ * Encodes the arguments of a call, with the values of trailing kwargs and its trace; the streams among them:
+ * handedOver.found.
+ */
+export function encodeCallArgs(
+  connection: Connection,
+  args: readonly unknown[],
+  trace: Carrier | null,
+): Encoded {
   const outer = handedOver.streams;
   handedOver.streams = null;
   let encoded: Encoded | null = null;
   try {
     const { positional, named } = splitKwargs(args);
-    encoded = encodeArgs(positional, named, connection.store.context);
+    const kwargs = trace === null ? named : withOptions(named, { trace });
+    encoded = encodeArgs(positional, kwargs, connection.store.context);
     return encoded;
   } finally {
     const found = handedOver.streams;
@@ -80,7 +89,8 @@ export function submitTask(
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
-  const encoded = encodeCallArgs(connection, args);
+  const trace = takeTrace();
+  const encoded = encodeCallArgs(connection, args, trace);
   const given = handedOver.found;
   let handles: number | number[];
   try {
@@ -93,7 +103,7 @@ export function submitTask(
         envelopeRefs,
         0,
         settings.numReturns,
-        settings.flags,
+        trace === null ? settings.flags : settings.flags | CallFlag.hasOptions,
         settings.maxRetries,
         deadline(settings),
       );
@@ -117,7 +127,8 @@ export function submitActorCall(
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
   const store = connection.store;
-  const encoded = encodeCallArgs(connection, args);
+  const trace = takeTrace();
+  const encoded = encodeCallArgs(connection, args, trace);
   const given = handedOver.found;
   let handles: number | number[];
   try {
@@ -131,7 +142,7 @@ export function submitActorCall(
         envelopeRefs,
         0,
         settings.numReturns,
-        settings.flags,
+        trace === null ? settings.flags : settings.flags | CallFlag.hasOptions,
         settings.maxRetries,
         deadline(settings),
       );

@@ -13,6 +13,7 @@ import { type Encoded, encodeError, plainContext } from "../object/serialize.ts"
 import { type MethodFields, methodDefaults, type TaskSpecInit } from "../wire/task-spec.ts";
 import { type ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
 import { encodeCallArgs } from "./call.ts";
+import { takeTrace } from "./call-options.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { methodsOf } from "./methods.ts";
@@ -22,6 +23,7 @@ import { defaultHighWaterMark, wholeUnits } from "./remote-function.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryExtras, retryRules } from "./retry.ts";
 import { languageOf, type SpecContent, type StoredSpec } from "./specs.ts";
+import { constructorName, tracing } from "./tracing.ts";
 import type { ActorOptions } from "./types.ts";
 import { workerKey } from "./worker-key.ts";
 
@@ -39,7 +41,12 @@ export class RemoteClassCore {
 
   /** Creates an actor. */
   remote(...args: unknown[]): object {
-    return createActor(connection(), this, args);
+    const current = connection();
+    const { on } = tracing;
+    if (on === null) return createActor(current, this, args);
+    const { name, target } = this.source;
+    const method = `${name}.${constructorName(languageOf(target))}`;
+    return on.submit({ kind: "method", name: method }, () => createActor(current, this, args));
   }
 
   /** The same class with other options on top of these. */
@@ -159,7 +166,7 @@ function createActor(
   const meta = remote.meta();
   const placed = place(current, options, resourceAmounts(options, 0));
   const spec = remote.spec(current, placed.scheduling);
-  const encoded = encodeCallArgs(current, args);
+  const encoded = encodeCallArgs(current, args, takeTrace());
   const namespace = options.namespace ?? current.place.namespace;
   const fields = {
     spec: idToBytes(spec.ref.id),

@@ -35,7 +35,13 @@ export const ActorPhase = { unknown: 0, pending: 1, alive: 2, restarting: 3, dea
 /** Kinds of an incoming call. */
 export const CallKind = { task: 1, actorCreate: 2, actorCall: 3 } as const;
 /** Flags of calls (submit and incoming). */
-export const CallFlag = { streaming: 1, argsInStore: 2, retryExceptions: 4, unordered: 8 } as const;
+export const CallFlag = {
+  streaming: 1,
+  argsInStore: 2,
+  retryExceptions: 4,
+  unordered: 8,
+  hasOptions: 0x100,
+} as const;
 /** Bits of field a of a `cancel` event. */
 export const CancelFlag = { force: 1, notRecursive: 2, timeout: 4 } as const;
 /** Flags of a lease (registerSpec). */

@@ -2,10 +2,9 @@
 // Arrow tables: finds the user's own apache-arrow when the first table is met, reads IPC bytes without a copy,
 // and stands in with ArrowValue where the library is not installed. Loads nothing before it is needed.
 
-import { createRequire } from "node:module";
-import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { makeError } from "../base/errors.ts";
+import { findPackage } from "../base/program-places.ts";
 import { type ArrowClasses, transplantTable } from "./arrow-transplant.ts";
 import { ArrowKind } from "./values.ts";
 
@@ -38,25 +37,6 @@ const tableBrand = Symbol.for("apache-arrow/Table");
 const batchBrand = Symbol.for("apache-arrow/RecordBatch");
 let library: ArrowLibrary | null | undefined;
 
-function searchPlaces(): string[] {
-  const places = [join(process.cwd(), "polyray-arrow-lookup.js")];
-  const main = process.argv[1];
-  if (main !== undefined) places.push(main);
-  places.push(import.meta.url);
-  return places;
-}
-
-/** Where apache-arrow is: its CommonJS file and a `require` that knows whether it is loaded; null when nowhere. */
-function findArrow(): { file: string; require: NodeJS.Require } | null {
-  for (const place of searchPlaces()) {
-    try {
-      const require = createRequire(place);
-      return { file: require.resolve("apache-arrow"), require };
-    } catch {}
-  }
-  return null;
-}
-
 const moduleFile = (file: string) => file.replace(/\.js$/, ".mjs");
 
 /**
@@ -65,7 +45,7 @@ const moduleFile = (file: string) => file.replace(/\.js$/, ".mjs");
  */
 export async function loadArrow(): Promise<ArrowLibrary | null> {
   if (library !== undefined) return library;
-  const found = findArrow();
+  const found = findPackage("apache-arrow");
   if (found === null || found.require.cache[found.file] !== undefined) return arrowLibrary();
   try {
     library = (await import(pathToFileURL(moduleFile(found.file)).href)) as ArrowLibrary;
@@ -78,7 +58,7 @@ export async function loadArrow(): Promise<ArrowLibrary | null> {
 /** The library as `loadArrow` finds it, at once; null when it is nowhere. */
 export function arrowLibrary(): ArrowLibrary | null {
   if (library !== undefined) return library;
-  const found = findArrow();
+  const found = findPackage("apache-arrow");
   library = found === null ? null : requireArrow(found.file, found.require);
   return library;
 }

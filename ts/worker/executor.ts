@@ -13,10 +13,10 @@ import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { executing } from "../core/interceptors.ts";
-import { flushLastMetrics } from "../core/metrics.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
+import type { Execution } from "../core/tracing.ts";
 import { CallFlag, CallKind, CancelFlag, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
 import { type CallArgs, decodeArgs } from "../object/serialize.ts";
@@ -28,6 +28,7 @@ import { showName } from "./output.ts";
 import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
 import { runStream, type StreamState } from "./stream.ts";
+import { lastWords, openSpan } from "./tracing.ts";
 
 type Instance = Record<string, unknown>;
 
@@ -260,15 +261,13 @@ export class TaskExecutor implements Executor {
   #invoke(call: Call, spec: LoadedSpec, context: TaskContext, args: CallArgs): void {
     try {
       context.abort.controller?.signal.throwIfAborted();
-      if (args.kwargs !== null)
-        throw makeError(
-          "INVALID_ARGUMENT",
-          `${context.taskName} is TypeScript: it takes no keyword arguments`,
-        );
-      const result = taskContext.run(context, () =>
-        this.#intercepted(call, spec, context, args.args),
-      );
-      if ((call.flags & CallFlag.streaming) !== 0) this.#stream(call, spec, context, result);
+      const span = args.kwargs === null ? null : openSpan(call, context, args.kwargs);
+      const streaming = (call.flags & CallFlag.streaming) !== 0;
+      const result =
+        span === null
+          ? this.#enter(call, spec, context, args.args)
+          : span.run(() => this.#enter(call, spec, context, args.args), streaming);
+      if (streaming) this.#stream(call, spec, context, result, span);
       else if (isThenable(result)) {
         result.then(
           (value) => this.#succeed(call, spec, context, value),
@@ -278,6 +277,10 @@ export class TaskExecutor implements Executor {
     } catch (error) {
       this.#fail(call, error, context.taskName, spec);
     }
+  }
+
+  #enter(call: Call, spec: LoadedSpec, context: TaskContext, args: unknown[]): unknown {
+    return taskContext.run(context, () => this.#intercepted(call, spec, context, args));
   }
 
   #intercepted(call: Call, spec: LoadedSpec, context: TaskContext, args: unknown[]): unknown {
@@ -349,14 +352,16 @@ export class TaskExecutor implements Executor {
     return null;
   }
 
-  #stream(call: Call, spec: LoadedSpec, context: TaskContext, result: unknown): void {
-    const { promise, state } = runStream(
-      this.#connection,
-      call,
-      result,
-      this.#highWaterMark(call, spec),
-      context,
-    );
+  #stream(
+    call: Call,
+    spec: LoadedSpec,
+    context: TaskContext,
+    result: unknown,
+    span: Execution | null,
+  ): void {
+    const ahead = this.#highWaterMark(call, spec);
+    const start = () => runStream(this.#connection, call, result, ahead, context);
+    const { promise, state } = span === null ? start() : span.follow(start);
     const running = this.#running.get(call.number);
     if (running !== undefined) running.stream = state;
     promise.then(
@@ -588,7 +593,7 @@ export class TaskExecutor implements Executor {
 
   #leave(): void {
     this.#exiting = true;
-    const reported = flushLastMetrics(this.#connection);
+    const reported = lastWords(this.#connection);
     this.#connection.native.workerExit();
     this.#connection.native.flush();
     void reported.then(() => setImmediate(() => this.#exit(0)));

@@ -10,7 +10,6 @@ import { loadPlugins } from "../core/plugins.ts";
 import "../core/queue.ts";
 import "../core/remote-codec.ts";
 import "../core/stream-travel.ts";
-import { flushLastMetrics } from "../core/metrics.ts";
 import "../core/sync.ts";
 import { taskContext } from "../core/task-context.ts";
 import { importUser } from "../core/user-module.ts";
@@ -22,6 +21,7 @@ import { refuseSpecs } from "./load-spec.ts";
 import { shapeConsole } from "./log-lines.ts";
 import { markOutput } from "./output.ts";
 import { runSetupHook, useModules } from "./set-up.ts";
+import { lastWords, sendSpans, setUpWorkerTracing } from "./tracing.ts";
 
 function variable(name: string): string {
   const value = process.env[name];
@@ -70,9 +70,9 @@ const endInOrder = (last: () => Promise<void>): void =>
     .dispose()
     .then(last)
     .finally(() => process.exit(0));
-connection.onShutdown = () => endInOrder(() => Promise.resolve());
+connection.onShutdown = () => endInOrder(sendSpans);
 // How the raylet ends a worker in order; after a grace it kills.
-process.once("SIGTERM", () => endInOrder(() => flushLastMetrics(connection)));
+process.once("SIGTERM", () => endInOrder(() => lastWords(connection)));
 setConnection(connection);
 markOutput();
 shapeConsole(connection.identity());
@@ -90,7 +90,9 @@ process.on("unhandledRejection", (reason: unknown) => {
 if (process.env.POLYRAY_WORKING_DIR !== undefined) process.chdir(process.env.POLYRAY_WORKING_DIR);
 if (process.env.POLYRAY_NODE_MODULES !== undefined) useModules(process.env.POLYRAY_NODE_MODULES);
 const setUpError =
-  (await runSetupHook(importUser)) ?? (await loadPlugins(connection).then(() => null, pluginError));
+  (await runSetupHook(importUser)) ??
+  (await setUpWorkerTracing()) ??
+  (await loadPlugins(connection).then(() => null, pluginError));
 if (setUpError !== null) refuseSpecs(setUpError);
 
 function pluginError(error: unknown): PolyrayError {

@@ -19,7 +19,7 @@ from polyray.exceptions import (
     InvalidOptionError,
     TaskCancelledError,
 )
-from polyray.handle import ActorHandle, ActorMethod, Shell, shells_of
+from polyray.handle import CALL_OPTIONS, ActorHandle, ActorMethod, Shell, shells_of
 from polyray.options import (
     METHOD_OPTIONS,
     TASK_OPTIONS,
@@ -125,6 +125,7 @@ class ActorClass:
             self.__qualname__ = cls.__qualname__
             self.__module__ = cls.__module__
         self._description = described
+        self._call_options: dict[str, Any] | None = None  # of one creation (polyray.tracing)
         self._known: tuple[dict[str, Any], dict[str, Shell]] | None = None
 
     @property
@@ -224,6 +225,8 @@ class ActorClass:
         placed = place(rt, options, wanted, self._target.name)
         if self._runtime is not rt or runtime.captured is not None:
             self._register(rt, wanted, placed)
+        if self._call_options is not None:
+            kwargs = {**kwargs, CALL_OPTIONS: self._call_options}
         encoded = _encoded_args(rt, args, kwargs)
         stored = rt.put_encoded(encoded) if encoded.size > COPY_BYTES // 2 else None
         lifetime = rt.client.create_actor_object()

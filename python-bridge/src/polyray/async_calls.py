@@ -100,11 +100,13 @@ class AsyncCalls:
             async with slots:
                 if actor.exiting:
                     return
-                executor.enter_method(actor, call)
+                run = executor.enter_method(actor, call)
                 if executor.cancel_seen and executor.was_cancelled(call):
                     return
                 function = executor.method(call.method)
                 args, kwargs = executor.arguments(call)
+                if run.trace is not None:
+                    function = run.traced(function, actor.name, call.method)
                 result = function(*args, **kwargs)
                 if call.flags & STREAMING:
                     await self._stream(call, result)

@@ -332,7 +332,7 @@ class CallEnds:
 
 def end_process(code: int) -> None:
     """End this worker from any thread, with what it has printed and measured told."""
-    runtime.flush_metrics()
+    runtime.last_words()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

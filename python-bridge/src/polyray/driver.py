@@ -30,7 +30,7 @@ _NO_EFFECT = frozenset(
         "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
         "system_reserved_memory", "proxy_server_url", "_system_config", "_temp_dir",
         "_node_ip_address", "_redis_password", "_metrics_export_port",
-        "_driver_object_store_memory", "_enable_object_reconstruction", "_tracing_startup_hook",
+        "_driver_object_store_memory", "_enable_object_reconstruction",
         "_node_name", "_skip_env_hook", "_redis_username", "object_spilling_directory",
         "_plasma_directory", "_memory",
     }
@@ -129,6 +129,20 @@ class _Job:
             self.env_vars["POLYRAY_ACTOR_LIFETIME"] = "detached"
         if logs is not None:
             self.env_vars["POLYRAY_LOGGING"] = logs.to_wire()
+        self.hook = kwargs.get("_tracing_startup_hook")
+        self.tracing: Mapping[str, str] | None = None
+        if self.hook is not None or os.environ.get("POLYRAY_TRACING", "0") != "0":
+            from polyray import tracing
+
+            self.tracing = tracing.asked(self.hook)
+            self.env_vars.update(tracing.variables(self.tracing))
+
+    def set_up_tracing(self) -> None:
+        """Spans of this process. InvalidOptionError when that cannot be."""
+        if self.tracing is not None:
+            from polyray import tracing
+
+            tracing.turn_on(self.tracing)
 
     def set_up_logs(self) -> None:
         """The loggers of this process. ValueError for an unknown level."""
@@ -188,6 +202,7 @@ def init(
     job = _Job(namespace, kwargs)
     namespace = job.namespace
     job.set_up_logs()
+    job.set_up_tracing()
     wanted = _address(address)
     node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs, wanted)
     environment = _job_environment(runtime_env if runtime_env is not None else job.runtime_env)
@@ -414,7 +429,12 @@ def shutdown(*, wait_for_processes: bool = False) -> None:
     if found is not None and not found.is_worker and metrics is not None:
         metrics.flush()
     runtime.set_current(None)
-    if found is None or found.is_worker:
+    if found is not None and found.is_worker:
+        return
+    tracing = sys.modules.get("polyray.tracing")
+    if tracing is not None:
+        tracing.turn_off()
+    if found is None:
         return
     found.client.detach()
     if found.embedded is not None:

@@ -140,10 +140,11 @@ class Executor(CallEnds):
             if spec.lane != self._lane or spec.lane[1]:
                 self._enter_lane(spec.lane)
             args, kwargs = self.arguments(call)
+            function = spec.value if run.trace is None else run.traced(spec.value)
             if call.flags & STREAMING:
-                self.stream(call, spec.value(*args, **kwargs))
+                self.stream(call, function(*args, **kwargs))
             else:
-                self.finish(call, spec.value(*args, **kwargs))
+                self.finish(call, function(*args, **kwargs))
         except BaseException as error:  # whatever user code raises is the caller's
             self.fail(call, error, name, spec)
         finally:
@@ -166,6 +167,7 @@ class Executor(CallEnds):
                 run.retry = own.get("retry", run.retry)
                 run.ahead = own.get("ahead", run.ahead)
                 run.name = own.get("name", run.name)
+                run.trace = own.get("trace")
         return args, kwargs
 
     def _count(self, spec_number: int, limit: int) -> None:
@@ -185,13 +187,14 @@ class Executor(CallEnds):
             become(actor)
             name = actor.name
             self._show(name)
-            self._variable.set(
-                Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
-            )
+            run = Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
+            self._variable.set(run)
             enter_placement(spec.fields.scheduling)
             self._enter_lane(spec.lane)
             args, kwargs = self.arguments(call)
-            self._make(actor, args, kwargs)
+            run.trace = kwargs.pop(CALL_OPTIONS, {}).get("trace")
+            make = actor.make if run.trace is None else run.traced(actor.make, name, "__init__")
+            self._make(actor, make, args, kwargs)
             self.main_task = None
             if not actor.is_async and (actor.limit > 1 or actor.groups):
                 self._start_threads(actor)
@@ -201,14 +204,14 @@ class Executor(CallEnds):
         finally:
             self.main_task = None
 
-    def _make(self, actor: Actor, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def _make(self, actor: Actor, make: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         if actor.is_async:
             from polyray.async_calls import AsyncCalls
 
             self._async = AsyncCalls(self, actor)
-            made = self._async.loops.run(lambda: actor.make(args, kwargs))
+            made = self._async.loops.run(lambda: make(args, kwargs))
         else:
-            made = actor.make(args, kwargs)
+            made = make(args, kwargs)
         if made is not None:
             kind = type(made).__name__
             raise TypeError(f"__init__() should return None, not '{kind}'")
@@ -270,6 +273,8 @@ class Executor(CallEnds):
                 self._show_method(actor, name)
             function = actor.methods.get(name) or self.method(name)
             args, kwargs = self.arguments(call)
+            if run.trace is not None:
+                function = run.traced(function, actor.name, name)
             result = function(*args, **kwargs)
             if self.cancel_seen and self.was_cancelled(call):
                 return

@@ -24,7 +24,7 @@ from polyray.signatures import Signature, signature_of
 STREAMING = 1
 RETRY_EXCEPTIONS = 4
 UNORDERED = 8
-# Set when the arguments carry options of this one call under CALL_OPTIONS (Python to Python).
+# Set when the arguments carry options of this call under CALL_OPTIONS (ts/core/call-options.ts).
 HAS_CALL_OPTIONS = 0x100
 CALL_OPTIONS = "__polyray_call__"
 SPEC_RETRIES = -2
@@ -121,9 +121,7 @@ class ActorMethod:
         """The same method with other options, for one call: num_returns, max_task_retries,
         retry_exceptions, concurrency_group, name, _generator_backpressure_num_objects."""
         check_method(options, self._shell.generates)
-        made = ActorMethod(self._handle, self._name, self._shell)
-        made._flags, made._returns = self._flags, self._returns
-        made._retries, made._extra = self._retries, self._extra
+        made = self._copy()
         returns = options.get("num_returns")
         if returns == "streaming":
             made._flags, made._returns = self._flags | STREAMING, 1
@@ -147,8 +145,19 @@ class ActorMethod:
         if options.get("name"):
             extra["name"] = options["name"]
         if extra and self._handle._meta.get("language") == "py":
-            made._extra = extra
-            made._flags |= HAS_CALL_OPTIONS
+            return made._with_call_options(extra)
+        return made
+
+    def _copy(self) -> ActorMethod:
+        made = ActorMethod(self._handle, self._name, self._shell)
+        made._flags, made._returns = self._flags, self._returns
+        made._retries, made._extra = self._retries, self._extra
+        return made
+
+    def _with_call_options(self, extra: dict[str, Any]) -> ActorMethod:
+        made = self._copy()
+        made._extra = extra
+        made._flags |= HAS_CALL_OPTIONS
         return made
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:

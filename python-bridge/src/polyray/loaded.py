@@ -27,6 +27,7 @@ class Running:
         "retry",
         "task",
         "told",
+        "trace",
     )
 
     def __init__(
@@ -37,12 +38,19 @@ class Running:
         self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
         self.retry: Any = None  # classes of exceptions that are retried; None: all
         self.retries_told: bool | None = None  # by a caller in TypeScript, for this call
+        self.trace: dict[str, str] | None = None  # its caller's, when the call is traced
         self.function = function  # of a task that is no method
         self.task = task
         self.name = name  # shown; own_name: as the code has it
         self.own_name = name
         self.attempt = attempt
         self.resources = resources
+
+    def traced(self, body: Any, class_name: str | None = None, method: str = "") -> Any:
+        """The body of a call that brought its caller's trace, with a span around it."""
+        from polyray.tracing import around
+
+        return around(self, body, class_name, method)
 
     def take_extras(self, extras: dict[str, Any]) -> None:
         """Options of this one call, as a caller in TypeScript writes them (ts/core/call.ts)."""

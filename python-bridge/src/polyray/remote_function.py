@@ -184,6 +184,7 @@ class RemoteFunction:
         self._generates = bool(flags & _GENERATOR)
         returns = options.get("num_returns")
         self._streams = returns == "streaming" or (returns is None and self._generates)
+        self._flags = _STREAMING if self._streams else 0
         self._returns = 1 if not isinstance(returns, int) else int(returns)
         self._function = function
         self._signature = signature
@@ -216,12 +217,11 @@ class RemoteFunction:
         if self._runtime is not rt or runtime.captured is not None:
             self._register(rt)
         envelope = rt.encode_args(args, kwargs)
-        flags = _STREAMING if self._streams else 0
-        refs = rt.client.submit_task(self._number, envelope, self._returns or 1, flags, -2)
+        refs = rt.client.submit_task(self._number, envelope, self._returns or 1, self._flags, -2)
         run = runtime.runs_task.get()
         if run is not None:
             run.children.append((refs if self._returns < 2 else refs[0]).store_id())
-        if flags:
+        if self._streams:
             from polyray.streams import ObjectRefGenerator
 
             return ObjectRefGenerator(refs)

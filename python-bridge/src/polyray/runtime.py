@@ -320,6 +320,14 @@ def flush_metrics() -> None:
         metrics.flush()
 
 
+def last_words() -> None:
+    """Send what this process has measured and traced; before it leaves."""
+    flush_metrics()
+    tracing = sys.modules.get("polyray.tracing")
+    if tracing is not None:
+        tracing.flush()
+
+
 def pin_out_of_band(ref: ObjectRef[Any], shown: Any) -> None:
     """Keep a ref for as long as this process is attached: somebody pickles it by other ways.
 

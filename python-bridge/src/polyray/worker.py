@@ -45,18 +45,18 @@ def main() -> int:
     _set_up_logs()
     executor = Executor(rt)
     _install_signals(executor, client)
-    executor.setup_error = _run_setup_hook(rt)
+    executor.setup_error = _run_setup_hook(rt) or _set_up_tracing()
     try:
         client.worker_ready()
         executor.serve()
         executor.end_actor()
-        runtime.flush_metrics()
+        runtime.last_words()
         client.worker_exit()
     except (LocalRayletDiedError, NotInitializedError):
         return 0  # the runtime has ended
     except SystemExit as leaving:
         executor.end_actor()
-        runtime.flush_metrics()
+        runtime.last_words()
         return leaving.code if isinstance(leaving.code, int) else 0
     client.detach()
     return 0
@@ -76,6 +76,14 @@ def _run_setup_hook(rt: Runtime) -> str | None:
     from polyray.runtime_env.merging import run_setup_hook
 
     return run_setup_hook(rt)
+
+
+def _set_up_tracing() -> str | None:
+    if os.environ.get("POLYRAY_TRACING", "0") == "0":
+        return None
+    from polyray.tracing import start_worker
+
+    return start_worker()
 
 
 def _install_signals(executor: Executor, client: Any) -> None:

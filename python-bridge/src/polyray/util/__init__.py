@@ -30,7 +30,7 @@ _MODULES = frozenset(
     {
         "accelerators", "annotations", "check_serialize", "collective", "iter", "joblib",
         "metrics", "dask", "multiprocessing", "queue", "scheduling_strategies", "serialization",
-        "state", "timer",
+        "state", "timer", "tracing",
     }
 )  # fmt: skip
 
