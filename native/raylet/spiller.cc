@@ -158,9 +158,13 @@ bool Spiller::start(std::deque<Victim>& victims, uint64_t most, uint64_t now_ms)
 bool Spiller::make_room(uint64_t bytes, uint64_t now_ms) {
   retry_at_ms_.reset();
   if (bytes == 0 || !ready(now_ms)) return false;
+  // Free memory counts, so that no more goes than has to; where it lies in pieces too small, one value more goes at a time.
+  const uint64_t used = std::min(extents_.used_bytes(), extents_.capacity_bytes());
+  const uint64_t free = extents_.capacity_bytes() - used;
+  const uint64_t missing = free < bytes ? bytes - free : 1;
   bool scanned = false;
-  while (writing_bytes_ < bytes) {
-    const uint64_t most = std::min(kSharedFileBytes, bytes - writing_bytes_);
+  while (writing_bytes_ < missing) {
+    const uint64_t most = std::min(kSharedFileBytes, missing - writing_bytes_);
     if (start(extents_of_own_, most, now_ms)) continue;
     if (writing_.empty() && start(granules_, std::max(bytes, kSharedFileBytes), now_ms)) continue;
     if (scanned || now_ms < scanned_at_ms_ + (writing_.empty() ? kScanEveryMs : 0)) break;

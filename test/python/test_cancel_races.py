@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
+from typing import Any
 
 import polyray as ray
 import pytest
 from polyray.exceptions import TaskCancelledError
+from support import eventually
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -63,3 +67,68 @@ def test_an_actor_survives_cancellations_at_any_moment() -> None:
             with contextlib.suppress(TaskCancelledError):
                 ray.get(ref)
     assert ray.get(actor.pid.remote()) == pid
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def lines(self) -> list[str]:
+        return self.notes
+
+    def take(self) -> list[str]:
+        taken, self.notes = self.notes, []
+        return taken
+
+
+@ray.remote(num_cpus=0)
+def waits(actor: Any, name: str) -> None:
+    """Tells that it runs, then until when it was interrupted."""
+    ray.get(actor.note.remote(f"{name} runs"))
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        ray.get(actor.note.remote(f"{name} stopped"))
+        raise
+
+
+@ray.remote(num_cpus=0)
+def parent_of(actor: Any, names: list[str]) -> None:
+    """Signals come again before each child is told of the cancellation."""
+    import polyray.actor as calls
+
+    original = calls.cancel_id
+    count = 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal count
+        count += 1
+        if count <= 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(*arguments)
+
+    calls.cancel_id = interrupted
+    try:
+        ray.get([waits.remote(actor, name) for name in names])
+    finally:
+        calls.cancel_id = original
+
+
+def test_signals_amid_the_cancellation_of_children_leave_none_out() -> None:
+    board = Board.remote()
+    names = ["a", "b", "c"]
+    for _ in range(3):
+        ref = parent_of.remote(board, names)
+        eventually(lambda: len(ray.get(board.lines.remote())) == len(names), "they run")
+        ray.cancel(ref)
+        with pytest.raises(TaskCancelledError):
+            ray.get(ref)
+        eventually(
+            lambda: len(ray.get(board.lines.remote())) == 2 * len(names), "all were interrupted"
+        )
+        lines = ray.get(board.take.remote())
+        assert sorted(lines[len(names) :]) == [f"{name} stopped" for name in names]

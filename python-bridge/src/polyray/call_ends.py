@@ -273,16 +273,22 @@ class CallEnds:
                 self.cancel_children(task)
 
     def cancel_children(self, task: bytes) -> None:
-        """Cancel what a call has submitted, once: its handlers may submit more."""
+        """Cancel what a call had submitted when it was cancelled: its handlers may submit more.
+
+        A signal may end this at any child and run it anew, so a child counts when it was told."""
         run = self._runs.get(task)
-        if run is None or run.told:
+        if run is None:
+            return
+        if run.to_tell < 0:
+            run.to_tell = len(run.children)
+        if run.told >= run.to_tell:
             return
         from polyray.actor import cancel_id
 
-        run.told = True
-        reason = self._cancel_reason(task) if run.children else None
-        for child in run.children:
-            cancel_id(self.rt, child, reason)
+        reason = self._cancel_reason(task)
+        for index in range(run.told, run.to_tell):
+            cancel_id(self.rt, run.children[index], reason)
+            run.told = index + 1
 
     # -- leaving
 

@@ -26,6 +26,7 @@ class Running:
         "retries_told",
         "retry",
         "task",
+        "to_tell",
         "told",
         "trace",
     )
@@ -34,7 +35,8 @@ class Running:
         self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
     ) -> None:
         self.children: list[bytes] = []  # what it submitted; cancelled with it
-        self.told = False  # its children were cancelled
+        self.to_tell = -1  # how many children there were when it was cancelled; -1: it was not
+        self.told = 0  # so many of them were cancelled
         self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
         self.retry: Any = None  # classes of exceptions that are retried; None: all
         self.retries_told: bool | None = None  # by a caller in TypeScript, for this call

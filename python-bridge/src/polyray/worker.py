@@ -91,9 +91,12 @@ def _install_signals(executor: Executor, client: Any) -> None:
 
     def interrupt(number: int, frame: Any) -> None:
         executor.cancel_seen = True
-        executor.cancel_all_children()
         task = executor.main_task
-        if task is not None and task != executor.interrupted and client.is_cancelled(task):
+        # Looked at before the children are told: a call that is interrupted has no child left to tell but those that
+        # its handlers submit. What comes later has a signal of its own.
+        stop = task is not None and task != executor.interrupted and client.is_cancelled(task)
+        executor.cancel_all_children()
+        if stop:
             executor.interrupted = task  # once: its handlers may take their time
             raise KeyboardInterrupt("the task was cancelled")
 
