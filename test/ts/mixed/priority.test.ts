@@ -5,7 +5,7 @@
 
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { get, type ObjectRef, pyFunction, remote } from "polyray";
+import { get, metricsText, type ObjectRef, pyFunction, remote } from "polyray";
 import t from "tap";
 import { scratchFolder, startRuntime, until, within } from "./support.ts";
 
@@ -17,19 +17,33 @@ const hold = remote(async (folder: string) => {
   writeFileSync(join(folder, "held"), "");
   while (!existsSync(join(folder, "open"))) await new Promise((next) => setTimeout(next, 10));
 });
-const tell = remote((name: string): Began => [name, Date.now() / 1000]);
+// The monotonic clock of the machine, which Python's time.monotonic() reads as well.
+const tell = remote((name: string): Began => [name, Number(process.hrtime.bigint()) / 1e9]);
+const tellSlowly = remote(async (name: string, folder: string): Promise<Began> => {
+  const began = Number(process.hrtime.bigint()) / 1e9;
+  writeFileSync(join(folder, "slow"), "");
+  while (!existsSync(join(folder, "go on"))) await new Promise((next) => setTimeout(next, 10));
+  return [name, began];
+});
+
+/** How many calls wait for a worker, as the raylet has read of all callers. */
+const waiting = async () =>
+  Number(/^polyray_leases_waiting (\d+)$/m.exec(await metricsText())?.[1] ?? 0);
 
 /** Names in the order in which they began. `submit` has submitted everything when it resolves. */
 async function order(
   submit: (folder: string) => Promise<ObjectRef<Began | Began[]>[]>,
+  opened: (folder: string) => Promise<void> = async () => {},
 ): Promise<string[]> {
   const folder = scratchFolder();
   await within(get(tell.remote("warm")), "a worker");
   const holding = hold.remote(folder);
   await until(() => existsSync(join(folder, "held")), "the CPU is held");
   const refs = await submit(folder);
+  await until(async () => (await waiting()) === 4, "the raylet knows of all");
   writeFileSync(join(folder, "open"), "");
   await within(get(holding), "the one before");
+  await opened(folder);
   const began = await within(get(refs), "all tasks");
   return began
     .flatMap((one) => (Array.isArray(one[0]) ? (one as Began[]) : [one as Began]))
@@ -57,12 +71,21 @@ t.test(
       get(ranked.options({ numCpus: 0 }).remote(scratchFolder(), ["warm"], 1)),
       "Python",
     );
-    const names = await order(async (folder) => {
-      const low = tell.options({ priority: 0 }).remote("driver 0");
-      const python = ranked.options({ numCpus: 0 }).remote(folder, ["py a", "py b"], 1);
-      await until(() => existsSync(join(folder, "submitted")), "Python has submitted");
-      return [python, low, tell.options({ priority: 5 }).remote("driver 5")];
-    });
+    const names = await order(
+      async (folder) => {
+        const low = tell.options({ priority: 0 }).remote("driver 0");
+        const python = ranked.options({ numCpus: 0 }).remote(folder, ["py a", "py b"], 1);
+        await until(() => existsSync(join(folder, "submitted")), "Python has submitted");
+        return [python, low, tellSlowly.options({ priority: 5 }).remote("driver 5", folder)];
+      },
+      async (folder) => {
+        // The raylet moves workers from caller to caller, between calls that are longer than its messages take. It has
+        // read what the driver said of its next call when it has read a later request.
+        await until(() => existsSync(join(folder, "slow")), "the first one runs");
+        await within(get(tell.options({ numCpus: 0 }).remote("probe")), "the probe");
+        writeFileSync(join(folder, "go on"), "");
+      },
+    );
     t.same(names, ["driver 5", "py a", "py b", "driver 0"]);
   },
 );
