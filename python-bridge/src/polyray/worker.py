@@ -92,8 +92,8 @@ def _install_signals(executor: Executor, client: Any) -> None:
     def interrupt(number: int, frame: Any) -> None:
         executor.cancel_seen = True
         task = executor.main_task
-        # Looked at before the children are told: a call that is interrupted has no child left to tell but those that
-        # its handlers submit. What comes later has a signal of its own.
+        # Looked at before the children are told: those that the handlers of an interrupted call
+        # submit are not told. A cancellation that comes later has a signal of its own.
         stop = task is not None and task != executor.interrupted and client.is_cancelled(task)
         executor.cancel_all_children()
         if stop:
