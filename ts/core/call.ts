@@ -88,34 +88,7 @@ export function submitTask(
   args: readonly unknown[],
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
-  const store = connection.store;
-  const trace = takeTrace();
-  const encoded = encodeCallArgs(connection, args, trace);
-  const given = handedOver.found;
-  let handles: number | number[];
-  try {
-    const staged = store.stage(encoded);
-    try {
-      handles = connection.native.submitTask(
-        spec,
-        staged,
-        typeof staged === "number" ? 0 : encoded.size,
-        envelopeRefs,
-        0,
-        settings.numReturns,
-        trace === null ? settings.flags : settings.flags | CallFlag.hasOptions,
-        settings.maxRetries,
-        deadline(settings),
-      );
-    } finally {
-      store.unstage(staged);
-    }
-  } catch (error) {
-    endStreams(given);
-    throw error;
-  }
-  store.flushSoon();
-  return finish(connection, handles, settings, given, false);
+  return submit(connection, spec, null, args, settings);
 }
 
 /** Submits an actor call. `actor`: the handle number of its lifetime object. */
@@ -126,26 +99,47 @@ export function submitActorCall(
   args: readonly unknown[],
   settings: CallSettings,
 ): ObjectRef | ObjectRef[] {
-  const store = connection.store;
+  const { extras } = settings;
+  const asked = extras === "" ? method : method + extrasMark + extras;
+  return submit(connection, actor, asked, args, settings);
+}
+
+// `target`: the spec of a task (method null), or the handle of the actor.
+function submit(
+  connection: Connection,
+  target: number,
+  method: string | null,
+  args: readonly unknown[],
+  settings: CallSettings,
+): ObjectRef | ObjectRef[] {
+  const { native, store } = connection;
   const trace = takeTrace();
   const encoded = encodeCallArgs(connection, args, trace);
   const given = handedOver.found;
   let handles: number | number[];
   try {
     const staged = store.stage(encoded);
+    const { numReturns, maxRetries } = settings;
+    const flags = trace === null ? settings.flags : settings.flags | CallFlag.hasOptions;
     try {
-      handles = connection.native.submitActorCall(
-        actor,
-        settings.extras === "" ? method : method + extrasMark + settings.extras,
-        staged,
-        typeof staged === "number" ? 0 : encoded.size,
-        envelopeRefs,
-        0,
-        settings.numReturns,
-        trace === null ? settings.flags : settings.flags | CallFlag.hasOptions,
-        settings.maxRetries,
-        deadline(settings),
-      );
+      const size = typeof staged === "number" ? 0 : encoded.size;
+      const ms = deadline(settings);
+      const refs = envelopeRefs;
+      handles =
+        method === null
+          ? native.submitTask(target, staged, size, refs, 0, numReturns, flags, maxRetries, ms)
+          : native.submitActorCall(
+              target,
+              method,
+              staged,
+              size,
+              refs,
+              0,
+              numReturns,
+              flags,
+              maxRetries,
+              ms,
+            );
     } finally {
       store.unstage(staged);
     }
@@ -154,7 +148,7 @@ export function submitActorCall(
     throw error;
   }
   store.flushSoon();
-  return finish(connection, handles, settings, given, true);
+  return finish(connection, handles, settings, given, method !== null);
 }
 
 function finish(
