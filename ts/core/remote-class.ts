@@ -5,6 +5,7 @@
 // A named actor is created in one blocking exchange with the control service (a fraction of a millisecond): that its name
 // is taken is an error of `remote()` itself, and getIfExists gives a handle of the one that exists.
 
+import { userAmounts } from "../base/amounts.ts";
 import { InvalidOptionError, makeError, type PolyrayError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { ActorPhase } from "../native/binding.ts";
@@ -19,7 +20,7 @@ import { connection } from "./context.ts";
 import { methodsOf } from "./methods.ts";
 import { checkActorOptions, highWaterMarkOf, resourceAmounts } from "./options.ts";
 import { place } from "./placement.ts";
-import { defaultHighWaterMark, wholeUnits } from "./remote-function.ts";
+import { defaultHighWaterMark } from "./remote-function.ts";
 import type { RemoteSource } from "./remote-source.ts";
 import { type RetryExtras, retryRules } from "./retry.ts";
 import { languageOf, type SpecContent, type StoredSpec } from "./specs.ts";
@@ -76,7 +77,7 @@ export class RemoteClassCore {
       kind: "actor_class",
       language: languageOf(source.target),
       name: source.name,
-      resources: wholeUnits(resourceAmounts(options, 0)),
+      resources: userAmounts(resourceAmounts(options, 0)),
       envVars: options.runtimeEnv?.envVars ?? {},
       maxConcurrency: options.maxConcurrency ?? 0,
       maxRestarts: options.maxRestarts ?? 0,

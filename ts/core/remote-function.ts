@@ -5,6 +5,7 @@
 // Variants made by options() share one table of specs, so that `f.options({...})` in a loop puts nothing twice.
 // Invariants: (1) `remote()` submits or throws, it never waits; (2) specs belong to one connection.
 
+import { userAmounts } from "../base/amounts.ts";
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { CallFlag } from "../native/binding.ts";
 import type { ObjectRef } from "../object/ref.ts";
@@ -159,16 +160,9 @@ function taskInit(
     maxCalls: options.maxCalls ?? 0,
     priority: options.priority ?? 0,
     isGenerator: isGenerator(target),
-    resources: wholeUnits(resourceAmounts(options, 1)),
+    resources: userAmounts(resourceAmounts(options, 1)),
     envVars: options.runtimeEnv?.envVars ?? {},
     timeoutMs: options.timeoutMs ?? 0,
     streamHighWaterMark: highWaterMarkOf(options) ?? defaultHighWaterMark,
   };
-}
-
-/** Fixed-point amounts as numbers of whole units. */
-export function wholeUnits(amounts: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(amounts).map(([name, amount]) => [name, amount / 10_000]),
-  );
 }
