@@ -88,15 +88,8 @@ export {
   remote,
   remoteClass,
 } from "./api/remote.ts";
-export {
-  type ActorSummary,
-  type ListOptions,
-  type ObjectSummary,
-  type StateFilter,
-  type StateOptions,
-  state,
-  type TaskSummary,
-} from "./api/state.ts";
+export { type ListOptions, type StateFilter, type StateOptions, state } from "./api/state.ts";
+export type { ActorSummary, ObjectSummary, TaskSummary } from "./api/state-summary.ts";
 export { TestCluster, type TestNode, type TestNodeOptions } from "./api/test-cluster.ts";
 export { type TraceEvent, timeline } from "./api/timeline.ts";
 export { transfer } from "./api/transfer.ts";

@@ -7,7 +7,7 @@ import { InvalidOptionError } from "../base/errors.ts";
 import type { Connection } from "../core/connection.ts";
 import { connectionOrNull } from "../core/context.ts";
 import { checkOptions } from "../core/options.ts";
-import { fetchRows, type RowAnswer, type WireFilter } from "../core/state-request.ts";
+import { fetchRows, maxListRows, type RowAnswer, type WireFilter } from "../core/state-request.ts";
 import {
   rowOf,
   type StateKind,
@@ -19,6 +19,14 @@ import {
 } from "../core/state-rows.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { attached, inTurn } from "./observer.ts";
+import {
+  type ActorSummary,
+  actorSummary,
+  type ObjectSummary,
+  objectSummary,
+  type TaskSummary,
+  taskSummary,
+} from "./state-summary.ts";
 
 /** Field, `=` or `!=`, value. Texts are compared without regard to case. */
 export type StateFilter<K extends StateKind> = readonly [
@@ -50,8 +58,6 @@ type Listed<K extends StateKind, D extends boolean> = D extends true
   : StateRows[K][0];
 
 const defaultLimit = 100;
-/** The most rows of one list. */
-export const maxListRows = 10_000;
 const defaultTimeoutMs = 30_000;
 
 const checks = {
@@ -141,52 +147,6 @@ async function one<K extends StateKind>(
   return (rows.at(-1) as StateRows[K][1] | undefined) ?? null;
 }
 
-/** How many tasks of one function, or calls of one method, are in which state. */
-export interface TaskGroup {
-  readonly funcOrClassName: string;
-  readonly type: string;
-  readonly stateCounts: Readonly<Record<string, number>>;
-}
-
-/** Tasks by function. */
-export interface TaskSummary {
-  readonly summary: Readonly<Record<string, TaskGroup>>;
-  readonly totalTasks: number;
-  readonly totalActorTasks: number;
-  readonly totalActorScheduled: number;
-}
-
-/** Actors by class. */
-export interface ActorSummary {
-  readonly summary: Readonly<
-    Record<
-      string,
-      { readonly className: string; readonly stateCounts: Readonly<Record<string, number>> }
-    >
-  >;
-  readonly totalActors: number;
-}
-
-/** Objects by what made them. */
-export interface ObjectSummary {
-  readonly summary: Readonly<
-    Record<
-      string,
-      {
-        readonly totalObjects: number;
-        readonly totalSizeBytes: number;
-        readonly refTypeCounts: Readonly<Record<string, number>>;
-      }
-    >
-  >;
-  readonly totalObjects: number;
-  readonly totalSizeBytes: number;
-}
-
-function tally(counts: Record<string, number>, key: string): void {
-  counts[key] = (counts[key] ?? 0) + 1;
-}
-
 async function all<K extends StateKind>(
   kind: K,
   options: StateOptions,
@@ -201,59 +161,6 @@ async function all<K extends StateKind>(
     limit: maxListRows,
     detail: true,
   })) as StateRows[K][1][];
-}
-
-async function summarizeTasks(options: StateOptions = {}): Promise<TaskSummary> {
-  const groups: Record<string, { stateCounts: Record<string, number> } & TaskGroup> = {};
-  const types: Record<string, number> = {};
-  for (const row of await all("tasks", options)) {
-    tally(types, row.type);
-    groups[row.funcOrClassName] ??= {
-      funcOrClassName: row.funcOrClassName,
-      type: row.type,
-      stateCounts: {},
-    };
-    tally(
-      (groups[row.funcOrClassName] as { stateCounts: Record<string, number> }).stateCounts,
-      row.state,
-    );
-  }
-  return {
-    summary: groups,
-    totalTasks: types.NORMAL_TASK ?? 0,
-    totalActorTasks: types.ACTOR_TASK ?? 0,
-    totalActorScheduled: types.ACTOR_CREATION_TASK ?? 0,
-  };
-}
-
-async function summarizeActors(options: StateOptions = {}): Promise<ActorSummary> {
-  const groups: Record<string, { className: string; stateCounts: Record<string, number> }> = {};
-  const rows = await all("actors", options);
-  for (const { className, state } of rows) {
-    groups[className] ??= { className, stateCounts: {} };
-    tally((groups[className] as { stateCounts: Record<string, number> }).stateCounts, state);
-  }
-  return { summary: groups, totalActors: rows.length };
-}
-
-async function summarizeObjects(options: StateOptions = {}): Promise<ObjectSummary> {
-  interface Group {
-    totalObjects: number;
-    totalSizeBytes: number;
-    refTypeCounts: Record<string, number>;
-  }
-  const groups: Record<string, Group> = {};
-  const sum = { totalObjects: 0, totalSizeBytes: 0 };
-  for (const row of await all("objects", options)) {
-    groups[row.callSite] ??= { totalObjects: 0, totalSizeBytes: 0, refTypeCounts: {} };
-    const group = groups[row.callSite] as Group;
-    for (const one of [group, sum]) {
-      one.totalObjects++;
-      one.totalSizeBytes += Math.max(0, row.objectSize);
-    }
-    tally(group.refTypeCounts, row.referenceType);
-  }
-  return { summary: groups, ...sum };
 }
 
 /**
@@ -296,9 +203,12 @@ export const state = {
   getPlacementGroup: (id: string, options: StateOptions = {}) =>
     one("placementGroups", id, options),
   /** How many tasks of each function are in which state. */
-  summarizeTasks,
+  summarizeTasks: async (options: StateOptions = {}): Promise<TaskSummary> =>
+    taskSummary(await all("tasks", options)),
   /** How many actors of each class are in which state. */
-  summarizeActors,
+  summarizeActors: async (options: StateOptions = {}): Promise<ActorSummary> =>
+    actorSummary(await all("actors", options)),
   /** How many objects there are, how big, by what made them. */
-  summarizeObjects,
+  summarizeObjects: async (options: StateOptions = {}): Promise<ObjectSummary> =>
+    objectSummary(await all("objects", options)),
 } as const;

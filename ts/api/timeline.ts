@@ -3,7 +3,7 @@
 
 import { writeFile } from "node:fs/promises";
 import { connection } from "../core/context.ts";
-import { fetchRows } from "../core/state-request.ts";
+import { fetchTimeline } from "../core/state-request.ts";
 
 /** An event of the trace form that chrome://tracing and Perfetto read. Times are microseconds. */
 export interface TraceEvent {
@@ -19,12 +19,11 @@ export interface TraceEvent {
   readonly args: Readonly<Record<string, unknown>>;
 }
 
-const maxEvents = 250_000;
 const timeoutMs = 60_000;
 
 /** The runs of tasks and methods, of this runtime's last hundred thousand. With a file name they are written there as JSON too. */
 export async function timeline(filename?: string): Promise<TraceEvent[]> {
-  const { rows } = await fetchRows(connection(), "timeline", { limit: maxEvents, timeoutMs });
+  const rows = await fetchTimeline(connection(), timeoutMs);
   if (filename !== undefined) await writeFile(filename, JSON.stringify(rows));
   return rows as unknown as TraceEvent[];
 }

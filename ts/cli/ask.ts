@@ -30,14 +30,14 @@ export function chosenSession(address: string): JoinedSession {
   return findSession(newest.address);
 }
 
-/** Asks the runtime. */
+/** Asks the runtime; the question is told how long it may take. */
 export async function ask<T>(
   flags: AskFlags,
-  run: (current: Connection, session: JoinedSession) => Promise<T>,
+  run: (current: Connection, timeoutMs: number, session: JoinedSession) => Promise<T>,
 ): Promise<T> {
   const timeoutMs = (flags.timeout ?? 30) * 1000;
   // Inside, so that what is late is left: an open connection would keep the process.
   return attached(chosenSession(flags.address), (current, session) =>
-    inTime(run(current, session), timeoutMs, "the answer of the runtime"),
+    inTime(run(current, timeoutMs, session), timeoutMs, "the answer of the runtime"),
   );
 }

@@ -10,6 +10,11 @@ export type WireRow = Readonly<Record<string, unknown>>;
 /** Field, "=" or "!=", value; texts are compared without regard to case. */
 export type WireFilter = readonly [string, string, unknown];
 
+/** The most rows of one list. */
+export const maxListRows = 10_000;
+/** The most events of one timeline. */
+export const maxTraceEvents = 250_000;
+
 /** What of a list is wanted. */
 export interface RowQuery {
   readonly filters?: readonly WireFilter[];
@@ -48,6 +53,15 @@ export function fetchRows(
   query: RowQuery,
 ): Promise<RowAnswer> {
   return inTime(pages(current, resource, query), query.timeoutMs, `the state of ${resource}`);
+}
+
+/** What ran when, as rows of the trace form. Rejects as fetchRows does. */
+export async function fetchTimeline(
+  current: Connection,
+  timeoutMs: number,
+): Promise<readonly WireRow[]> {
+  const { rows } = await fetchRows(current, "timeline", { limit: maxTraceEvents, timeoutMs });
+  return rows;
 }
 
 async function pages(

@@ -8,6 +8,7 @@ import { encode } from "@msgpack/msgpack";
 import { userAmounts } from "../base/amounts.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
+import { maxListRows, maxTraceEvents } from "../core/state-request.ts";
 import { ActorPhase, type ActorRow, type GcsState } from "../gcs/state.ts";
 import { EndpointKind, type NativeBinding } from "../native/binding.ts";
 import { jobIdOf, rowsOf, TaskLog, type TaskRow, workerIdOf } from "./task-log.ts";
@@ -19,8 +20,6 @@ type Fields = Record<string, unknown>;
 const pageBytes = 32 * 1024;
 const pageMs = 15_000;
 const maxDeadWorkers = 1000;
-const maxList = 10_000;
-const maxTraceEvents = 250_000;
 const actorStates = ["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"];
 const entryStates = ["FREE", "PENDING", "SEALED", "DEAD"];
 
@@ -79,7 +78,7 @@ export class StateService {
     const filters = (fields.filters as [string, string, unknown][] | undefined) ?? [];
     const found =
       filters.length === 0 ? all : all.filter((row) => filters.every((f) => passes(row, f)));
-    const most = resource === "timeline" ? maxTraceEvents : maxList;
+    const most = resource === "timeline" ? maxTraceEvents : maxListRows;
     const limit = Math.min(Number(fields.limit ?? 100), most);
     const bytes = Buffer.from(encode(found.slice(0, limit), { ignoreUndefined: true }));
     const page = this.#nextPage++;

@@ -2,16 +2,26 @@
 // `polyray list KIND`, `polyray get KIND ID`, `polyray summary KIND`: the state API on the command line, with Ray's names of
 // kinds and fields.
 
-import { maxListRows, wireFilters } from "../../api/state.ts";
+import { wireFilters } from "../../api/state.ts";
+import {
+  actorSummary,
+  type ObjectSummary,
+  objectSummary,
+  type TaskGroup,
+  taskSummary,
+} from "../../api/state-summary.ts";
 import { InvalidOptionError, SystemError } from "../../base/errors.ts";
 import {
   fetchRows,
+  maxListRows,
   type RowAnswer,
   type WireFilter,
   type WireRow,
 } from "../../core/state-request.ts";
 import {
+  rowOf,
   type StateKind,
+  type StateRows,
   stateFields,
   stateIds,
   wireKind,
@@ -146,8 +156,9 @@ function rowsOf(
   filters: WireFilter[],
   limit: number,
 ): Promise<RowAnswer> {
-  const timeoutMs = (flags.timeout ?? 30) * 1000;
-  return ask(flags, (current) => fetchRows(current, wireKind(kind), { filters, limit, timeoutMs }));
+  return ask(flags, (current, timeoutMs) =>
+    fetchRows(current, wireKind(kind), { filters, limit, timeoutMs }),
+  );
 }
 
 /** A row as it is told to machines: Ray's names. */
@@ -202,74 +213,50 @@ export async function get(word: string, id: string, flags: AskFlags): Promise<vo
 export async function summary(word: string, flags: AskFlags): Promise<void> {
   const kind = kindOf(word, ["tasks", "actors", "objects"]);
   const { rows } = await rowsOf(flags, kind, [], maxListRows);
-  if (kind === "objects") return objectSummary(rows, flags);
-  const nameKey = kind === "tasks" ? "func_or_class_name" : "class_name";
-  const groups = new Map<string, { type: string; states: Record<string, number> }>();
-  for (const row of rows) {
-    const name = String(row[nameKey]);
-    const group = groups.get(name) ?? { type: text(row.type), states: {} };
-    groups.set(name, group);
-    group.states[String(row.state)] = (group.states[String(row.state)] ?? 0) + 1;
-  }
-  const found = [...groups].map(([name, { type, states }]) => ({ name, type, states }));
+  if (kind === "objects") return showObjects(objectSummary(detailed(kind, rows)), flags);
+  const { summary: groups } =
+    kind === "tasks"
+      ? taskSummary(detailed("tasks", rows))
+      : actorSummary(detailed("actors", rows));
   if (flags.json === true)
-    return printJson({
-      total: rows.length,
-      summary: Object.fromEntries(
-        found.map(({ name, type, states }) => [
-          name,
-          { [nameKey]: name, ...(kind === "tasks" ? { type } : {}), state_counts: states },
-        ]),
-      ),
-    });
-  const shown = (states: Record<string, number>): string =>
+    return printJson({ total: rows.length, summary: withWireNames(Object.entries(groups)) });
+  type Group = readonly [string, Partial<TaskGroup>];
+  const shown = (states: Readonly<Record<string, number>> = {}): string =>
     Object.entries(states)
       .map(([state, n]) => `${state}: ${n}`)
       .join(", ");
-  const list: Column<(typeof found)[number]>[] = [
-    { title: kind === "tasks" ? "FUNCTION" : "CLASS", text: (one) => one.name, cut: true },
-    ...(kind === "tasks" ? [{ title: "TYPE", text: (one: { type: string }) => one.type }] : []),
-    { title: "STATES", text: (one) => shown(one.states), cut: true },
+  const list: Column<Group>[] = [
+    { title: kind === "tasks" ? "FUNCTION" : "CLASS", text: ([name]) => name, cut: true },
+    ...(kind === "tasks" ? [{ title: "TYPE", text: ([, one]: Group) => text(one.type) }] : []),
+    { title: "STATES", text: ([, one]) => shown(one.stateCounts), cut: true },
   ];
-  print([`${rows.length} ${word}`, "", ...table(found, list)]);
+  print([`${rows.length} ${word}`, "", ...table(Object.entries(groups), list)]);
 }
 
-function objectSummary(rows: readonly WireRow[], flags: AskFlags): void {
-  const groups = new Map<
-    string,
-    { objects: number; bytes: number; types: Record<string, number> }
-  >();
-  for (const row of rows) {
-    const name = String(row.call_site);
-    const group = groups.get(name) ?? { objects: 0, bytes: 0, types: {} };
-    groups.set(name, group);
-    group.objects++;
-    group.bytes += Math.max(0, Number(row.object_size));
-    const type = String(row.reference_type);
-    group.types[type] = (group.types[type] ?? 0) + 1;
-  }
-  const found = [...groups]
-    .map(([name, group]) => ({ name, ...group }))
-    .sort((a, b) => b.bytes - a.bytes);
-  const bytes = found.reduce((sum, one) => sum + one.bytes, 0);
+const detailed = <K extends StateKind>(kind: K, rows: readonly WireRow[]): StateRows[K][1][] =>
+  rows.map((row) => rowOf(kind, row, true) as StateRows[K][1]);
+
+function withWireNames(groups: readonly (readonly [string, object])[]): WireRow {
+  const told = (group: object): WireRow =>
+    Object.fromEntries(Object.entries(group).map(([name, value]) => [wireName(name), value]));
+  return Object.fromEntries(groups.map(([name, group]) => [name, told(group)]));
+}
+
+function showObjects({ summary: groups, ...totals }: ObjectSummary, flags: AskFlags): void {
+  const found = Object.entries(groups).sort(([, a], [, b]) => b.totalSizeBytes - a.totalSizeBytes);
   if (flags.json === true)
     return printJson({
-      total_objects: rows.length,
-      total_size_bytes: bytes,
-      summary: Object.fromEntries(
-        found.map((one) => [
-          one.name,
-          { total_objects: one.objects, total_size_bytes: one.bytes, ref_type_counts: one.types },
-        ]),
-      ),
+      total_objects: totals.totalObjects,
+      total_size_bytes: totals.totalSizeBytes,
+      summary: withWireNames(found),
     });
   print([
-    `${rows.length} objects, ${size(bytes)}`,
+    `${totals.totalObjects} objects, ${size(totals.totalSizeBytes)}`,
     "",
     ...table(found, [
-      { title: "MADE_BY", text: (one) => one.name, cut: true },
-      { title: "OBJECTS", text: (one) => String(one.objects), right: true },
-      { title: "SIZE", text: (one) => size(one.bytes), right: true },
+      { title: "MADE_BY", text: ([name]) => name, cut: true },
+      { title: "OBJECTS", text: ([, one]) => String(one.totalObjects), right: true },
+      { title: "SIZE", text: ([, one]) => size(one.totalSizeBytes), right: true },
     ]),
   ]);
 }

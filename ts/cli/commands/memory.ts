@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `polyray memory`: what lies in the store, who holds it, what made it.
 
-import { fetchRows, type WireRow } from "../../core/state-request.ts";
+import { fetchRows, maxListRows, type WireRow } from "../../core/state-request.ts";
+import type { ObjectHolder } from "../../core/state-rows.ts";
 import { type AskFlags, ask } from "../ask.ts";
 import { print, printJson, size, table } from "../table.ts";
 
@@ -10,22 +11,12 @@ export interface MemoryFlags extends AskFlags {
   readonly sortBy: "size" | "pid" | "age";
 }
 
-interface Holder {
-  readonly pid: number;
-  readonly type: string;
-  readonly references: boolean;
-  readonly pinned: boolean;
-}
-
-const maxRows = 10_000;
-
-const holdersOf = (row: WireRow): Holder[] => row.holders as Holder[];
+const holdersOf = (row: WireRow): ObjectHolder[] => row.holders as ObjectHolder[];
 const bytesOf = (row: WireRow): number => Math.max(0, Number(row.object_size));
 
 export async function memory(flags: MemoryFlags): Promise<void> {
-  const timeoutMs = (flags.timeout ?? 30) * 1000;
-  const { answer, stats } = await ask(flags, async (current) => ({
-    answer: await fetchRows(current, "objects", { limit: maxRows, timeoutMs }),
+  const { answer, stats } = await ask(flags, async (current, timeoutMs) => ({
+    answer: await fetchRows(current, "objects", { limit: maxListRows, timeoutMs }),
     stats: (await current.request("store.stats")).stats as Record<string, number>,
   }));
   const rows = [...answer.rows];

@@ -5,11 +5,9 @@
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { SystemError } from "../../base/errors.ts";
-import { fetchRows } from "../../core/state-request.ts";
+import { fetchTimeline } from "../../core/state-request.ts";
 import { type AskFlags, ask } from "../ask.ts";
 import { print, printJson } from "../table.ts";
-
-const maxEvents = 250_000;
 
 export async function metrics(flags: AskFlags): Promise<void> {
   if (flags.json === true) {
@@ -21,10 +19,7 @@ export async function metrics(flags: AskFlags): Promise<void> {
 }
 
 export async function timeline(file: string | undefined, flags: AskFlags): Promise<void> {
-  const timeoutMs = (flags.timeout ?? 30) * 1000;
-  const { rows } = await ask(flags, (current) =>
-    fetchRows(current, "timeline", { limit: maxEvents, timeoutMs }),
-  );
+  const rows = await ask(flags, fetchTimeline);
   if (flags.json === true || file === "-") return printJson(rows);
   const stamp = new Date().toISOString().slice(0, 19).replace(/:/g, "-");
   const path = resolve(file ?? `polyray-timeline-${stamp}.json`);

@@ -2,7 +2,8 @@
 // `polyray status`: the layout that Ray users know, or one JSON document; with --verbose the counters of docs/cli.md.
 
 import { hostname } from "node:os";
-import { fetchRows, type WireRow } from "../../core/state-request.ts";
+import { tally } from "../../api/state-summary.ts";
+import { fetchRows, maxListRows, type WireRow } from "../../core/state-request.ts";
 import { listSessions } from "../../node/session.ts";
 import type { Role } from "../../runtime/system-metrics.ts";
 import { type AskFlags, ask } from "../ask.ts";
@@ -29,13 +30,11 @@ interface Answer {
 }
 
 const line = "-".repeat(63);
-const maxActors = 10_000;
 
 export async function status(flags: StatusFlags): Promise<void> {
-  const answer = await ask(flags, async (current, session) => {
-    const timeoutMs = (flags.timeout ?? 30) * 1000;
+  const answer = await ask(flags, async (current, timeoutMs, session) => {
     const stats = await current.request("node.stats");
-    const { rows } = await fetchRows(current, "actors", { limit: maxActors, timeoutMs });
+    const { rows } = await fetchRows(current, "actors", { limit: maxListRows, timeoutMs });
     const { embedded, pid, startedAtMs } = session;
     return { ...stats, embedded, pid, startedAtMs, actors: rows };
   });
@@ -102,16 +101,14 @@ function amountText(name: string, amount: number): string {
 
 function details(answer: Answer): string[] {
   const n = (name: string): number => answer.counters[name] ?? 0;
-  const states = new Map<string, number>();
-  for (const { state } of answer.actors)
-    states.set(String(state), (states.get(String(state)) ?? 0) + 1);
+  const states = Object.entries(tally(answer.actors, (row) => String(row.state)));
   const pairs: [string, string][] = [
     [
       "Leases",
       `${n("activeLeases")} in use, ${n("queuedLeases")} waited for, ${count(n("leasesGranted"))} granted`,
     ],
     ["Workers started", count(n("workersStarted"))],
-    ["Actors", [...states].map(([state, many]) => `${many} ${state}`).join(", ") || "none"],
+    ["Actors", states.map(([state, many]) => `${many} ${state}`).join(", ") || "none"],
     [
       "Objects",
       `${count(n("objects"))}, ${size(n("storeUsedBytes"))} of ${size(n("storeCapacityBytes"))}`,
