@@ -43,6 +43,7 @@ export interface ErrorRow {
   readonly pyName: string;
   readonly tag: string;
   readonly text: string;
+  /** Empty: the reason of such an error says itself what to do. */
   readonly fix: string;
 }
 
@@ -163,7 +164,7 @@ expected in the world, *task* means that the user's code failed, *broken* is a f
 ${errors
   .map((e) => {
     const ts = e.tsName === e.ts ? `\`${e.ts}\`` : `\`${e.ts}\` (name \`${e.tsName}\`)`;
-    return `| ${e.code} | ${e.name} | ${e.kind} | ${e.retryable ? "yes" : "no"} | ${ts} | \`${e.py}\` | ${e.text} | ${e.fix} |`;
+    return `| ${e.code} | ${e.name} | ${e.kind} | ${e.retryable ? "yes" : "no"} | ${ts} | \`${e.py}\` | ${e.text} | ${e.fix || "See the message."} |`;
   })
   .join("\n")}
 `,

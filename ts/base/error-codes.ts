@@ -77,6 +77,7 @@ export interface ErrorRow {
   readonly pyName: string;
   readonly tag: string;
   readonly text: string;
+  /** Empty: the reason of such an error says itself what to do. */
   readonly fix: string;
 }
 
@@ -536,7 +537,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "RayDirectTransportError",
     tag: "direct transport",
     text: "A direct device transfer failed.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 86,
@@ -584,7 +585,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "InvalidOptionError",
     tag: "invalid option",
     text: "An option or argument has a value that is not allowed.",
-    fix: "See the message for what is allowed.",
+    fix: "",
   },
   {
     code: 101,
@@ -656,7 +657,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "InvalidOptionError",
     tag: "invalid argument",
     text: "A native call got an argument outside its contract.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 121,
@@ -668,7 +669,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "RaySystemError",
     tag: "not found",
     text: "The runtime does not know the id.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 122,
@@ -680,7 +681,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "RaySystemError",
     tag: "already exists",
     text: "The id or file exists already.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 123,
@@ -728,7 +729,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "RaySystemError",
     tag: "system call",
     text: "The kernel refused a call; errno is in the message.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 127,
@@ -752,7 +753,7 @@ export const errorRows: readonly ErrorRow[] = [
     pyName: "RaySystemError",
     tag: "unsupported",
     text: "This platform or build does not have the feature.",
-    fix: "See the message.",
+    fix: "",
   },
   {
     code: 199,

@@ -474,8 +474,7 @@ export function errorOfCode(
 export function makeError(code: ErrorCode, why: string, details: ErrorDetails = {}): PolyrayError {
   const row = errorRow(code);
   const text = /[.!?]$/.test(why) ? why : `${why}.`;
-  // Usage errors say themselves what to do.
-  const fix = row.fix.startsWith("See the message") ? "" : ` ${row.fix}`;
+  const fix = row.fix === "" ? "" : ` ${row.fix}`;
   return errorOfCode(code, `[${row.tag}] ${text}${fix}`, details);
 }
 

@@ -52,6 +52,11 @@ t.test("a made message has the tag, the reason and what to do", async (t) => {
     makeError("OBJECT_LOST", "abc on node 1: the node died").message,
     /^\[object lost\] abc on node 1: the node died\. Run /,
   );
+  t.equal(
+    makeError("INVALID_ARGUMENT", "put takes a value").message,
+    "[invalid argument] put takes a value.",
+    "where only the reason knows what to do",
+  );
 });
 
 t.test("errors of polyray cross with their details", async (t) => {
