@@ -5,19 +5,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { InvalidOptionError, makeError, SystemError } from "../base/errors.ts";
 import { distFile } from "../base/package-root.ts";
-import { checkOptions } from "../core/options.ts";
-import type { Bytes } from "../core/types.ts";
-import { initChecks, nodeOptions } from "./init-options.ts";
+import { checkOptions } from "../core/checks.ts";
+import { type InitOptions, initChecks, nodeOptions } from "./init-options.ts";
 
 /** What a node of a TestCluster offers. */
-export interface TestNodeOptions {
-  readonly numCpus?: number;
-  readonly numGpus?: number;
-  readonly memory?: Bytes;
-  readonly resources?: Readonly<Record<string, number>>;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly objectStoreMemory?: Bytes;
-}
+export type TestNodeOptions = Pick<
+  InitOptions,
+  "numCpus" | "numGpus" | "memory" | "resources" | "labels" | "objectStoreMemory"
+>;
 
 /** A node of a TestCluster. */
 export interface TestNode {
