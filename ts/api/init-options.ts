@@ -2,9 +2,11 @@
 // The options of init: what they are, and their checks. Pure. Sizes and amounts are checked again against the machine by
 // the runtime (ts/runtime/config.ts).
 
+import { parseBytes } from "../base/amounts.ts";
 import { InvalidOptionError } from "../base/errors.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import { type LoggingOptions, loggingError } from "../core/logging.ts";
-import { checkOptions, checks, parseBytes } from "../core/options.ts";
+import { checkRuntimeEnv } from "../core/runtime-env.ts";
 import { type TracingOptions, tracingError } from "../core/tracing.ts";
 import type { Bytes, RuntimeEnvOptions } from "../core/types.ts";
 import type { NodeOptions } from "../runtime/config.ts";
@@ -56,13 +58,6 @@ export interface InitOptions {
   readonly metricsPort?: number;
 }
 
-const texts = (value: unknown): string | null =>
-  typeof value === "object" &&
-  value !== null &&
-  Object.values(value).every((one) => typeof one === "string")
-    ? null
-    : "an object of strings";
-
 const folders = (value: unknown): string | null => {
   const all = Array.isArray(value) ? value : [value];
   return all.length > 0 && all.every((one) => typeof one === "string" && one !== "")
@@ -77,14 +72,14 @@ export const initChecks = {
   numGpus: checks.finite,
   memory: checks.bytes,
   resources: checks.amounts,
-  labels: texts,
+  labels: checks.texts,
   objectStoreMemory: checks.bytes,
   plasmaDirectory: checks.text,
   objectSpillingDirectory: folders,
   mode: (value: unknown) =>
     value === "processes" || value === "inline" ? null : '"processes" or "inline"',
-  namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
-  runtimeEnv: checks.runtimeEnv,
+  namespace: checks.anyText,
+  runtimeEnv: checkRuntimeEnv,
   logToDriver: checks.bool,
   logging: loggingError,
   ignoreReinitError: checks.bool,

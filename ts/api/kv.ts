@@ -5,8 +5,8 @@
 // `polyray.experimental.internal_kv` sees the bytes. Keys and namespaces are separate from those of objects and actors.
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import { connection } from "../core/context.ts";
-import { checkOptions } from "../core/options.ts";
 
 /** What a key may hold: bytes, text, or a value that JSON can carry. */
 export type KvValue =
@@ -44,11 +44,10 @@ export interface KvDelOptions extends KvOptions {
   readonly prefix?: boolean;
 }
 
-const bool = (v: unknown): string | null => (typeof v === "boolean" ? null : "true or false");
-const checks = {
-  namespace: (v: unknown) => (typeof v === "string" ? null : "a string"),
-  overwrite: bool,
-  prefix: bool,
+const keyChecks = {
+  namespace: checks.anyText,
+  overwrite: checks.bool,
+  prefix: checks.bool,
   as: (v: unknown) =>
     v === "bytes" || v === "text" || v === "json" ? null : '"bytes", "text" or "json"',
   expected: () => null,
@@ -59,7 +58,7 @@ function keyOf(key: string | Uint8Array, options: KvOptions, where: string) {
     throw new InvalidOptionError(
       `[invalid option] ${where} takes a key: a string or bytes, not ${String(key)}.`,
     );
-  checkOptions(options, checks, where);
+  checkOptions(options, keyChecks, where);
   return { ns: options.namespace ?? "", key: Buffer.from(key as string) };
 }
 

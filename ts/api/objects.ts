@@ -4,14 +4,15 @@
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { type CancelOptions, cancelCall } from "../core/call.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import type { Connection } from "../core/connection.ts";
 import { connection } from "../core/context.ts";
-import { checkOptions, checks } from "../core/options.ts";
 import { RefStream } from "../core/streams.ts";
 import { taskContext } from "../core/task-context.ts";
 import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
 import { ObjectStatus } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
+import { isPlainObject } from "../object/serialize-path.ts";
 import { bind } from "./transfer.ts";
 import { type Waitable, waitMixed } from "./wait-mixed.ts";
 import { checkWaitOptions } from "./wait-options.ts";
@@ -50,8 +51,8 @@ export function get(what: unknown, options?: WaitOptions): Promise<unknown> {
         ? promise
         : current.whileBlocked(() => promise);
     }
-    if (typeof what === "object" && what !== null && isRecord(what))
-      return getRecord(what, options);
+    if (typeof what === "object" && what !== null && isPlainObject(what))
+      return getRecord(what as Record<string, unknown>, options);
     throw notRef(what, "get");
   } catch (error) {
     return Promise.reject(error);
@@ -66,11 +67,6 @@ async function getRecord(
   for (const name of names) checkRef(refs[name], `get: "${name}"`);
   const values = (await get(Object.values(refs) as AnyRef[], options)) as unknown[];
   return Object.fromEntries(names.map((name, index) => [name, values[index]]));
-}
-
-function isRecord(value: object): value is Record<string, unknown> {
-  const proto: unknown = Object.getPrototypeOf(value);
-  return proto === Object.prototype || proto === null;
 }
 
 function notRef(value: unknown, where: string): Error {

@@ -2,11 +2,10 @@
 // Placement groups: bundles of resources that are reserved together, and strategies that place work into them, onto a node
 // or by labels. The control service keeps the table, the raylet reserves all bundles at once.
 
-import { userAmounts } from "../base/amounts.ts";
+import { parseBytes, userAmounts } from "../base/amounts.ts";
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { connection } from "../core/context.ts";
-import { parseBytes } from "../core/options.ts";
 import { currentPlace } from "../core/placement.ts";
 import type { Bytes, LabelRule, Scheduling } from "../core/types.ts";
 

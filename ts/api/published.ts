@@ -3,8 +3,8 @@
 
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { idToBytes } from "../base/ids.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import { connection } from "../core/context.ts";
-import { checkOptions } from "../core/options.ts";
 import { refOfAnswer, withStored } from "../core/sync-request.ts";
 import { taskContext } from "../core/task-context.ts";
 import { ObjectRef } from "../object/ref.ts";
@@ -19,9 +19,9 @@ export interface PublishOptions {
 }
 
 const publishChecks = {
-  ttlMs: (value: unknown) => (typeof value === "number" && value > 0 ? null : "milliseconds > 0"),
-  overwrite: (value: unknown) => (typeof value === "boolean" ? null : "true or false"),
-  namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
+  ttlMs: checks.positiveMs,
+  overwrite: checks.bool,
+  namespace: checks.anyText,
 };
 
 function named(name: string, namespace: string | undefined, where: string) {

@@ -4,9 +4,9 @@
 // The node service filters and cuts. Rows are right within a second. Nothing is collected while nobody asks.
 
 import { InvalidOptionError } from "../base/errors.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import type { Connection } from "../core/connection.ts";
 import { connectionOrNull } from "../core/context.ts";
-import { checkOptions } from "../core/options.ts";
 import { fetchRows, maxListRows, type RowAnswer, type WireFilter } from "../core/state-request.ts";
 import {
   rowOf,
@@ -60,15 +60,18 @@ type Listed<K extends StateKind, D extends boolean> = D extends true
 const defaultLimit = 100;
 const defaultTimeoutMs = 30_000;
 
-const checks = {
-  timeoutMs: (v: unknown) => (typeof v === "number" && v > 0 ? null : "milliseconds > 0"),
-  address: (v: unknown) => (typeof v === "string" && v !== "" ? null : "a non-empty string"),
+const stateChecks = {
+  timeoutMs: checks.positiveMs,
+  address: checks.text,
+};
+const listChecks = {
+  ...stateChecks,
   filters: (v: unknown) => (Array.isArray(v) ? null : 'a list such as [["state", "=", "FAILED"]]'),
   limit: (v: unknown) =>
     Number.isInteger(v) && (v as number) > 0 && (v as number) <= maxListRows
       ? null
       : `a whole number from 1 to ${maxListRows}`,
-  detail: (v: unknown) => (typeof v === "boolean" ? null : "true or false"),
+  detail: checks.bool,
 };
 
 /** Checks filters and gives them the names of the wire. Throws InvalidOptionError. */
@@ -118,7 +121,7 @@ async function wire<K extends StateKind>(
   kind: K,
   options: ListOptions<K, boolean>,
 ): Promise<RowAnswer> {
-  checkOptions(options, checks, `the list of ${kind}`);
+  checkOptions(options, listChecks, `the list of ${kind}`);
   const query = {
     filters: wireFilters(kind, options.filters ?? []),
     limit: options.limit ?? defaultLimit,
@@ -151,11 +154,7 @@ async function all<K extends StateKind>(
   kind: K,
   options: StateOptions,
 ): Promise<StateRows[K][1][]> {
-  checkOptions(
-    options,
-    { timeoutMs: checks.timeoutMs, address: checks.address },
-    `the summary of ${kind}`,
-  );
+  checkOptions(options, stateChecks, `the summary of ${kind}`);
   return (await list<K, true>(kind, {
     ...options,
     limit: maxListRows,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks of time limits and signals. Pure.
 
-import { checkOptions } from "../core/options.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import type { WaitOptions } from "../core/types.ts";
 
 const waitChecks = {
-  timeoutMs: (value: unknown) =>
-    typeof value === "number" && value >= 0 ? null : "milliseconds, a number >= 0",
-  signal: (value: unknown) => (value instanceof AbortSignal ? null : "an AbortSignal"),
+  timeoutMs: checks.durationMs,
+  signal: checks.signal,
 };
 
 /** Returns the options. Throws InvalidOptionError. */

@@ -3,7 +3,7 @@
 
 import { availableParallelism } from "node:os";
 import { InvalidOptionError } from "../base/errors.ts";
-import { checkOptions } from "../core/options.ts";
+import { checkOptions, checks } from "../core/checks.ts";
 import type { PoolContext } from "../core/pool-worker.ts";
 import type { ActorOptions } from "../core/types.ts";
 
@@ -49,14 +49,7 @@ export interface RunOptions {
   readonly transferList?: readonly (ArrayBuffer | ArrayBufferView)[];
 }
 
-const text = (value: unknown): string | null =>
-  typeof value === "string" && value !== "" ? null : "a non-empty string";
-const whole =
-  (least: number) =>
-  (value: unknown): string | null =>
-    Number.isInteger(value) && (value as number) >= least ? null : `a whole number >= ${least}`;
-const duration = (value: unknown): string | null =>
-  typeof value === "number" && value >= 0 ? null : "milliseconds, a number >= 0";
+const { bool, durationMs, text, texts, whole } = checks;
 
 const poolChecks = {
   filename: (value: unknown) => (value instanceof URL ? null : text(value)),
@@ -64,15 +57,14 @@ const poolChecks = {
   name: text,
   minThreads: whole(0),
   maxThreads: whole(1),
-  idleTimeout: duration,
+  idleTimeout: durationMs,
   maxQueue: (value: unknown) =>
     value === "auto" || value === Number.POSITIVE_INFINITY ? null : whole(0)(value),
   concurrentTasksPerWorker: whole(1),
   workerData: () => null,
-  env: (value: unknown) =>
-    typeof value === "object" && value !== null ? null : "an object of strings",
-  closeTimeout: duration,
-  recordTiming: (value: unknown) => (typeof value === "boolean" ? null : "true or false"),
+  env: texts,
+  closeTimeout: durationMs,
+  recordTiming: bool,
   actorOptions: (value: unknown) =>
     typeof value === "object" && value !== null ? null : "an object",
 };

@@ -6,6 +6,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { InvalidOptionError, PolyrayError } from "../base/errors.ts";
 import { version } from "../base/version.ts";
+import { isRecord } from "../core/checks.ts";
 
 function number(text: string): number {
   const value = Number(text);
@@ -16,8 +17,7 @@ function number(text: string): number {
 function json(text: string): Record<string, number> {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value))
-      return value as Record<string, number>;
+    if (isRecord(value)) return value as Record<string, number>;
   } catch {
     // told below
   }

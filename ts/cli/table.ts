@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the command prints: aligned tables that fit the terminal, rows as blocks, sizes for people. Pure; no colour anywhere.
 
+import { isRecord } from "../core/checks.ts";
+
 /** A column of a table. */
 export interface Column<R> {
   readonly title: string;
@@ -83,10 +85,6 @@ export function block(row: Readonly<Record<string, unknown>>, indent = ""): stri
       return [`${indent}${key}:`, ...block(value, `${indent}  `)];
     return [`${indent}${key}: ${scalar(value)}`];
   });
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 // As YAML reads it: texts that could be taken for something else are quoted.

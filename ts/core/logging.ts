@@ -5,6 +5,7 @@
 // with the fields of Ray's LoggingConfig: what was said, when, and who said it.
 
 import { InvalidOptionError } from "../base/errors.ts";
+import { isRecord } from "./checks.ts";
 
 /** Levels, from the most to the least talkative. */
 export const logLevels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
@@ -33,7 +34,7 @@ export interface LoggingConfig {
 /** What is wrong with the option; null when nothing is. */
 export function loggingError(value: unknown): string | null {
   const wanted = 'an object such as { encoding: "json", level: "info", attrs: ["process"] }';
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return wanted;
+  if (!isRecord(value)) return wanted;
   for (const [name, one] of Object.entries(value)) {
     if (one === undefined) continue;
     const good =

@@ -7,10 +7,10 @@
 
 import { InvalidOptionError } from "../base/errors.ts";
 import { registerCodec } from "../object/codecs.ts";
+import { checkOptions, checks } from "./checks.ts";
 import type { Connection } from "./connection.ts";
 import { connectionOrNull } from "./context.ts";
 import { carry } from "./function-values.ts";
-import { checkOptions } from "./options.ts";
 import { inTime } from "./state-request.ts";
 
 /** Texts by tag. */
@@ -47,17 +47,13 @@ const pending = new Set<Metric>();
 let timer: NodeJS.Timeout | null = null;
 let warned = false;
 
-const isTags = (v: unknown): string | null =>
-  typeof v === "object" && v !== null && Object.values(v).every((one) => typeof one === "string")
-    ? null
-    : "an object of strings";
 const optionChecks = {
-  description: (v: unknown) => (typeof v === "string" ? null : "a string"),
+  description: checks.anyText,
   tagKeys: (v: unknown) =>
     Array.isArray(v) && v.every((key) => typeof key === "string" && tagPattern.test(key))
       ? null
       : "a list of names (letters, digits, _; no digit first)",
-  defaultTags: isTags,
+  defaultTags: checks.texts,
 };
 const boundaries = (v: unknown): string | null =>
   Array.isArray(v) &&
@@ -99,9 +95,7 @@ export abstract class Metric {
 
   /** Tags of every record that does not give its own. Returns this metric. */
   setDefaultTags(tags: Tags): this {
-    if (isTags(tags) !== null)
-      throw new InvalidOptionError(`[invalid option] tags are ${isTags(tags)}.`);
-    this.#known(tags);
+    this.#checkTags(tags);
     this.#defaultTags = { ...tags };
     return this;
   }
@@ -138,7 +132,9 @@ export abstract class Metric {
     timer ??= setTimeout(() => void flushMetrics(), reportMs);
   }
 
-  #known(tags: Tags): void {
+  #checkTags(tags: Tags): void {
+    const wanted = checks.texts(tags);
+    if (wanted !== null) throw new InvalidOptionError(`[invalid option] tags are ${wanted}.`);
     for (const key of Object.keys(tags))
       if (!this.tagKeys.includes(key))
         throw new InvalidOptionError(
@@ -147,11 +143,7 @@ export abstract class Metric {
   }
 
   #cell(tags: Tags | undefined): Cell {
-    if (tags !== undefined) {
-      if (isTags(tags) !== null)
-        throw new InvalidOptionError(`[invalid option] tags are ${isTags(tags)}.`);
-      this.#known(tags);
-    }
+    if (tags !== undefined) this.#checkTags(tags);
     const values = this.tagKeys.map((key) => {
       const value = tags?.[key] ?? this.#defaultTags[key];
       if (value === undefined)

@@ -1,27 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks task and actor options: names, types, ranges. Pure. An unknown name is an InvalidOptionError that lists the valid
-// ones, since a misspelt option that is silently ignored is the worst kind of wrong.
+// Checks task and actor options: names, types, ranges; what they mean together. Pure.
 
+import { parseBytes } from "../base/amounts.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { type Check, checkOptions, checks, isRecord, show } from "./checks.ts";
 import { schedulingError } from "./placement.ts";
 import { checkRuntimeEnv } from "./runtime-env.ts";
 import type { ActorOptions, MethodOptions, SharedOptions, TaskOptions } from "./types.ts";
 
-type Check = (value: unknown) => string | null;
-
-const finite: Check = (v) =>
-  typeof v === "number" && Number.isFinite(v) && v >= 0 ? null : "a number >= 0";
-const text: Check = (v) => (typeof v === "string" && v !== "" ? null : "a non-empty string");
-const bool: Check = (v) => (typeof v === "boolean" ? null : "true or false");
-const whole =
-  (least: number): Check =>
-  (v) =>
-    Number.isInteger(v) && (v as number) >= least ? null : `a whole number >= ${least}`;
-const amounts: Check = (v) =>
-  isRecord(v) && Object.values(v).every((n) => finite(n) === null)
-    ? null
-    : "an object of numbers >= 0, such as { alice: 1 }";
+const { amounts, bool, bytes, finite, signal, text, whole } = checks;
 const gpus: Check = (v) =>
   finite(v) !== null
     ? finite(v)
@@ -68,26 +56,15 @@ const streaming: Check = (v) =>
     : "true or an object such as { highWaterMark: 16 }";
 const isolation: Check = (v) =>
   v === "process" ? null : '"process" (other kinds of isolation are not built yet)';
-const signal: Check = (v) => (v instanceof AbortSignal ? null : "an AbortSignal");
 const lifetime: Check = (v) =>
   v === "detached" || v === "non_detached" ? null : `"detached" or "non_detached"`;
-const runtimeEnv: Check = checkRuntimeEnv;
-const bytes: Check = (v) => {
-  try {
-    parseBytes(v);
-    return null;
-  } catch {
-    return `bytes (a number >= 0) or text such as "4GiB"`;
-  }
-};
-
 const shared: Readonly<Record<string, Check>> = {
   numCpus: finite,
   numGpus: gpus,
   memory: bytes,
   resources: amounts,
   name: text,
-  runtimeEnv,
+  runtimeEnv: checkRuntimeEnv,
   scheduling: schedulingError,
   labels: (v) => (isRecord(v) ? null : 'an object such as { zone: "a" }'),
   acceleratorType: text,
@@ -152,44 +129,6 @@ const actorChecks: Readonly<Record<string, Check>> = {
   ordered: bool,
 };
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Checks an options object against a table; `where` names it in the error. */
-export function checkOptions(
-  options: unknown,
-  checks: Readonly<Record<string, Check>>,
-  where: string,
-): void {
-  if (!isRecord(options))
-    throw new InvalidOptionError(
-      `[invalid option] ${where} options must be an object, not ${String(options)}.`,
-    );
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue;
-    const check = checks[name];
-    if (check === undefined) {
-      throw new InvalidOptionError(
-        `[invalid option] ${where} has no option "${name}". Valid options: ${Object.keys(checks).join(", ")}.`,
-      );
-    }
-    const wanted = check(value);
-    if (wanted !== null)
-      throw new InvalidOptionError(
-        `[invalid option] ${where} option ${name} must be ${wanted}, not ${show(value)}.`,
-      );
-  }
-}
-
-function show(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? String(value);
-  } catch {
-    return String(value);
-  }
-}
-
 export function checkTaskOptions(options: TaskOptions, where: string): void {
   checkOptions(options, taskChecks, where);
 }
@@ -228,21 +167,6 @@ export function highWaterMarkOf(options: {
   return typeof stream === "object" ? (stream.highWaterMark ?? null) : null;
 }
 
-/** Bytes of a number or of text such as "512MB", "4GiB", "1G". Throws InvalidOptionError. */
-export function parseBytes(value: unknown): number {
-  if (typeof value === "number" && Number.isFinite(value) && value >= 0) return Math.floor(value);
-  const match =
-    typeof value === "string" ? /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)\s*$/i.exec(value) : null;
-  if (match === null)
-    throw new InvalidOptionError(
-      `[invalid option] not an amount of bytes: ${String(value)}. Use a number or text such as "4GiB".`,
-    );
-  const power = " kmgt".indexOf((match[2] ?? "").toLowerCase() || " ");
-  // "1G" and "1GiB" are powers of 1024 (as Spark and Kubernetes' Gi), "1GB" of 1000.
-  const base = match[3] === "" && match[4] !== "" && power > 0 ? 1000 : 1024;
-  return Math.floor(Number(match[1]) * base ** power);
-}
-
 /** Fixed-point amounts of a task or actor: what a lease asks for. */
 export function resourceAmounts(
   options: SharedOptions,
@@ -268,14 +192,3 @@ export function resourceAmounts(
   }
   return found;
 }
-
-/** Checks that other option tables use. */
-export const checks = {
-  finite,
-  text,
-  bool,
-  amounts,
-  runtimeEnv,
-  bytes,
-  atLeastOne: whole(1),
-} as const;

@@ -11,6 +11,7 @@ import { CallFlag } from "../native/binding.ts";
 import type { ObjectRef } from "../object/ref.ts";
 import type { TaskSpecInit } from "../wire/task-spec.ts";
 import { type CallSettings, defaultCall, submitTask } from "./call.ts";
+import { checkOptions, checks } from "./checks.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
 import { GraphNode } from "./graph-node.ts";
@@ -18,8 +19,6 @@ import { submitting } from "./interceptors.ts";
 import { claimOnce } from "./once.ts";
 import {
   asksStream,
-  checkOptions,
-  checks,
   checkTaskOptions,
   highWaterMarkOf,
   resourceAmounts,
@@ -77,7 +76,7 @@ export class RemoteFunctionCore {
   /** Submits a call per item. */
   map(items: Iterable<unknown>, options: MapBatchOptions = {}): unknown[] {
     const { batch } = options;
-    checkOptions(options, { batch: checks.atLeastOne }, `${this.source.name}.map`);
+    checkOptions(options, { batch: checks.whole(1) }, `${this.source.name}.map`);
     if (typeof (items as Iterable<unknown> | null)?.[Symbol.iterator] !== "function")
       throw makeError("INVALID_ARGUMENT", `${this.source.name}.map takes an iterable of items`);
     const refs: unknown[] = [];

@@ -4,6 +4,7 @@
 
 import { resolve } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
+import { type Check, checks, isRecord } from "./checks.ts";
 import type { RuntimeEnvOptions } from "./types.ts";
 
 /** Variables and other fields of an environment. */
@@ -15,31 +16,21 @@ export interface EnvironmentParts {
 /** Names the module and export that a TypeScript worker runs before user code. */
 export const hookVariable = "POLYRAY_SETUP_HOOK";
 
-type Check = (value: unknown) => string | null;
-
-const isRecord = (v: unknown): v is Record<string, unknown> =>
-  typeof v === "object" && v !== null && !Array.isArray(v);
-const isText = (v: unknown): v is string => typeof v === "string" && v !== "";
+const { bool, positive, text, texts } = checks;
+const isText = (v: unknown): v is string => text(v) === null;
 const isList = (v: unknown): boolean => Array.isArray(v) && v.every(isText);
-const text: Check = (v) => (isText(v) ? null : "a non-empty string");
 const list: Check = (v) => (isList(v) ? null : "a list of strings");
-const texts: Check = (v) =>
-  isRecord(v) && Object.values(v).every((one) => typeof one === "string")
-    ? null
-    : 'an object of strings, such as { A: "1" }';
-const bool: Check = (v) => (typeof v === "boolean" ? null : "true or false");
-const amount: Check = (v) => (typeof v === "number" && v > 0 ? null : "a number > 0");
 const timeout: Check = (v) =>
   typeof v === "number" && (v > 0 || v === -1) ? null : "a number > 0, or -1 for no limit";
 
-function record(checks: Readonly<Record<string, Check>>): Check {
+function record(table: Readonly<Record<string, Check>>): Check {
   return (value) => {
     if (!isRecord(value)) return "an object";
     for (const [name, part] of Object.entries(value)) {
       if (part === undefined) continue;
-      const check = checks[name];
+      const check = table[name];
       if (check === undefined)
-        return `an object without "${name}" (it may have: ${Object.keys(checks).join(", ")})`;
+        return `an object without "${name}" (it may have: ${Object.keys(table).join(", ")})`;
       const wanted = check(part);
       if (wanted !== null) return `such that ${name} is ${wanted}`;
     }
@@ -78,9 +69,9 @@ const node = record({
   executable: text,
   execArgv: list,
   resourceLimits: record({
-    maxOldGenerationSizeMb: amount,
-    maxYoungGenerationSizeMb: amount,
-    stackSizeMb: amount,
+    maxOldGenerationSizeMb: positive,
+    maxYoungGenerationSizeMb: positive,
+    stackSizeMb: positive,
   }),
 });
 

@@ -5,9 +5,9 @@ import { randomBytes } from "node:crypto";
 import { InvalidOptionError, makeError } from "../base/errors.ts";
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import type { ObjectRef } from "../object/ref.ts";
+import { checkOptions, checks } from "./checks.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
-import { checkOptions } from "./options.ts";
 
 type Fields = Record<string, unknown>;
 
@@ -25,19 +25,15 @@ export interface SyncWait {
   readonly signal?: AbortSignal;
 }
 
-const positive = (value: unknown): string | null =>
-  typeof value === "number" && value > 0 ? null : "a number > 0";
 const waitChecks = {
-  timeoutMs: (value: unknown) =>
-    typeof value === "number" && value >= 0 ? null : "milliseconds, a number >= 0",
-  signal: (value: unknown) => (value instanceof AbortSignal ? null : "an AbortSignal"),
-  count: (value: unknown) =>
-    Number.isInteger(value) && (value as number) > 0 ? null : "a whole number > 0",
+  timeoutMs: checks.durationMs,
+  signal: checks.signal,
+  count: checks.whole(1),
 };
 const namedChecks = {
-  namespace: (value: unknown) => (typeof value === "string" ? null : "a string"),
-  leaseMs: positive,
-  permits: waitChecks.count,
+  namespace: checks.anyText,
+  leaseMs: checks.positive,
+  permits: checks.whole(1),
 };
 
 /** A thing with a name. */

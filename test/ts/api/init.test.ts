@@ -127,6 +127,7 @@ t.test("bad options", async (t) => {
   );
   t.match((await rejection(init({ objectStoreMemory: "9000TiB" }))).message, /this machine has/);
   t.match((await rejection(init({ numCpus: -1 }))).message, /numCpus must be a number >= 0/);
+  t.match((await rejection(init({ labels: ["a"] as never }))).message, /labels must be an object/);
   t.match((await rejection(init({ resources: { CPU: 1 } }))).message, /built-in/);
   t.match(
     (await rejection(init({ address: "10.1.2.3:1" }))).message,

@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { runInNewContext } from "node:vm";
 import {
   type ActorHandle,
   cancel,
@@ -36,6 +37,7 @@ t.test("get: tuples, records, duplicates, thousands, polls, signals, races", asy
   t.same(await get({ a, b }), { a: 1, b: 5 });
   t.same(await get([]), []);
   t.same(await get({}), {});
+  t.same(await get(runInNewContext("({ a })", { a }) as { a: typeof a }), { a: 1 });
   const many = Array.from({ length: 3000 }, (_, i) => put(i));
   t.equal((await get(many)).at(-1), 2999);
   const slow = later.remote(60_000);
