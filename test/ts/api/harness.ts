@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { init, type Runtime, shutdown } from "polyray";
 import t from "tap";
 
+export { jsonLogLines, rejection, thrown } from "../mixed/support.ts";
+
 /** Starts a runtime for this file's tests and ends it after them. */
 export async function startRuntime(options: Parameters<typeof init>[0] = {}): Promise<Runtime> {
   const runtime = await init({
@@ -17,28 +19,6 @@ export async function startRuntime(options: Parameters<typeof init>[0] = {}): Pr
   });
   t.teardown(() => shutdown());
   return runtime;
-}
-
-/** What a promise rejects with; fails when it does not. */
-export async function rejection(
-  promise: Promise<unknown>,
-): Promise<Error & Record<string, unknown>> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error & Record<string, unknown>;
-  }
-  throw new Error("it did not reject");
-}
-
-/** What a function throws. */
-export function thrown(run: () => unknown): Error & Record<string, unknown> {
-  try {
-    run();
-  } catch (error) {
-    return error as Error & Record<string, unknown>;
-  }
-  throw new Error("it did not throw");
 }
 
 /** Waits until `check` is true; the test's own time limit is the watchdog. */

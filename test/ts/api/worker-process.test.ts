@@ -3,11 +3,9 @@
 // Also that its metrics outlive it.
 // Method: two logical GPUs; JSON lines are read from the log files of the session.
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Counter, get, gpuIds, init, metricsText, remote, shutdown } from "polyray";
 import t from "tap";
-import { thrown, until } from "./harness.ts";
+import { jsonLogLines, thrown, until } from "./harness.ts";
 
 delete process.env.CUDA_VISIBLE_DEVICES;
 delete process.env.OMP_NUM_THREADS;
@@ -63,13 +61,7 @@ t.test("logging: lines of workers are JSON objects from the level on", async (t)
     { name: "talks" },
   );
   const pid = await get(talks.remote());
-  const logs = join(runtime.sessionDir, "logs");
-  const lines = (): Record<string, unknown>[] =>
-    readdirSync(logs)
-      .filter((name) => name.startsWith("worker-"))
-      .flatMap((name) => readFileSync(join(logs, name), "utf8").split("\n"))
-      .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const lines = () => jsonLogLines(runtime.sessionDir);
   await until(() => lines().length > 0);
   const [line, ...more] = lines();
   t.same(more, []);

@@ -4,63 +4,22 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Counter, cancel, get, init, kv, put, remote, shutdown, state } from "polyray";
-import t, { type Test } from "tap";
+import { cancel, init, kv, put, shutdown, state } from "polyray";
+import t from "tap";
 import { ask } from "../../../ts/cli/ask.ts";
 import {
-  type Ended,
   polyray,
   rejection,
   root,
   scratchFolder,
-  startRuntime,
+  startHead,
   until,
   within,
 } from "../mixed/support.ts";
-
-process.env.POLYRAY_TMPDIR = scratchFolder();
-const width = 80;
-
-async function ok(t: Test, ...args: string[]): Promise<Ended> {
-  const ended = await polyray(args);
-  t.equal(ended.code, 0, `${args.join(" ")}: ${ended.err}`);
-  return ended;
-}
-
-async function json<T>(t: Test, ...args: string[]): Promise<T> {
-  return JSON.parse((await ok(t, ...args, "--json")).out) as T;
-}
-
-type Row = Record<string, unknown>;
+import { busyRuntime, json, long, ok, type Row, width } from "./support.ts";
 
 t.test("an embedded runtime", async (t) => {
-  const runtime = await startRuntime({ namespace: "cli" });
-  const long = "a_function_with_a_very_long_name_that_no_terminal_has_room_for";
-  const square = remote((x: number) => x * x, { name: long });
-  const fails = remote(
-    function fails(): void {
-      throw new Error("no such luck\nsecond line");
-    },
-    { maxRetries: 0 },
-  );
-  class Member {
-    hello(): string {
-      return "hello";
-    }
-  }
-  const member = remote(Member, { name: "m" }).remote();
-  t.equal(await get(member.hello.remote()), "hello");
-  await get(square.map(Array.from({ length: 150 }, (_, i) => i)));
-  await rejection(get(fails.remote()));
-  const big = put(new Float64Array(100_000));
-  new Counter("served", { tagKeys: ["route"] }).inc(3, { route: "/x" });
-  const sleeper = remote(async function sleeper(): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, 600_000));
-  }).remote();
-  await until(
-    async () => (await state.listTasks({ filters: [["state", "=", "RUNNING"]] })).length === 1,
-    "the sleeper runs",
-  );
+  const { runtime, big, sleeper } = await busyRuntime();
 
   await t.test("memory says who holds what", async (t) => {
     const { out } = await ok(t, "memory");
@@ -130,21 +89,7 @@ t.test("an embedded runtime", async (t) => {
 });
 
 t.test("a started head with a scraping port; a program without a runtime may ask it", async (t) => {
-  const started = await ok(
-    t,
-    "start",
-    "--head",
-    "--port",
-    "0",
-    "--num-cpus",
-    "1",
-    "--object-store-memory",
-    String(64 * 2 ** 20),
-    "--metrics-port",
-    "0",
-    "--json",
-  );
-  const { address } = JSON.parse(started.out) as { address: string };
+  const { address } = await startHead("--metrics-port", "0");
   t.teardown(() => polyray(["stop", "--address", address]));
   const shown = await ok(t, "status", "--address", address);
   const url = /^Metrics: (http:\S+)$/m.exec(shown.out)?.[1];

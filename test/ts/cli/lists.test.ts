@@ -5,62 +5,13 @@
 
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { Counter, cancel, get, put, remote, shutdown, state } from "polyray";
-import t, { type Test } from "tap";
-import {
-  type Ended,
-  polyray,
-  rejection,
-  root,
-  run,
-  scratchFolder,
-  startRuntime,
-  until,
-} from "../mixed/support.ts";
-
-process.env.POLYRAY_TMPDIR = scratchFolder();
-const width = 80;
-
-async function ok(t: Test, ...args: string[]): Promise<Ended> {
-  const ended = await polyray(args);
-  t.equal(ended.code, 0, `${args.join(" ")}: ${ended.err}`);
-  return ended;
-}
-
-async function json<T>(t: Test, ...args: string[]): Promise<T> {
-  return JSON.parse((await ok(t, ...args, "--json")).out) as T;
-}
-
-type Row = Record<string, unknown>;
+import { cancel, shutdown } from "polyray";
+import t from "tap";
+import { polyray, root, run } from "../mixed/support.ts";
+import { busyRuntime, json, long, ok, type Row, width } from "./support.ts";
 
 t.test("an embedded runtime", async (t) => {
-  await startRuntime({ namespace: "cli" });
-  const long = "a_function_with_a_very_long_name_that_no_terminal_has_room_for";
-  const square = remote((x: number) => x * x, { name: long });
-  const fails = remote(
-    function fails(): void {
-      throw new Error("no such luck\nsecond line");
-    },
-    { maxRetries: 0 },
-  );
-  class Member {
-    hello(): string {
-      return "hello";
-    }
-  }
-  const member = remote(Member, { name: "m" }).remote();
-  t.equal(await get(member.hello.remote()), "hello");
-  await get(square.map(Array.from({ length: 150 }, (_, i) => i)));
-  await rejection(get(fails.remote()));
-  const big = put(new Float64Array(100_000));
-  new Counter("served", { tagKeys: ["route"] }).inc(3, { route: "/x" });
-  const sleeper = remote(async function sleeper(): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, 600_000));
-  }).remote();
-  await until(
-    async () => (await state.listTasks({ filters: [["state", "=", "RUNNING"]] })).length === 1,
-    "the sleeper runs",
-  );
+  const { big, sleeper } = await busyRuntime();
 
   await t.test("lists are aligned, fit 80 columns and have no colour", async (t) => {
     const all = ["tasks", "actors", "objects", "workers", "nodes", "jobs", "placement-groups"];

@@ -16,6 +16,7 @@ import {
   runTypeScript,
   scratchFolder,
   socketsOf,
+  startHead,
   startRuntime,
   until,
   within,
@@ -52,24 +53,7 @@ t.test("drivers of both languages join an embedded runtime and share named actor
 });
 
 t.test("a started head: joined by both languages, shown, stopped; nothing is left", async (t) => {
-  const started = await polyray([
-    "start",
-    "--head",
-    "--port",
-    "0",
-    "--num-cpus",
-    "1",
-    "--object-store-memory",
-    String(64 * 2 ** 20),
-    "--json",
-  ]);
-  t.equal(started.code, 0, started.err);
-  const head = JSON.parse(started.out) as {
-    address: string;
-    sessionId: string;
-    sessionDir: string;
-    pid: number;
-  };
+  const head = await startHead();
   t.match(head.address, /^127\.0\.0\.1:\d+$/);
   t.ok(isAlive(head.pid));
   const typescript = await runTypeScript("joining-driver.ts", [head.address]);

@@ -2,11 +2,9 @@
 // Goal: `init({ logging })` of a TypeScript driver holds in Python workers, with fields that Python's records lack as null.
 // Method: a Python function that logs below and at the level; the log files of the workers.
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { get, init, pyFunction, shutdown } from "polyray";
 import t from "tap";
-import { fixtures, until } from "./support.ts";
+import { fixtures, jsonLogLines, until } from "./support.ts";
 
 process.env.PYTHONPATH = fixtures;
 t.teardown(() => shutdown());
@@ -15,13 +13,7 @@ t.test("lines of Python workers are JSON objects from the level on", async (t) =
   const logging = { encoding: "json", level: "warning", attrs: ["process", "ofNobody"] } as const;
   const runtime = await init({ numCpus: 1, logToDriver: false, logging });
   const pid = await get(pyFunction("mixed_side", "logs_lines").remote());
-  const logs = join(runtime.sessionDir, "logs");
-  const lines = (): Record<string, unknown>[] =>
-    readdirSync(logs)
-      .filter((name) => name.startsWith("worker-"))
-      .flatMap((name) => readFileSync(join(logs, name), "utf8").split("\n"))
-      .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const lines = () => jsonLogLines(runtime.sessionDir);
   await until(() => lines().length > 0, "a line of JSON");
   t.match(lines(), [{ levelname: "WARNING", message: "shown", process: pid, ofNobody: null }]);
   t.equal(lines().length, 1);

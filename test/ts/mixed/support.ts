@@ -134,6 +134,40 @@ export function polyray(args: readonly string[], env: NodeJS.ProcessEnv = {}): P
   return run(process.execPath, [join(root, "dist", "cli", "main.js"), ...args], env);
 }
 
+/** What `polyray start --head` tells of the runtime. */
+export interface Head {
+  readonly address: string;
+  readonly sessionId: string;
+  readonly sessionDir: string;
+  readonly pid: number;
+}
+
+/** Starts a small head at any port. */
+export async function startHead(...more: string[]): Promise<Head> {
+  const size = ["--num-cpus", "1", "--object-store-memory", String(64 * 2 ** 20)];
+  const { code, out, err } = await polyray([
+    "start",
+    "--head",
+    "--port",
+    "0",
+    ...size,
+    ...more,
+    "--json",
+  ]);
+  if (code !== 0) throw new Error(`the head did not start: ${err}`);
+  return JSON.parse(out) as Head;
+}
+
+/** The lines of JSON in the logs of a session's workers. */
+export function jsonLogLines(sessionDir: string): Record<string, unknown>[] {
+  const logs = join(sessionDir, "logs");
+  return readdirSync(logs)
+    .filter((name) => name.startsWith("worker-"))
+    .flatMap((name) => readFileSync(join(logs, name), "utf8").split("\n"))
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 /** A new empty folder, removed after the file's tests. */
 export function scratchFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "polyray-mixed-"));
