@@ -124,16 +124,25 @@ function submit(
     try {
       const size = typeof staged === "number" ? 0 : encoded.size;
       const ms = deadline(settings);
-      const refs = envelopeRefs;
       handles =
         method === null
-          ? native.submitTask(target, staged, size, refs, 0, numReturns, flags, maxRetries, ms)
+          ? native.submitTask(
+              target,
+              staged,
+              size,
+              envelopeRefs,
+              0,
+              numReturns,
+              flags,
+              maxRetries,
+              ms,
+            )
           : native.submitActorCall(
               target,
               method,
               staged,
               size,
-              refs,
+              envelopeRefs,
               0,
               numReturns,
               flags,

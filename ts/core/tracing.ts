@@ -10,6 +10,7 @@ import { InvalidOptionError } from "../base/errors.ts";
 import { findPackage } from "../base/program-places.ts";
 import { version } from "../base/version.ts";
 import { type Carrier, outgoing } from "./call-options.ts";
+import { isRecord } from "./checks.ts";
 import type { Connection } from "./connection.ts";
 import { connectionOrNull } from "./context.ts";
 import { type InterceptedCall, submitting } from "./interceptors.ts";
@@ -77,7 +78,7 @@ const failed = 2;
 export function tracingError(value: unknown): string | null {
   if (typeof value === "boolean") return null;
   const wanted = 'true, false or { setup: "module#export", pythonSetup: "module:function" }';
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return wanted;
+  if (!isRecord(value)) return wanted;
   for (const [name, one] of Object.entries(value)) {
     const mark = name === "setup" ? "#" : name === "pythonSetup" ? ":" : null;
     if (one === undefined && mark !== null) continue;
