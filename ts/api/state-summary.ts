@@ -66,6 +66,7 @@ function grouped<R, G>(
   return Object.fromEntries([...groups].map(([name, group]) => [name, groupOf(group)]));
 }
 
+/** Tasks by function, and how many there are of each type. */
 export function taskSummary(rows: readonly TaskDetail[]): TaskSummary {
   const types = tally(rows, (row) => row.type);
   return {
@@ -84,6 +85,7 @@ export function taskSummary(rows: readonly TaskDetail[]): TaskSummary {
   };
 }
 
+/** Actors by class. */
 export function actorSummary(rows: readonly ActorDetail[]): ActorSummary {
   return {
     summary: grouped(
@@ -98,6 +100,7 @@ export function actorSummary(rows: readonly ActorDetail[]): ActorSummary {
   };
 }
 
+/** Objects by what made them, with their sizes. */
 export function objectSummary(rows: readonly ObjectDetail[]): ObjectSummary {
   const sizes = (group: readonly ObjectDetail[]) => ({
     totalObjects: group.length,
