@@ -26,6 +26,11 @@ void do_chores(Endpoint& endpoint) {
     endpoint.on_cancel(id_bytes(task), (how & kCancelNotRecursive) == 0);
 }
 
+void raise_ended() {
+  raise_code(StatusCode::kLocalRayletDied,
+             "[node ended] the runtime has ended. Call polyray.init() to start or join another.");
+}
+
 namespace {
 
 Endpoint* attach(const std::string& socket_name, const std::string& token, uint32_t kind,
@@ -51,7 +56,7 @@ Endpoint* attach(const std::string& socket_name, const std::string& token, uint3
   }
   check(failed);
   set_ref_session(session);
-  return new Endpoint{std::move(session), nb::none()};
+  return new Endpoint{.session = std::move(session), .on_cancel = nb::none()};
 }
 
 nb::bytes request(Endpoint& self, nb::handle payload, int64_t timeout_ms) {

@@ -16,6 +16,7 @@ namespace polyray::py {
 struct Endpoint {
   std::shared_ptr<Session> session;
   nb::object on_cancel;  // called with a task id and whether its children go too, or None
+  size_t takers = 0;     // threads that wait for calls; with the GIL
 
   Session& open() const {
     if (!session || !session->usable()) {
@@ -49,6 +50,7 @@ class Locked {
 };
 
 void do_chores(Endpoint& endpoint);
+[[noreturn]] void raise_ended();
 
 // Calls wait(milliseconds left) until it is ready (true) or the time is over (false).
 template <class Wait>
@@ -73,10 +75,7 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
       case WaitOutcome::kTimeout:
         return false;
       case WaitOutcome::kClosed:
-        if (endpoint.session->ended())
-          raise_code(
-              StatusCode::kLocalRayletDied,
-              "[node ended] the runtime has ended. Call polyray.init() to start or join another.");
+        if (endpoint.session->ended()) raise_ended();
         raise_code(StatusCode::kNotInitialized,
                    "[not initialized] the runtime was shut down while this call waited.");
       case WaitOutcome::kEvents:

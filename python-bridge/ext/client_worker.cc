@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <string_view>
 
+#include <deque>
 #include <thread>
 
 #include "client_binding.h"
@@ -67,16 +68,60 @@ nb::object make_call(const std::shared_ptr<Session>& session, const IncomingCall
   return made;
 }
 
-// None: nothing came in time.
+// How many threads wait for calls or are about to look for one; with the GIL.
+struct Taker {
+  explicit Taker(Endpoint& endpoint) : endpoint_(endpoint) { ++endpoint_.takers; }
+  ~Taker() { --endpoint_.takers; }
+  Taker(const Taker&) = delete;
+  Taker& operator=(const Taker&) = delete;
+
+ private:
+  Endpoint& endpoint_;
+};
+
+// None: nothing came in time, or stop_calls(). A call is taken with the GIL held: a thread that was roused for it and
+// still waits for the GIL holds none back.
 nb::object next_call(Endpoint& self, int64_t timeout_ms) {
   Session& session = self.open();
   IncomingCall call;
   const bool main = on_main_thread();
-  if (!wait_with_signals(self, timeout_ms,
-                         [&](int64_t left) { return session.next_call(call, left, main); }))
-    return nb::none();
+  bool arrived = false;
+  for (;;) {
+    {
+      const Locked lock(session);
+      if (session.take_call(call, arrived)) break;
+    }
+    if (session.calls_stopped()) return nb::none();
+    const Taker taker(self);
+    arrived = true;
+    if (!wait_with_signals(self, timeout_ms,
+                           [&](int64_t left) { return session.wait_call(left, main); }))
+      return nb::none();
+  }
   running_deadline_ms = call.deadline_ms;
   return make_call(self.session, call);
+}
+
+nb::list take_calls(Endpoint& self) {
+  Session& session = self.open();
+  std::deque<IncomingCall> calls;
+  bool chores = false;
+  {
+    const Locked lock(session);
+    session.take_calls(calls);
+    chores = session.has_chores();
+  }
+  if (chores) do_chores(self);
+  nb::list made;
+  for (const IncomingCall& call : calls) made.append(make_call(self.session, call));
+  if (session.ended()) raise_ended();
+  return made;
+}
+
+int host_calls(Endpoint& self) {
+  const int fd = self.open().host_calls();
+  if (fd < 0) raise_code(StatusCode::kOutOfMemory, "[out of memory] no descriptor is left.");
+  return fd;
 }
 
 // A result that somebody sealed before (a retried task whose first worker had sealed it) is no error.
@@ -197,6 +242,12 @@ void start_control_thread(Endpoint& self, const std::string& socket_name, const 
 
 void bind_client_worker(nb::class_<Endpoint>& client) {
   client.def("next_call", &next_call, nb::arg("timeout_ms"))
+      .def_prop_ro("takers", [](Endpoint& self) { return self.takers; })
+      .def_prop_ro("doorbell_fd",
+                   [](Endpoint& self) { return self.open().client().doorbell_fd(); })
+      .def("host_calls", &host_calls)
+      .def("take_calls", &take_calls)
+      .def("stop_calls", [](Endpoint& self) { self.session->stop_calls(); })
       .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"),
            nb::arg("is_error"))
       .def("return_begin", &return_begin, nb::arg("call"), nb::arg("index"), nb::arg("size"))

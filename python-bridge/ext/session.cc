@@ -29,6 +29,8 @@ constexpr size_t kBatch = 256;
 constexpr int64_t kSignalSliceMs = 100;
 constexpr int64_t kSliceMs = 1000;
 constexpr Millis kPumpTick{1};
+// While an event loop watches the doorbell: how long what it does not look at may wait.
+constexpr Millis kHostedTick{100};
 constexpr uint32_t kActorTopic = 1;
 
 int64_t since(Clock::time_point start) {
@@ -50,7 +52,8 @@ Session::~Session() {
 
 // --- events ------------------------------------------------------------------------------------------------------
 
-void Session::drain() {
+// `taker`: the caller takes a call next.
+void Session::drain(bool taker) {
   for (;;) {
     batch_.clear();
     const size_t count = client_->poll(batch_, kBatch);
@@ -62,6 +65,18 @@ void Session::drain() {
     batch_.clear();
     client_->poll(batch_, kBatch);
     for (Event& event : batch_) on_event(event);
+  }
+  if (calls_.size() > (taker ? 1 : 0) || has_chores()) rouse();
+}
+
+// Somebody who waits for calls shall look: the event loop, or one thread; others follow while calls are left.
+void Session::rouse() {
+  if (hosted_) {
+    if (!calls_told_) os::signal_event(calls_fd_.get());
+    calls_told_ = true;
+  } else if (idle_threads_ > 0 && !roused_) {
+    roused_ = true;
+    idle_.notify_one();
   }
 }
 
@@ -118,6 +133,8 @@ void Session::on_event(Event& event) {
     case EventKind::kShutdown:
       ended_ = true;
       tell_all();
+      idle_.notify_all();
+      if (hosted_) os::signal_event(calls_fd_.get());
       break;
     default:
       break;
@@ -194,7 +211,7 @@ void Session::watch_actor(const ObjectId& actor) {
 
 template <class Done>
 WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms,
-                               bool main_thread, bool blocked) {
+                               bool main_thread, bool blocked, bool taker) {
   if (!usable()) return WaitOutcome::kClosed;
   if (done()) return WaitOutcome::kReady;
   const auto start = Clock::now();
@@ -203,7 +220,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
   ++entries_;
   const auto loop = [&]() -> WaitOutcome {
     for (;;) {
-      if (!draining_) drain();
+      if (!draining_) drain(taker);
       if (done()) return WaitOutcome::kReady;
       if (ended_ || !usable()) return WaitOutcome::kClosed;
       if (chores_.collect || !chores_.cancelled.empty()) return WaitOutcome::kEvents;
@@ -224,7 +241,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
         client_->wait_doorbell(static_cast<int>(slice));
         lock.lock();
         draining_ = false;
-        if (usable()) drain();
+        if (usable()) drain(taker);
         wake_.notify_all();
       }
       // The whole slice went by: perhaps there is a signal. The caller looks, with the GIL, and comes back.
@@ -244,7 +261,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
 
 // The last foreground thread goes back to its own code: from now on bells are for the pump.
 void Session::leave() {
-  if (pump_ == nullptr || !pump_asleep_ || !usable()) return;
+  if (!usable() || (!hosted_ && (pump_ == nullptr || !pump_asleep_))) return;
   if (!client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
 }
 
@@ -299,16 +316,68 @@ WaitOutcome Session::wait_few(const std::vector<ObjectId>& fresh, const std::vec
   return run_until(lock, done, timeout_ms, main_thread, blocked);
 }
 
-WaitOutcome Session::next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread) {
+// --- incoming calls ----------------------------------------------------------------------------------------------
+
+WaitOutcome Session::wait_call(int64_t timeout_ms, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (usable() && !calls_.empty() && !draining_)
-    drain();  // replies go out in the client's own batches
-  const auto outcome = run_until(lock, [&] { return !calls_.empty(); }, timeout_ms, main_thread);
-  if (outcome == WaitOutcome::kReady) {
-    call = std::move(calls_.front());
-    calls_.pop_front();
+  const auto there = [&] { return !calls_.empty() || stopped_; };
+  if (main_thread || !draining_) return run_until(lock, there, timeout_ms, main_thread, false, true);
+  if (!usable() || ended_) return WaitOutcome::kClosed;
+  if (there()) return WaitOutcome::kReady;
+  if (has_chores()) return WaitOutcome::kEvents;
+  const int64_t slice = timeout_ms < 0 ? kSliceMs : std::min(timeout_ms, kSliceMs);
+  ++idle_threads_;
+  idle_.wait_for(lock, Millis(slice));
+  --idle_threads_;
+  if (!usable() || ended_) return WaitOutcome::kClosed;
+  return there() || timeout_ms < 0 || timeout_ms > slice ? WaitOutcome::kReady
+                                                         : WaitOutcome::kTimeout;
+}
+
+bool Session::take_call(IncomingCall& call, bool arrived) {
+  if (!usable()) return false;
+  if (arrived) roused_ = false;
+  ++entries_;
+  if (draining_)
+    client_->flush();
+  else
+    drain(true);  // replies go out in the client's own batches
+  if (calls_.empty()) return false;
+  call = std::move(calls_.front());
+  calls_.pop_front();
+  if (!calls_.empty()) rouse();
+  return true;
+}
+
+int Session::host_calls() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Result<os::Fd> made = os::open_event();
+  if (!made.is_ok() || !usable()) return -1;
+  calls_fd_ = std::move(made.value());
+  hosted_ = true;
+  os::signal_event(client_->doorbell_fd());  // the pump changes over
+  return calls_fd_.get();
+}
+
+void Session::take_calls(std::deque<IncomingCall>& calls) {
+  ++looks_;
+  if (calls_told_) os::drain_event(calls_fd_.get());
+  calls_told_ = false;
+  if (!draining_) {
+    os::drain_event(client_->doorbell_fd());
+    drain(true);
+    if (inside_ == 0 && !client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
   }
-  return outcome;
+  calls.swap(calls_);
+}
+
+void Session::stop_calls() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  stopped_ = true;
+  if (!usable()) return;
+  idle_.notify_all();
+  wake_.notify_all();
+  wake_sleeper();
 }
 
 WaitOutcome Session::wait_answer(uint32_t request, std::vector<uint8_t>& payload,
@@ -441,6 +510,9 @@ void Session::start_pump(bool interrupt) {
   if (interrupt) {
     interrupt_thread_ = pthread_self();
     interrupts_ = true;
+  } else if (!submitted_) {
+    submitted_ = true;
+    pump_wake_.notify_all();
   }
   if (pump_ != nullptr || !usable()) return;
   sigset_t all, before;
@@ -455,6 +527,11 @@ void Session::pump_main() {
   std::unique_lock<std::mutex> lock(mutex_);
   uint64_t seen = entries_ - 1;
   while (usable()) {
+    if (hosted_ && !submitted_) {
+      rest_while_hosted(lock);
+      if (ended_) break;
+      continue;
+    }
     pump_wake_.wait_for(lock, kPumpTick);
     if (!usable()) break;
     if (entries_ != seen) {  // the foreground is busy with us: it drains
@@ -488,6 +565,16 @@ void Session::pump_main() {
   }
 }
 
+// The event loop takes what comes. What it leaves, since its thread is busy, is taken here.
+void Session::rest_while_hosted(std::unique_lock<std::mutex>& lock) {
+  const uint64_t seen = looks_;
+  pump_wake_.wait_for(lock, kHostedTick);
+  if (!usable() || looks_ != seen) return;
+  if (inside_ == 0) drain();
+  client_->flush();
+  wake_.notify_all();
+}
+
 // Whoever sleeps on the futex looks again.
 void Session::wake_sleeper() {
   auto& armed = client_->segment().endpoint(client_->endpoint()).armed;
@@ -505,6 +592,8 @@ void Session::close() {
     os::signal_event(client_->doorbell_fd());
   }
   wake_.notify_all();
+  idle_.notify_all();
+  if (hosted_) os::signal_event(calls_fd_.get());
   pump_wake_.notify_all();
   std::thread* pump = pump_;
   pump_ = nullptr;

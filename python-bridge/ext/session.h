@@ -4,6 +4,10 @@
 // Threads that wait (the *foreground*) drain the rings themselves: one sleeps on the doorbell, the others on `wake_`.
 // While every thread runs Python code, the *pump* (a native thread, started with the first call) keeps leases, actor
 // states and cancellations moving; it never touches Python and yields to a busy foreground (one look a millisecond).
+// Calls are taken by whoever asks for the next one (take_call). Threads that only wait for a call sleep apart from those
+// that wait for objects: one of them on the doorbell, the others on `idle_`, of which one at a time is roused while calls
+// are left. An event loop that takes calls (host_calls) watches the doorbell itself; the pump then sleeps in ticks until
+// this process submits something.
 // Thread rules: every method locks `mutex_`; none touches a Python object while it is held (a collection could run a
 // Ref's destructor, which locks again). The waiting methods are called without the GIL.
 // Invariants:
@@ -22,6 +26,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "os/env.h"
 #include "notifier.h"
 
 namespace polyray::py {
@@ -73,8 +78,8 @@ class Session {
   // each wake-up.
   WaitOutcome wait_few(const std::vector<ObjectId>& fresh, const std::vector<ObjectId>& ids,
                        size_t needed, int64_t timeout_ms, bool blocked, bool main_thread);
-  // The next incoming call; the caller owns it until reply.
-  WaitOutcome next_call(IncomingCall& call, int64_t timeout_ms, bool main_thread);
+  // Until there is a call to take, or stop_calls().
+  WaitOutcome wait_call(int64_t timeout_ms, bool main_thread);
   // An answer of the node service.
   WaitOutcome wait_answer(uint32_t request, std::vector<uint8_t>& payload, int64_t timeout_ms,
                           bool main_thread);
@@ -87,6 +92,16 @@ class Session {
   void end_producing(const ObjectId& task);
 
   // --- without waiting. REQUIRES: mutex_ held for those that say so.
+  // The next incoming call, if there is one; the caller owns it until reply. `arrived`: after wait_call.
+  bool take_call(IncomingCall& call, bool arrived);  // held
+  // From now on an event loop takes the calls, whenever doorbell_fd() or this descriptor is readable. -1: no descriptor.
+  int host_calls();
+  // All incoming calls, for that loop; arms the doorbell.
+  void take_calls(std::deque<IncomingCall>& calls);  // held
+  // Nobody waits for calls any more.
+  void stop_calls();
+  bool calls_stopped() const { return stopped_; }
+  bool has_chores() const { return chores_.collect || !chores_.cancelled.empty(); }  // held
   void open_stream(const ObjectId& task);  // held
   bool stream_has_item(const ObjectId& task, bool unknown = true);
   bool stream_at_end(const ObjectId& task);  // it has ended and every item was taken
@@ -107,8 +122,10 @@ class Session {
  private:
   template <class Done>
   WaitOutcome run_until(std::unique_lock<std::mutex>& lock, Done&& done, int64_t timeout_ms,
-                        bool main_thread, bool blocked = false);
-  void drain();
+                        bool main_thread, bool blocked = false, bool taker = false);
+  void drain(bool taker = false);
+  void rouse();
+  void rest_while_hosted(std::unique_lock<std::mutex>& lock);
   void on_event(Event& event);
   void on_actor_state(std::span<const uint8_t> payload, const ObjectId* asked);
   void settle(const ObjectId& id);
@@ -149,6 +166,15 @@ class Session {
 
   std::vector<Event> batch_;
   std::deque<IncomingCall> calls_;
+  std::condition_variable idle_;  // threads that only wait for calls, while another sleeps on the doorbell
+  size_t idle_threads_ = 0;
+  bool roused_ = false;  // one of them is on its way
+  std::atomic<bool> stopped_{false};
+  os::Fd calls_fd_;          // tells the event loop that takes calls
+  bool hosted_ = false;      // there is one
+  bool calls_told_ = false;  // calls_fd_ is signalled
+  bool submitted_ = false;   // this process has calls of its own
+  uint64_t looks_ = 0;       // how often the loop looked
   std::unordered_map<uint32_t, std::vector<uint8_t>> answers_;
   Waits waits_;
   Waits stream_waits_;

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from polyray import _native
 from polyray.actor_process import Actor
 from polyray.call_ends import CANCELLED, STREAMING
-from polyray.exceptions import AsyncioActorExit
+from polyray.exceptions import AsyncioActorExit, RayError
 
 if TYPE_CHECKING:
     from polyray.executor import Executor
@@ -39,7 +39,6 @@ class CallLoops:
         self._slots = {"": (self.main, asyncio.Semaphore(actor.limit))}
         for name, limit in actor.groups.items():
             self._slots[name] = (asyncio.new_event_loop(), asyncio.Semaphore(limit))
-        self.has_groups = bool(actor.groups)
         for name, (loop, _) in self._slots.items():
             title = f"polyray-loop-{name}" if name else "polyray-loop"
             threading.Thread(target=_run_for_ever, args=(loop,), name=title, daemon=True).start()
@@ -71,6 +70,31 @@ class AsyncCalls:
         self._client = executor.rt.client
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self.loops = CallLoops(actor)
+        self._slots = self.loops.of("")[1]
+
+    # -- taking calls
+
+    def take_over(self) -> None:
+        """The main loop takes calls from now on."""
+        fds = (self._client.doorbell_fd, self._client.host_calls())
+        self.loops.main.call_soon_threadsafe(self._watch, fds)
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        for fd in fds:
+            self.loops.main.add_reader(fd, self._take, fds)
+        self._take(fds)
+
+    def _take(self, fds: tuple[int, ...]) -> None:
+        try:
+            calls = self._client.take_calls()
+        except RayError as error:
+            for fd in fds:
+                self.loops.main.remove_reader(fd)
+            self._executor.stop_waiting(error)
+            return
+        slots = self._slots
+        for call in calls:
+            self._start(call, slots)
 
     def submit(self, call: Any, group: str) -> None:
         """Run a call of a method in the loop of its group."""

@@ -3,8 +3,9 @@
 once).
 
 The main thread takes calls and runs tasks and sequential methods itself. Actors with
-max_concurrency > 1 run methods on threads; actors with async methods run everything on one event
-loop in a thread. Every call gets exactly one reply. Functions are decoded once per spec. A
+max_concurrency > 1 run methods on threads (thread_calls.py); actors with async methods run
+everything on one event loop in a thread (async_calls.py). These take their calls themselves, while
+the main thread waits for signals; only those of concurrency groups it hands to them. Every call gets exactly one reply. Functions are decoded once per spec. A
 cancelled call gets KeyboardInterrupt (a coroutine: CancelledError), in user code only: main_task is
 the task whose user code runs, and what is interrupted just outside of it does not end the worker.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ from polyray.serialize import decode_args, encode
 
 if TYPE_CHECKING:
     from polyray.async_calls import AsyncCalls
+    from polyray.thread_calls import CallThreads
 
 _METHOD = 3
 _NONE = encode(None).to_bytes()
@@ -45,9 +48,11 @@ class Executor(CallEnds):
         super().__init__(rt)
         self._shown = ""
         self._method_shown = ""
-        self._pool: Any = None
-        self._pools: dict[str, Any] = {}
+        self._threads: CallThreads | None = None
         self._async: AsyncCalls | None = None
+        self._elsewhere = False  # calls are taken by others than the main thread
+        self._over = threading.Event()  # what the main thread waits for then
+        self._failure: RayError | None = None
         self._client.on_cancel(self._on_cancel)
         self._calls_done: dict[int, int] = {}
         self._lane: tuple[int, bool] | None = None
@@ -60,6 +65,8 @@ class Executor(CallEnds):
         next_call = self._client.next_call
         while not self.leaving:
             call = next_call(-1)
+            if call is None:
+                return
             try:
                 if call.kind == _METHOD:
                     self._take_method(call)
@@ -70,16 +77,24 @@ class Executor(CallEnds):
             except KeyboardInterrupt as late:  # it came between user code and its handlers
                 self.fail(call, late, self._shown or "task", None)
             del call  # big arguments are pinned by it
+            if self._elsewhere:
+                self._client.flush()
+                self._over.wait()  # signals come here
+                if self._failure is not None:
+                    raise self._failure
+                return
+
+    def stop_waiting(self, failure: RayError) -> None:
+        """Whoever takes calls has found that the runtime has ended."""
+        self._failure = failure
+        self._over.set()
 
     def _take_method(self, call: Any) -> None:
         try:
             if self._async is not None:
-                loops = self._async.loops
-                self._async.submit(call, self._group_of(call) if loops.has_groups else "")
-            elif self._pool is not None:
-                pools = self._pools
-                pool = pools.get(self._group_of(call), self._pool) if pools else self._pool
-                pool.submit(self._run_method_on_thread, call)
+                self._async.submit(call, self._group_of(call))
+            elif self._threads is not None:
+                self._threads.submit(call, self._group_of(call))
             else:
                 self.run_method(call)
         except UnknownGroup as error:
@@ -196,8 +211,7 @@ class Executor(CallEnds):
             make = actor.make if run.trace is None else run.traced(actor.make, name, "__init__")
             self._make(actor, make, args, kwargs)
             self.main_task = None
-            if not actor.is_async and (actor.limit > 1 or actor.groups):
-                self._start_threads(actor)
+            self._serve_elsewhere(actor)
             self._client.finish(call.handle, _NONE, False, OK)
         except BaseException as error:  # whatever the constructor raises is told to the callers
             self.fail(call, error, f"{name}.__init__", None)
@@ -216,14 +230,19 @@ class Executor(CallEnds):
             kind = type(made).__name__
             raise TypeError(f"__init__() should return None, not '{kind}'")
 
-    def _start_threads(self, actor: Actor) -> None:
-        from concurrent.futures import ThreadPoolExecutor
+    def _serve_elsewhere(self, actor: Actor) -> None:
+        """Threads or an event loop take the calls of the actor from now on, if they run them."""
+        if self._async is not None:
+            if not actor.groups:
+                self._async.take_over()
+                self._elsewhere = True
+        elif actor.limit > 1 or actor.groups:
+            from polyray.thread_calls import CallThreads
 
-        self._pool = ThreadPoolExecutor(actor.limit, thread_name_prefix="polyray-method")
-        self._pools = {
-            name: ThreadPoolExecutor(limit, thread_name_prefix=f"polyray-{name}")
-            for name, limit in actor.groups.items()
-        }
+            self._threads = CallThreads(self, actor)
+            if not actor.groups:
+                self._threads.start()
+                self._elsewhere = True
 
     def method(self, name: str) -> Callable[..., Any]:
         actor = self._actor
@@ -310,13 +329,6 @@ class Executor(CallEnds):
             self.cancel_children(task)
         if self._async is not None:
             self._async.cancel(task)
-
-    def _run_method_on_thread(self, call: Any) -> None:
-        try:
-            self.run_method(call)
-            self._client.flush()
-        except RayError:  # the runtime has ended: the main thread sees it too
-            pass
 
 
 def _terminate() -> None:

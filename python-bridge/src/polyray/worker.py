@@ -58,6 +58,8 @@ def main() -> int:
         executor.end_actor()
         runtime.last_words()
         return leaving.code if isinstance(leaving.code, int) else 0
+    finally:
+        client.stop_calls()  # threads that wait for calls end; those that run one, after it
     client.detach()
     return 0
 
