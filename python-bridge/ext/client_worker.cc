@@ -12,6 +12,7 @@
 
 #include "client_binding.h"
 #include "os/env.h"
+#include "plain.h"
 #include "store/error_envelope.h"
 
 namespace polyray::py {
@@ -190,6 +191,39 @@ void finish(Endpoint& self, uint64_t handle, nb::handle envelope, bool is_error,
   check_sealed(sealed);
 }
 
+// The same with a value that is plain and small; false: it is not.
+bool finish_plain(Endpoint& self, uint64_t handle, nb::handle value) {
+  std::string envelope;
+  if (!encode_plain(value, kCopyArgsBytes, envelope)) return false;
+  Session& session = self.open();
+  const std::span bytes(reinterpret_cast<const uint8_t*>(envelope.data()), envelope.size());
+  const auto refs = envelope_refs(bytes);
+  Status sealed;
+  {
+    const Locked lock(session);
+    sealed = session.client().return_small(handle, 0, bytes, refs, false);
+    if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists)
+      session.client().reply(handle, ReplyStatus::kOk);
+  }
+  check_sealed(sealed);
+  return true;
+}
+
+// The positional and the named arguments of a call, or None when they are not plain. Named: a dict or None.
+nb::object plain_arguments(Endpoint& self, const Call& call) {
+  if (!PyBytes_CheckExact(call.args.ptr())) return nb::none();
+  self.open();
+  const ByteArgument bytes(call.args);
+  const nb::object made = nb::steal(decode_plain(bytes.bytes(), &self));
+  if (!made.is_valid() || !PyList_CheckExact(made.ptr()) || PyList_Size(made.ptr()) != 2)
+    return nb::none();
+  PyObject* positional = PyList_GetItem(made.ptr(), 0);
+  PyObject* named = PyList_GetItem(made.ptr(), 1);
+  if (!PyList_CheckExact(positional) || (named != Py_None && !PyDict_CheckExact(named)))
+    return nb::none();
+  return nb::make_tuple(nb::borrow(positional), nb::borrow(named));
+}
+
 void reply(Endpoint& self, uint64_t handle, uint32_t status) {
   Session& session = self.open();
   const Locked lock(session);
@@ -243,8 +277,7 @@ void start_control_thread(Endpoint& self, const std::string& socket_name, const 
 void bind_client_worker(nb::class_<Endpoint>& client) {
   client.def("next_call", &next_call, nb::arg("timeout_ms"))
       .def_prop_ro("takers", [](Endpoint& self) { return self.takers; })
-      .def_prop_ro("doorbell_fd",
-                   [](Endpoint& self) { return self.open().client().doorbell_fd(); })
+      .def_prop_ro("doorbell_fd", [](Endpoint& self) { return self.open().client().doorbell_fd(); })
       .def("host_calls", &host_calls)
       .def("take_calls", &take_calls)
       .def("stop_calls", [](Endpoint& self) { self.session->stop_calls(); })
@@ -254,6 +287,8 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
       .def("return_seal", &return_seal, nb::arg("buffer"), nb::arg("is_error"))
       .def("finish", &finish, nb::arg("call"), nb::arg("envelope"), nb::arg("is_error"),
            nb::arg("status"))
+      .def("finish_plain", &finish_plain, nb::arg("call"), nb::arg("value").none())
+      .def("plain_arguments", &plain_arguments, nb::arg("call"))
       .def("reply", &reply, nb::arg("call"), nb::arg("status"))
       .def("flush",
            [](Endpoint& self) {

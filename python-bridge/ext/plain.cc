@@ -104,7 +104,15 @@ class Writer {
 
   // None when it grew too large.
   nb::object finish() {
-    if (bytes_.size() > limit() || argument_refs_ > UINT16_MAX) return nb::none();
+    return close() ? nb::object(nb::bytes(bytes_.data(), bytes_.size())) : nb::none();
+  }
+
+  // The whole envelope, after close().
+  std::string take() { return std::move(bytes_); }
+
+  // Writes the header; false when it grew too large.
+  bool close() {
+    if (bytes_.size() > limit() || argument_refs_ > UINT16_MAX) return false;
     const size_t body = bytes_.size() - kHeaderBytes;
     if (!refs_.empty()) {
       const size_t table = refs_.size() * sizeof(ObjectId);
@@ -119,7 +127,7 @@ class Writer {
     std::memcpy(head + 2, &arguments, 2);
     std::memcpy(head + 4, &length, 4);
     std::memcpy(head + 12, &refs, 4);
-    return nb::bytes(bytes_.data(), bytes_.size());
+    return true;
   }
 
  private:
@@ -395,7 +403,7 @@ Envelope parts_of(std::span<const uint8_t> data) {
   return {data.subspan(kHeaderBytes, table), data.subspan(kHeaderBytes + table, counts[0])};
 }
 
-nb::object encode_plain(nb::handle value) {
+nb::object encode_to_bytes(nb::handle value) {
   Writer writer;
   return writer.value(value.ptr()) ? writer.finish() : nb::none();
 }
@@ -438,6 +446,13 @@ nb::object encode_plain_args(nb::handle args, nb::handle kwargs) {
 
 }  // namespace
 
+bool encode_plain(nb::handle value, size_t most, std::string& bytes) {
+  Writer writer;
+  if (!writer.value(value.ptr()) || !writer.close()) return false;
+  bytes = writer.take();
+  return bytes.size() <= most;
+}
+
 PyObject* decode_plain(std::span<const uint8_t> bytes, const Endpoint* endpoint) {
   const Envelope parts = parts_of(bytes);
   if (parts.body.empty()) return nullptr;
@@ -455,7 +470,7 @@ PyObject* decode_plain(std::span<const uint8_t> bytes, const Endpoint* endpoint)
 void bind_plain(nb::module_& module) {
   nb::object not_plain = nb::module_::import_("builtins").attr("object")();
   module.attr("NOT_PLAIN") = not_plain;
-  module.def("encode_plain", &encode_plain, nb::arg("value").none());
+  module.def("encode_plain", &encode_to_bytes, nb::arg("value").none());
   module.def("encode_plain_args", &encode_plain_args, nb::arg("args"), nb::arg("kwargs").none());
   module.def(
       "decode_plain",

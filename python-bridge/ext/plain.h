@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace polyray::py {
 
@@ -14,6 +15,9 @@ struct Endpoint;
 // A new reference to the value, or null without a Python error: not plain. Refs need an endpoint that is open.
 // Throws nb::python_error (no memory).
 PyObject* decode_plain(std::span<const uint8_t> bytes, const Endpoint* endpoint);
+
+// False: not plain, or more than `most` bytes. Nothing raises.
+bool encode_plain(nanobind::handle value, size_t most, std::string& bytes);
 
 void bind_plain(nanobind::module_& module);
 

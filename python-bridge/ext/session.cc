@@ -321,7 +321,8 @@ WaitOutcome Session::wait_few(const std::vector<ObjectId>& fresh, const std::vec
 WaitOutcome Session::wait_call(int64_t timeout_ms, bool main_thread) {
   std::unique_lock<std::mutex> lock(mutex_);
   const auto there = [&] { return !calls_.empty() || stopped_; };
-  if (main_thread || !draining_) return run_until(lock, there, timeout_ms, main_thread, false, true);
+  if (main_thread || !draining_)
+    return run_until(lock, there, timeout_ms, main_thread, false, true);
   if (!usable() || ended_) return WaitOutcome::kClosed;
   if (there()) return WaitOutcome::kReady;
   if (has_chores()) return WaitOutcome::kEvents;

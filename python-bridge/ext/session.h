@@ -26,8 +26,8 @@
 #include <vector>
 
 #include "client/client.h"
-#include "os/env.h"
 #include "notifier.h"
+#include "os/env.h"
 
 namespace polyray::py {
 
@@ -102,7 +102,7 @@ class Session {
   void stop_calls();
   bool calls_stopped() const { return stopped_; }
   bool has_chores() const { return chores_.collect || !chores_.cancelled.empty(); }  // held
-  void open_stream(const ObjectId& task);  // held
+  void open_stream(const ObjectId& task);                                            // held
   bool stream_has_item(const ObjectId& task, bool unknown = true);
   bool stream_at_end(const ObjectId& task);  // it has ended and every item was taken
   void close_stream(const ObjectId& task);   // drops what was not taken
@@ -166,7 +166,8 @@ class Session {
 
   std::vector<Event> batch_;
   std::deque<IncomingCall> calls_;
-  std::condition_variable idle_;  // threads that only wait for calls, while another sleeps on the doorbell
+  std::condition_variable
+      idle_;  // threads that only wait for calls, while another sleeps on the doorbell
   size_t idle_threads_ = 0;
   bool roused_ = false;  // one of them is on its way
   std::atomic<bool> stopped_{false};

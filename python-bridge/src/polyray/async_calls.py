@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections import deque
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from polyray import _native
@@ -20,6 +22,34 @@ from polyray.exceptions import AsyncioActorExit, RayError
 
 if TYPE_CHECKING:
     from polyray.executor import Executor
+
+
+class Slots:
+    """How many calls may run at once in a loop; used in that loop only."""
+
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        """Until a call has left whose place this one takes. REQUIRES: none is free."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """A call has ended: the next one may begin."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
 
 
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
@@ -36,14 +66,14 @@ class CallLoops:
 
     def __init__(self, actor: Actor) -> None:
         self.main = asyncio.new_event_loop()
-        self._slots = {"": (self.main, asyncio.Semaphore(actor.limit))}
+        self._slots = {"": (self.main, Slots(actor.limit))}
         for name, limit in actor.groups.items():
-            self._slots[name] = (asyncio.new_event_loop(), asyncio.Semaphore(limit))
+            self._slots[name] = (asyncio.new_event_loop(), Slots(limit))
         for name, (loop, _) in self._slots.items():
             title = f"polyray-loop-{name}" if name else "polyray-loop"
             threading.Thread(target=_run_for_ever, args=(loop,), name=title, daemon=True).start()
 
-    def of(self, group: str) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:
+    def of(self, group: str) -> tuple[asyncio.AbstractEventLoop, Slots]:
         """The loop of a group and what limits the calls in it."""
         return self._slots[group]
 
@@ -92,19 +122,18 @@ class AsyncCalls:
                 self.loops.main.remove_reader(fd)
             self._executor.stop_waiting(error)
             return
-        slots = self._slots
+        loop, slots = self.loops.main, self._slots
         for call in calls:
-            self._start(call, slots)
+            self._start(call, loop, slots)
 
     def submit(self, call: Any, group: str) -> None:
         """Run a call of a method in the loop of its group."""
         loop, slots = self.loops.of(group)
-        loop.call_soon_threadsafe(self._start, call, slots)
+        loop.call_soon_threadsafe(self._start, call, loop, slots)
 
-    def _start(self, call: Any, slots: asyncio.Semaphore) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(call, slots))
-        self._tasks[call.task] = task
-        task.add_done_callback(lambda _: self._tasks.pop(call.task, None))
+    def _start(self, call: Any, loop: asyncio.AbstractEventLoop, slots: Slots) -> None:
+        task = call.task
+        self._tasks[task] = loop.create_task(self._run(call, task, slots))
 
     def cancel(self, task_id: bytes) -> None:
         """Cancel the coroutine of a call, if it has one."""
@@ -115,36 +144,48 @@ class AsyncCalls:
                 task.cancel()
 
         for loop in self.loops.all():
-            loop.call_soon_threadsafe(cancel)
+            # One turn later: a task that has not begun would end without a reply.
+            loop.call_soon_threadsafe(loop.call_soon, cancel)
 
-    async def _run(self, call: Any, slots: asyncio.Semaphore) -> None:
+    async def _run(self, call: Any, task: bytes, slots: Slots) -> None:
         executor = self._executor
         actor = self._actor
+        entered = False
         try:
-            async with slots:
-                if actor.exiting:
-                    return
-                run = executor.enter_method(actor, call)
-                if executor.cancel_seen and executor.was_cancelled(call):
-                    return
-                function = executor.method(call.method)
-                args, kwargs = executor.arguments(call)
-                if run.trace is not None:
-                    function = run.traced(function, actor.name, call.method)
-                result = function(*args, **kwargs)
-                if call.flags & STREAMING:
-                    await self._stream(call, result)
-                else:
-                    if hasattr(result, "__await__") and type(result) is not _native.ObjectRef:
-                        result = await result
-                    executor.finish(call, result)
+            if slots.free > 0:
+                slots.free -= 1
+            else:
+                await slots.wait()
+            entered = True
+            if actor.exiting:
+                return
+            run = executor.enter_method(actor, call)
+            if executor.cancel_seen and executor.was_cancelled(call):
+                return
+            name = call.method
+            function = actor.methods.get(name) or executor.method(name)
+            args, kwargs = executor.arguments(call)
+            if run.trace is not None:
+                function = run.traced(function, actor.name, name)
+            result = function(*args, **kwargs)
+            if call.flags & STREAMING:
+                await self._stream(call, result)
+            else:
+                if type(result) is CoroutineType or (
+                    hasattr(result, "__await__") and type(result) is not _native.ObjectRef
+                ):
+                    result = await result
+                executor.finish(call, result)
         except asyncio.CancelledError:
-            executor.settle_error(call, executor.stopped(call.task), CANCELLED)
+            executor.settle_error(call, executor.stopped(task), CANCELLED)
         except AsyncioActorExit:
             executor.exit_actor("it left by exit_actor()")
         except BaseException as error:  # whatever the method raises is the caller's
             executor.fail(call, error, f"{actor.name}.{call.method}", None)
         finally:
+            del self._tasks[task]
+            if entered:
+                slots.leave()
             executor.left_method(call)
         self._client.flush()
 

@@ -17,7 +17,7 @@ import threading
 from types import GeneratorType
 from typing import Any
 
-from polyray import _native, runtime
+from polyray import runtime
 from polyray.actor import ActorExit, cancelled_error
 from polyray.actor_process import Actor, shown_task
 from polyray.exceptions import (
@@ -67,19 +67,17 @@ class CallEnds:
         if call.return_count > 1:
             self._finish_many(call, value)
             return
-        if isinstance(value, GeneratorType):
+        if type(value) is GeneratorType:
             value = self._collected(call, value)
         self.main_task = None
-        plain = _native.encode_plain(value)
-        if plain is not None and len(plain) <= COPY_BYTES:
-            self._client.finish(call.handle, plain, False, OK)
+        if self._client.finish_plain(call.handle, value):
+            return
+        encoded = encode(value, self.rt, "result")
+        if encoded.size <= COPY_BYTES:
+            self._client.finish(call.handle, encoded.to_bytes(), False, OK)
         else:
-            encoded = encode(value, self.rt, "result")
-            if encoded.size <= COPY_BYTES:
-                self._client.finish(call.handle, encoded.to_bytes(), False, OK)
-            else:
-                self._return(call, 0, encoded)
-                self._client.reply(call.handle, OK)
+            self._return(call, 0, encoded)
+            self._client.reply(call.handle, OK)
 
     def _collected(self, call: Any, items: Any) -> Any:
         """The refs of what a generator yields (num_returns="dynamic").

@@ -5,9 +5,10 @@ once).
 The main thread takes calls and runs tasks and sequential methods itself. Actors with
 max_concurrency > 1 run methods on threads (thread_calls.py); actors with async methods run
 everything on one event loop in a thread (async_calls.py). These take their calls themselves, while
-the main thread waits for signals; only those of concurrency groups it hands to them. Every call gets exactly one reply. Functions are decoded once per spec. A
-cancelled call gets KeyboardInterrupt (a coroutine: CancelledError), in user code only: main_task is
-the task whose user code runs, and what is interrupted just outside of it does not end the worker.
+the main thread waits for signals; only those of concurrency groups it hands to them. Every call
+gets exactly one reply. Functions are decoded once per spec. A cancelled call gets KeyboardInterrupt
+(a coroutine: CancelledError), in user code only: main_task is the task whose user code runs, and
+what is interrupted just outside of it does not end the worker.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class Executor(CallEnds):
             spec = self._load(call)
             name = spec.name
             self._show(name)
-            run = Running(call.task, name, call.attempt, spec.fields.resources, spec.value)
+            run = Running(call.task, name, call.attempt, spec.fields.resources)
+            run.function = spec.value
             run.ahead = spec.fields.stream_high_water_mark
             self._runs[call.task] = run
             self._variable.set(run)
@@ -170,11 +172,17 @@ class Executor(CallEnds):
             self._count(call.spec_number, spec.fields.max_calls)
 
     def arguments(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
-        try:
-            args, kwargs = decode_args(call.args, self.rt)
-        except RayError as error:  # an argument's own task failed
-            error._of_argument = True  # type: ignore[attr-defined]
-            raise
+        """The decoded arguments of a call."""
+        plain = self._client.plain_arguments(call)
+        if plain is not None:
+            args, named = plain
+            kwargs = named or {}
+        else:
+            try:
+                args, kwargs = decode_args(call.args, self.rt)
+            except RayError as error:  # an argument's own task failed
+                error._of_argument = True  # type: ignore[attr-defined]
+                raise
         if call.flags & HAS_CALL_OPTIONS:
             own = kwargs.pop(CALL_OPTIONS)
             run = self._variable.get()

@@ -105,7 +105,7 @@ class ActorMethod:
         )
         run = runtime.runs_task.get()
         if run is not None:
-            run.children.append((ref if self._returns < 2 else ref[0]).store_id())
+            run.add_child((ref if self._returns < 2 else ref[0]).store_id())
         if flags & STREAMING:
             from polyray.streams import ObjectRefGenerator
 

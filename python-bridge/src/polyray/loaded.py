@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from polyray import accelerators
@@ -15,33 +16,17 @@ from polyray.runtime import Runtime
 class Running:
     """What runs in this context: read by get_runtime_context()."""
 
-    __slots__ = (
-        "ahead",
-        "attempt",
-        "children",
-        "function",
-        "name",
-        "own_name",
-        "resources",
-        "retries_told",
-        "retry",
-        "task",
-        "to_tell",
-        "told",
-        "trace",
-    )
+    # One is made for each call: what is seldom told stays with the class.
+    children: Sequence[bytes] = ()  # what it submitted; cancelled with it
+    to_tell = -1  # how many children there were when it was cancelled; -1: it was not
+    told = 0  # so many of them were cancelled
+    ahead = 0  # how many items of a stream may wait for the caller; 0: any number
+    retry: Any = None  # classes of exceptions that are retried; None: all
+    retries_told: bool | None = None  # by a caller in TypeScript, for this call
+    trace: dict[str, str] | None = None  # its caller's, when the call is traced
+    function: Any = None  # of a task that is no method
 
-    def __init__(
-        self, task: bytes, name: str, attempt: int, resources: Any, function: Any = None
-    ) -> None:
-        self.children: list[bytes] = []  # what it submitted; cancelled with it
-        self.to_tell = -1  # how many children there were when it was cancelled; -1: it was not
-        self.told = 0  # so many of them were cancelled
-        self.ahead = 0  # how many items of a stream may wait for the caller; 0: any number
-        self.retry: Any = None  # classes of exceptions that are retried; None: all
-        self.retries_told: bool | None = None  # by a caller in TypeScript, for this call
-        self.trace: dict[str, str] | None = None  # its caller's, when the call is traced
-        self.function = function  # of a task that is no method
+    def __init__(self, task: bytes, name: str, attempt: int, resources: Any) -> None:
         self.task = task
         self.name = name  # shown; own_name: as the code has it
         self.own_name = name
@@ -53,6 +38,12 @@ class Running:
         from polyray.tracing import around
 
         return around(self, body, class_name, method)
+
+    def add_child(self, task: bytes) -> None:
+        """It has submitted this."""
+        if type(self.children) is not list:
+            self.children = []
+        self.children.append(task)
 
     def take_extras(self, extras: dict[str, Any]) -> None:
         """Options of this one call, as a caller in TypeScript writes them (ts/core/call.ts)."""

@@ -220,7 +220,7 @@ class RemoteFunction:
         refs = rt.client.submit_task(self._number, envelope, self._returns or 1, self._flags, -2)
         run = runtime.runs_task.get()
         if run is not None:
-            run.children.append((refs if self._returns < 2 else refs[0]).store_id())
+            run.add_child((refs if self._returns < 2 else refs[0]).store_id())
         if self._streams:
             from polyray.streams import ObjectRefGenerator
 
