@@ -28,6 +28,7 @@ constexpr size_t kBatch = 256;
 // The main thread looks at signals, and everybody at the end of the session, at least this often.
 constexpr int64_t kSignalSliceMs = 100;
 constexpr int64_t kSliceMs = 1000;
+constexpr int64_t kIdleSliceMs = 5000;
 constexpr Millis kPumpTick{1};
 // While an event loop watches the doorbell: how long what it does not look at may wait.
 constexpr Millis kHostedTick{100};
@@ -326,7 +327,7 @@ WaitOutcome Session::wait_call(int64_t timeout_ms, bool main_thread) {
   if (!usable() || ended_) return WaitOutcome::kClosed;
   if (there()) return WaitOutcome::kReady;
   if (has_chores()) return WaitOutcome::kEvents;
-  const int64_t slice = timeout_ms < 0 ? kSliceMs : std::min(timeout_ms, kSliceMs);
+  const int64_t slice = timeout_ms < 0 ? kIdleSliceMs : std::min(timeout_ms, kIdleSliceMs);
   ++idle_threads_;
   idle_.wait_for(lock, Millis(slice));
   --idle_threads_;
@@ -364,8 +365,8 @@ void Session::take_calls(std::deque<IncomingCall>& calls) {
   ++looks_;
   if (calls_told_) os::drain_event(calls_fd_.get());
   calls_told_ = false;
+  os::drain_event(client_->doorbell_fd());
   if (!draining_) {
-    os::drain_event(client_->doorbell_fd());
     drain(true);
     if (inside_ == 0 && !client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
   }
