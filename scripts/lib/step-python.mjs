@@ -38,6 +38,7 @@ export async function buildPython({ force = false } = {}) {
   } else if (!isFresh("python-pure", pureHash, outputs)) {
     step("Python sources");
     copySources(folder);
+    await must(venvPython, ["-m", "compileall", "-q", folder]); // as pip does
   }
   writeHome(folder);
   writeStamp("python-pure", pureHash);

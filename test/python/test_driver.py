@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from support import run_program
@@ -27,11 +28,42 @@ def error_of(source: str, **env: str) -> str:
 def test_importing_loads_nothing_heavy_and_starts_nothing() -> None:
     heavy = run_program(
         "import sys, polyray, threading; "
-        "heavy = ('numpy', 'pyarrow', 'asyncio', 'logging', 'subprocess', 'grpc', 'cloudpickle'); "
+        "heavy = ('numpy', 'pyarrow', 'asyncio', 'logging', 'subprocess', 'grpc', 'cloudpickle', "
+        "'inspect', 'dataclasses', 'traceback', 'hashlib', 'pickle'); "
         "print([m for m in heavy if m in sys.modules], "
         "threading.active_count())"
     ).stdout
     assert heavy.strip() == "[] 1"
+
+
+def test_the_start_process_that_boots_beside_the_node_is_the_only_one() -> None:
+    source = dedent(
+        """
+        import os, pathlib, polyray as ray
+        from polyray import runtime
+
+        @ray.remote
+        def parent():
+            return os.getppid()
+
+        @ray.remote
+        class Actor:
+            def parent(self):
+                return os.getppid()
+
+        def command(pid):
+            return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+
+        ray.init(num_cpus=1)
+        node = runtime.current().embedded.pid
+        parents = {ray.get(parent.remote()), ray.get(Actor.remote().parent.remote())}
+        children = set()
+        for thread in pathlib.Path(f"/proc/{node}/task").iterdir():
+            children |= {int(pid) for pid in (thread / "children").read_text().split()}
+        print(parents == {pid for pid in children if b"polyray.zygote" in command(pid)})
+        """
+    )
+    assert run_program(source).stdout.strip() == "True"
 
 
 def test_no_thread_is_started_by_attaching() -> None:

@@ -136,6 +136,7 @@ function program(): Command {
     .option("--json", "print one JSON document")
     .option("--disable-usage-stats", "accepted; nothing is ever sent")
     .addOption(new Option("--embedded", "started by a driver for itself: no TCP").hideHelp())
+    .addOption(new Option("--python <program>", "make it ready for workers").hideHelp())
     .addOption(new Option("--lifeline-fd <fd>").argParser(number).hideHelp())
     .addOption(new Option("--ready-fd <fd>").argParser(number).hideHelp())
     .action(async (options) => (await import("./commands/start.ts")).start(options));

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { distFile } from "../base/package-root.ts";
+import { version } from "../base/version.ts";
 import { workerEnvironment } from "../object/function/index.ts";
 import type { Environments } from "./environments/prepare.ts";
 import type { EnvironmentSpec, Prepared } from "./environments/spec.ts";
@@ -59,6 +60,8 @@ export interface SpawnerOptions {
   readonly version: string;
   readonly logs: LogTailer;
   readonly environments: Environments;
+  /** A start process that boots already. */
+  readonly warmPython?: WarmPython | undefined;
   readonly onStarted: (startupToken: bigint, pid: number) => void;
   readonly onFailed: (startupToken: bigint, code: ErrorCode, message: string) => void;
   readonly onExit: (startupToken: bigint, exit: WorkerExit) => void;
@@ -81,6 +84,11 @@ export class Spawner {
 
   constructor(options: SpawnerOptions) {
     this.#options = options;
+    const warm = options.warmPython;
+    if (warm !== undefined) {
+      warm.zygote.onExit = (exit) => this.#forkedExit(exit);
+      this.#zygotes.set(warm.name, warm.zygote);
+    }
   }
 
   /** Starts one worker; the outcome comes by the callbacks. Never throws. */
@@ -100,11 +108,6 @@ export class Spawner {
   /** How a worker ended, when it is known (the last 200 are). */
   lastExit(startupToken: bigint): WorkerExit | null {
     return this.#lastExits.get(startupToken) ?? null;
-  }
-
-  /** Makes a Python zygote ready before the first fork is asked for. */
-  async warmPython(key: WorkerKey): Promise<void> {
-    await this.#zygote(key, await this.#options.environments.prepare(key)).ready();
   }
 
   stop(): void {
@@ -211,16 +214,11 @@ export class Spawner {
   #zygote(key: WorkerKey, prepared: Prepared): Zygote {
     const command = prepared.python ?? [key.python || findPython(key.cwd)];
     const env = startVariables(key.envVars);
-    const name = JSON.stringify([command, env]);
+    const name = zygoteName(command, env);
     let zygote = this.#zygotes.get(name);
     if (zygote === undefined || zygote.closed) {
-      zygote = new Zygote({
-        command,
-        env: { ...env, POLYRAY_VERSION: this.#options.version },
-        sessionId: `polyray-${this.#options.sessionId}`,
-        version: this.#options.version,
-        onExit: (exit) => this.#forkedExit(exit),
-      });
+      zygote = newZygote(command, env, this.#options.sessionId);
+      zygote.onExit = (exit) => this.#forkedExit(exit);
       this.#zygotes.set(name, zygote);
     }
     return zygote;
@@ -259,6 +257,34 @@ export class Spawner {
 }
 
 // Variables that are read when Python starts: a fork of a process that started without them would not have them.
+/** A start process of Python that was begun before there is a spawner to use it. */
+export interface WarmPython {
+  readonly name: string;
+  readonly zygote: Zygote;
+}
+
+/** Begins to boot the start process of a Python with no variables of its own. */
+export function warmPython(program: string, sessionId: string): WarmPython {
+  return { name: zygoteName([program], {}), zygote: newZygote([program], {}, sessionId) };
+}
+
+function zygoteName(command: readonly string[], env: Readonly<Record<string, string>>): string {
+  return JSON.stringify([command, env]);
+}
+
+function newZygote(
+  command: readonly string[],
+  env: Readonly<Record<string, string>>,
+  sessionId: string,
+): Zygote {
+  return new Zygote({
+    command,
+    env: { ...env, POLYRAY_VERSION: version },
+    sessionId: `polyray-${sessionId}`,
+    version,
+  });
+}
+
 function startVariables(vars: Readonly<Record<string, string>>): Record<string, string> {
   const matter = Object.entries(expanded(vars)).filter(([name]) =>
     /^(LD_|MALLOC_|PYTHON(?!PATH$))/.test(name),

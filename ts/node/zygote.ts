@@ -47,7 +47,6 @@ export interface ZygoteOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly sessionId: string;
   readonly version: string;
-  readonly onExit: (exit: ForkedExit) => void;
 }
 
 export class Zygote {
@@ -55,6 +54,8 @@ export class Zygote {
   readonly #waiters = new Map<string, Waiter>();
   readonly #started: Promise<ChildProcess & { stdin: Writable }>;
   #printed = "";
+  /** Told of each worker that ended. */
+  onExit: (exit: ForkedExit) => void = () => undefined;
   closed = false;
 
   constructor(options: ZygoteOptions) {
@@ -63,11 +64,6 @@ export class Zygote {
     this.#started.catch(() => {
       this.closed = true;
     });
-  }
-
-  /** Resolves when it can fork. */
-  async ready(): Promise<void> {
-    await this.#started;
   }
 
   /** Forks a worker; resolves with its pid. */
@@ -143,7 +139,7 @@ export class Zygote {
         new RuntimeEnvSetupError(`[runtime env] ${said.failed.message}`),
       );
     }
-    if (said.exited) this.#options.onExit(said.exited);
+    if (said.exited) this.onExit(said.exited);
   }
 
   #take(startupToken: number | string): Waiter | undefined {

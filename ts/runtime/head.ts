@@ -8,6 +8,7 @@ import { createReadStream } from "node:fs";
 import { version } from "../base/version.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
+import { warmPython } from "../node/spawn.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
 import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService } from "./service.ts";
@@ -16,6 +17,8 @@ import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 export interface HeadOptions extends NodeOptions {
   /** null: no TCP, this machine's user only. */
   readonly tcp: { readonly host: string; readonly port: number } | null;
+  /** The Python of the driver that starts this: its start process boots beside this node. */
+  readonly python?: string | undefined;
   /** Read end of a pipe whose end of file ends the head. */
   readonly lifelineFd?: number | undefined;
 }
@@ -38,8 +41,10 @@ const stopGraceMs = 2000;
 export async function startHead(options: HeadOptions): Promise<Head> {
   const startedAtMs = Date.now();
   const node = nodeConfig(options);
-  const native = loadNative();
   let session = createSession();
+  const wanted = options.python !== undefined && (node.resources.CPU ?? 0) > 0;
+  const python = wanted ? warmPython(options.python, session.sessionId) : undefined;
+  const native = loadNative();
   let service: NodeService | null = null;
   let closeServer = (): void => undefined;
   let closeMetrics = (): void => undefined;
@@ -54,6 +59,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     closeServer();
     closeMetrics();
     service?.stop();
+    python?.zygote.close();
     native.stopRaylet(stopGraceMs);
     removeSession(session.sessionDir);
     finish();
@@ -67,7 +73,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       ...serviceConfig(session, node, tcp && `${tcp.host}:${tcp.port}`, options.namespace),
       metricsPort: metrics?.port,
     };
-    service = new NodeService(native, config, stop);
+    service = new NodeService(native, config, stop, python);
     if (tcp !== null) {
       const { startGrpcServer } = await import("./grpc-server.ts"); // gRPC is not loaded without TCP
       const server = await startGrpcServer(tcp.host, tcp.port, startedAtMs, service);

@@ -21,7 +21,7 @@ import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
 import { type EnvironmentKey, Environments } from "../node/environments/prepare.ts";
 import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
-import { Spawner, type WorkerExit } from "../node/spawn.ts";
+import { Spawner, type WarmPython, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
 import { StateService } from "./state-service.ts";
@@ -70,7 +70,12 @@ export class NodeService implements GcsHost {
   readonly #onShutdown: () => void;
   #stopRequested: () => void = () => undefined;
 
-  constructor(native: NativeBinding, config: ServiceConfig, onShutdown: () => void) {
+  constructor(
+    native: NativeBinding,
+    config: ServiceConfig,
+    onShutdown: () => void,
+    warmPython?: WarmPython,
+  ) {
     this.config = config;
     this.#native = native;
     this.#onShutdown = onShutdown;
@@ -97,6 +102,7 @@ export class NodeService implements GcsHost {
       ...config,
       logs: this.#logs,
       environments: this.#environments,
+      warmPython,
       onStarted: (token, pid) =>
         this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
       onFailed: (token, code, message) => this.#workerFailed(token, code, message),

@@ -106,14 +106,19 @@ class _Job:
     """What the arguments of init say of the whole job; raises for values that are not allowed."""
 
     def __init__(self, namespace: Any, kwargs: Mapping[str, Any]) -> None:
-        from polyray.job_config import JobConfig
-        from polyray.logging_config import LoggingConfig
-
         config, logs = kwargs.get("job_config"), kwargs.get("logging_config")
-        if config is not None and not isinstance(config, JobConfig):
-            raise TypeError(f"job_config must be a JobConfig, not {type(config).__name__}.")
-        if logs is not None and not isinstance(logs, LoggingConfig):
-            raise TypeError(f"logging_config must be a LoggingConfig, not {type(logs).__name__}.")
+        if config is not None:
+            from polyray.job_config import JobConfig
+
+            if not isinstance(config, JobConfig):
+                raise TypeError(f"job_config must be a JobConfig, not {type(config).__name__}.")
+        if logs is not None:
+            from polyray.logging_config import LoggingConfig
+
+            if not isinstance(logs, LoggingConfig):
+                raise TypeError(
+                    f"logging_config must be a LoggingConfig, not {type(logs).__name__}."
+                )
         space = namespace if namespace is not None or config is None else config.ray_namespace
         if space is not None and not isinstance(space, str):
             raise TypeError("namespace must be None or a string.")
@@ -146,9 +151,9 @@ class _Job:
 
     def set_up_logs(self) -> None:
         """The loggers of this process. ValueError for an unknown level."""
-        import logging
-
         if self.level is not None:
+            import logging
+
             level = self.level.upper() if isinstance(self.level, str) else self.level
             logging.getLogger("polyray").setLevel(level)
         if self.logs is not None:
@@ -210,6 +215,9 @@ def init(
     if wanted is None:
         if namespace is not None:
             node += ["--namespace", namespace]
+        # Its workers' Python boots beside the node, unless the job's environment may want another.
+        if not environment:
+            node += ["--python", _python()]
         embedded, place = start_runtime(node)
     else:
         if num_cpus is not None or num_gpus is not None:
@@ -249,7 +257,7 @@ def _attach(place: Place, job: _Job, environment: Any, log: bool, embedded: Any)
         job=client.job,
         cwd=os.getcwd(),
         sys_path=tuple(os.path.abspath(path) for path in (*sys.path, *job.paths)),
-        python=os.environ.get("POLYRAY_PYTHON") or sys.executable,
+        python=_python(),
         namespace=space,
         env_vars=job.env_vars,
     )
@@ -287,6 +295,11 @@ def _attach(place: Place, job: _Job, environment: Any, log: bool, embedded: Any)
             client.detach()
             raise
     runtime.set_current(found)
+
+
+def _python() -> str:
+    """The Python of this job's workers."""
+    return os.environ.get("POLYRAY_PYTHON") or sys.executable
 
 
 def _address(address: str | None) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import os
 import re
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +47,8 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 def traceback_of(error: BaseException) -> str:
     """The traceback as text, without the frames of this package."""
+    import traceback
+
     whole = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
     seen: set[int] = set()
     pending: list[Any] = [whole]

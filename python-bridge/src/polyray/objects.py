@@ -8,7 +8,6 @@ that the loop watches), so nothing polls and no thread is needed.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -251,6 +250,8 @@ class _FutureThread:
 
     def __init__(self) -> None:
         self.notifier = _native.Notifier()
+        import threading
+
         self.lock = threading.Lock()
         self.waiting: dict[bytes, list[_Waiting]] = {}
         threading.Thread(target=self._run, name="polyray-futures", daemon=True).start()

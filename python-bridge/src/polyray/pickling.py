@@ -9,10 +9,9 @@ peers that the runtime has authenticated.
 
 from __future__ import annotations
 
-import pickle
 import struct
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +20,15 @@ from polyray.exceptions import RayError, RaySystemError
 from polyray.values import SERIALIZERS, DecodeContext, EncodeContext, JsFunction
 
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Sequence
 
 _IN_BAND_BYTES = 256
 _pickler_class: Any = None
-_restoring = threading.local()
+# Whom the refs of the pickle belong to that is being read here, and their ids.
+_restoring: ContextVar[tuple[DecodeContext, list[bytes]] | None] = ContextVar(
+    "polyray_restoring", default=None
+)
 
 
 class PickleGroup:
@@ -91,8 +94,9 @@ def load_group(header: Header, part: Any, ctx: DecodeContext) -> list[Any]:
     numbers = struct.unpack_from(f"<{buffer_count + ref_count}I", data, 8)
     buffers = [header.buffer(number) for number in numbers[:buffer_count]]
     refs = [header.ref(number) for number in numbers[buffer_count:]]
-    outer = getattr(_restoring, "frame", None)
-    _restoring.frame = (ctx, refs)
+    import pickle
+
+    outer = _restoring.set((ctx, refs))
     try:
         objects = pickle.loads(data[start:], buffers=buffers)
     except RayError:
@@ -101,7 +105,7 @@ def load_group(header: Header, part: Any, ctx: DecodeContext) -> list[Any]:
         message = f"[system] a Python object cannot be read here: {type(error).__name__}: {error}."
         raise RaySystemError(message, cause=error) from error
     finally:
-        _restoring.frame = outer
+        _restoring.reset(outer)
     if not isinstance(objects, list):
         raise corrupt("a pickle group holds no list")
     return objects
@@ -120,7 +124,7 @@ def restore_handle(number: int, meta: Any) -> Any:
 
 
 def _frame() -> tuple[Any, list[bytes]]:
-    frame: tuple[Any, list[bytes]] | None = getattr(_restoring, "frame", None)
+    frame = _restoring.get()
     if frame is None:
         raise RaySystemError("[system] a pickle with refs was read outside of the runtime.")
     return frame

@@ -10,11 +10,9 @@ resource.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from polyray import runtime
@@ -26,7 +24,6 @@ _BUNDLE_SHARE = RESOURCE_UNIT // 1000
 _SELECTOR = re.compile(r"(!?)in\((.*)\)")
 
 
-@dataclass(frozen=True)
 class Placed:
     """What a spec asks for once its scheduling options are applied.
 
@@ -34,9 +31,14 @@ class Placed:
     the placement group, None without one.
     """
 
-    amounts: list[tuple[str, int]]
-    scheduling: str | None
-    group: str | None
+    __slots__ = ("amounts", "group", "scheduling")
+
+    def __init__(
+        self, amounts: list[tuple[str, int]], scheduling: str | None, group: str | None
+    ) -> None:
+        self.amounts = amounts
+        self.scheduling = scheduling
+        self.group = group
 
 
 def group_name(resource: str, index: int, group: str) -> str:
@@ -45,6 +47,8 @@ def group_name(resource: str, index: int, group: str) -> str:
     full = f"{resource}_{middle}_{group}"
     if len(full.encode()) <= _MAX_NAME:
         return full
+    import hashlib
+
     digest = hashlib.sha1(resource.encode(), usedforsecurity=False).hexdigest()[:8]
     start = re.sub(r"[^ -~]", "?", resource.encode()[:12].decode("latin-1"))
     return f"{start}~{digest}_{middle}_{group[:16]}"

@@ -31,6 +31,7 @@ export interface StartFlags {
   readonly block?: true;
   readonly json?: true;
   readonly embedded?: true;
+  readonly python?: string;
   readonly lifelineFd?: number;
   readonly readyFd?: number;
 }
@@ -103,6 +104,7 @@ function headOptions(flags: StartFlags): HeadOptions {
     namespace: flags.namespace,
     metricsPort: flags.metricsPort ?? flags.metricsExportPort,
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
+    python: flags.python,
     lifelineFd: flags.lifelineFd,
   };
 }
