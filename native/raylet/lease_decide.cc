@@ -164,8 +164,8 @@ LeaseQueue::Served LeaseQueue::serve(Request& request, uint64_t now_ms,
     for (const auto& item : resources_.total().items())
       if (item.first.find("_group_") == std::string::npos) own.set(item.first, item.second);
     if (!other_node)
-      effect.message =
-          "It needs " + spec.need.json() + ", but the node has " + own.json() + " in all.";
+      effect.message = "[unschedulable] It needs " + spec.need.json() + ", but the node has " +
+                       own.json() + " in all.";
     effects.push_back(std::move(effect));
     request.backlog = 0;
     return Served::kFailed;

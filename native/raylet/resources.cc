@@ -64,12 +64,12 @@ std::string ResourceSet::json() const {
   std::string out = "{";
   for (const Item& item : items_) {
     if (out.size() > 1) out += ',';
-    char amount[48];
-    std::snprintf(amount, sizeof amount, ":%llu.%04llu",
-                  static_cast<unsigned long long>(item.second / kResourceUnit),
-                  static_cast<unsigned long long>(item.second % kResourceUnit));
-    out += json_quote(item.first);
-    out += amount;
+    out += json_quote(item.first) + ":" + std::to_string(item.second / kResourceUnit);
+    const uint64_t part = item.second % kResourceUnit;
+    if (part == 0) continue;
+    char digits[24];
+    std::snprintf(digits, sizeof digits, ".%04llu", static_cast<unsigned long long>(part));
+    out.append(digits, std::string_view(digits).find_last_not_of('0') + 1);
   }
   return out + "}";
 }

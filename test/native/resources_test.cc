@@ -52,7 +52,7 @@ TEST(Resources, OversubscriptionIsCountedAndNothingFitsUntilItIsOver) {
 }
 
 TEST(Resources, JsonHasUnitsAndEscapedNames) {
-  EXPECT_EQ(set_of({{"CPU", 15000}, {"a\"b", 1}}).json(), "{\"CPU\":1.5000,\"a\\\"b\":0.0001}");
+  EXPECT_EQ(set_of({{"CPU", 15000}, {"a\"b", 1}}).json(), "{\"CPU\":1.5,\"a\\\"b\":0.0001}");
 }
 
 TEST(Resources, RandomAcquireAndReleaseKeepTheSum) {

@@ -10,12 +10,15 @@ import json
 import os
 import pathlib
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import polyray as ray
 import pytest
+from polyray.exceptions import InvalidOptionError
 from polyray.experimental import internal_kv as kv
 from polyray.util import metrics, state
 from polyray.util.state.exception import RayStateApiException
@@ -48,7 +51,7 @@ class Member:
 
 @pytest.fixture(scope="module")
 def history() -> Iterator[dict[str, Any]]:
-    with ray.init(num_cpus=2):
+    with ray.init(num_cpus=2) as context:
         named = Member.options(name="m").remote()
         pid = ray.get(named.get.remote())
         dead = Member.remote()
@@ -63,7 +66,15 @@ def history() -> Iterator[dict[str, Any]]:
         eventually(
             lambda: len(state.list_tasks(filters=[("state", "=", "running")])) == 2, "two run"
         )
-        yield {"named": named, "pid": pid, "dead": dead, "waits": waits, "refs": refs, "big": big}
+        yield {
+            "named": named,
+            "pid": pid,
+            "dead": dead,
+            "waits": waits,
+            "refs": refs,
+            "big": big,
+            "address": context["address"],
+        }
 
 
 def test_tasks_are_listed_with_their_states(history: dict[str, Any]) -> None:
@@ -189,6 +200,49 @@ def test_metrics_check_what_they_record() -> None:
     ):
         with pytest.raises(error):
             call()
+
+
+def test_metrics_whose_lines_would_have_one_name_are_refused() -> None:
+    metrics.Histogram("clash", boundaries=[1])
+    metrics.Counter("other_count")
+    for make in (
+        lambda: metrics.Counter("clash_count"),
+        lambda: metrics.Gauge("clash_bucket"),
+        lambda: metrics.Histogram("clash_sum", boundaries=[1]),
+        lambda: metrics.Histogram("other", boundaries=[1]),
+    ):
+        with pytest.raises(InvalidOptionError, match="both write lines named"):
+            make()
+    metrics.Histogram("clash", boundaries=[1, 2])
+    metrics.Counter("clash_total")
+
+
+OTHER_DRIVER = """
+import sys
+import polyray as ray
+ray.init("auto")
+ref = ray.put("of the other")
+print(ray.get_runtime_context().get_job_id(), ref.hex(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_objects_of_another_driver_have_its_job_in_their_ids(history: dict[str, Any]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER_DRIVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "POLYRAY_ADDRESS": history["address"]},
+    ) as other:
+        assert other.stdout is not None
+        job, ref = other.stdout.readline().split()
+        assert job != ray.get_runtime_context().get_job_id()
+        ids = {row.object_id for row in state.list_objects(limit=10_000)}
+        assert ref in ids
+        assert history["big"].hex() in ids
+        assert len(state.get_objects(ref)) == 1
+        other.communicate("")
 
 
 METRICS = """

@@ -62,6 +62,22 @@ const boundaries = (v: unknown): string | null =>
     ? null
     : "a list of positive, rising numbers, such as [0.1, 1, 10]";
 
+/** Whose the names of the lines are that the metrics of this environment write. */
+const lineNames = new Map<string, string>();
+
+function claimLines(name: string, kind: Kind): void {
+  const lines =
+    kind === "histogram" ? ["", "_bucket", "_sum", "_count"].map((end) => name + end) : [name];
+  for (const line of lines) {
+    const owner = lineNames.get(line) ?? name;
+    if (owner !== name)
+      throw new InvalidOptionError(
+        `[invalid option] the ${kind} ${name} and the metric ${owner} would both write lines named ${line}. Give it another name.`,
+      );
+  }
+  for (const line of lines) lineNames.set(line, name);
+}
+
 /** Base of the metrics. */
 export abstract class Metric {
   readonly name: string;
@@ -85,6 +101,7 @@ export abstract class Metric {
         `[invalid option] the name of a metric has letters, digits, _ and :, and no digit first; "${String(name)}" is none.`,
       );
     checkOptions(options, { ...optionChecks, ...extra }, `the ${kind} ${name}`);
+    claimLines(name, kind);
     this.name = name;
     this.description = options.description ?? "";
     this.tagKeys = [...(options.tagKeys ?? [])];

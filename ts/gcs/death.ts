@@ -11,11 +11,15 @@ export function deathEnvelope(row: ActorRow, death: Death, nodeId: string): Uint
   const { className, name } = row.spec.handle;
   const shown = name === null ? className : `${className} "${name}"`;
   const detail = cause instanceof Error ? ` ${cause.message}` : "";
+  const which = `${shown} (${row.spec.actor})`;
   const unplaced = death.reason.startsWith("The actor is not schedulable");
+  const needs = "[unschedulable] ";
   const error = new ActorDiedError(
     unplaced
       ? death.reason
-      : `[actor died] ${shown} (${row.spec.actor}) is dead: ${death.reason.replace(/\.$/, "")}.${detail}`,
+      : death.reason.startsWith(needs)
+        ? `${needs}${which} was never placed: ${death.reason.slice(needs.length)}`
+        : `[actor died] ${which} is dead: ${death.reason.replace(/\.$/, "")}.${detail}`,
     {
       code: death.code,
       actorId: row.spec.actor,

@@ -23,6 +23,12 @@ interface Metric {
 const maxMetrics = 10_000;
 const maxCells = 100_000;
 const prefix = "polyray_";
+const suffixes = ["", "_bucket", "_sum", "_count"];
+
+/** The names that a family has in the text. */
+export function textNames(name: string, kind: string): string[] {
+  return kind === "histogram" ? suffixes.map((suffix) => name + suffix) : [name];
+}
 
 /** One line of the text: what follows the name, its tags, its number. */
 export interface Sample {
@@ -89,8 +95,14 @@ export class MetricsTable {
     if (metric === undefined) {
       if (this.#metrics.size >= maxMetrics)
         return `the metric ${name} is not kept: there are ${maxMetrics} already`;
-      if (this.#taken().some((family) => family.name === name))
+      const names = textNames(name, kind);
+      const overlaps = (other: { name: string; kind: string }): boolean =>
+        textNames(other.name, other.kind).some((one) => names.includes(one));
+      if (this.#taken().some(overlaps))
         return `the metric ${name} is not kept: the runtime has one of that name; give it another name`;
+      for (const [other, { kind }] of this.#metrics)
+        if (overlaps({ name: other, kind }))
+          return `the metric ${name} is not kept: the ${kind} ${other} writes lines of the same name; give it another name`;
       const description = String(given.description ?? "");
       metric = { kind, description, tagKeys, boundaries, cells: new Map() };
       this.#metrics.set(name, metric);

@@ -235,7 +235,7 @@ export class StateService {
 
   #objects(): Row[] {
     const holders = this.#holders();
-    const kinds = new Map(this.#endpoints().map((one) => [one.endpoint, one.kind]));
+    const makers = new Map(this.#endpoints().map((one) => [one.endpoint, one]));
     const names = new Map(this.tasks().map((task) => [task.task_id, String(task.name)]));
     const rows = [...rowsOf(this.#native.observe(2))].map((row) => {
       const id = idFromBytes(row.bytes.subarray(0, 16));
@@ -247,6 +247,7 @@ export class StateService {
         spilled: (state & (1 << 14)) !== 0,
       };
       const sealed = (state & 0xff) === 2;
+      const maker = makers.get(row.getUint32(36, true));
       return {
         object_id: id,
         object_size: sealed ? Number(row.getBigUint64(16, true)) : -1,
@@ -260,9 +261,10 @@ export class StateService {
               ? "LOCAL_REFERENCE"
               : "USED_BY_PENDING_TASK",
         call_site: flags.actor ? "actor" : task === undefined ? "put" : `task ${task}`,
-        type: kindNames[kinds.get(row.getUint32(36, true)) ?? 0] ?? "WORKER",
+        type: kindNames[maker?.kind ?? 0] ?? "WORKER",
         pid: row.getUint32(40, true),
         ip: "127.0.0.1",
+        job_id: jobIdOf(maker?.job ?? 0),
         references: row.getUint32(28, true),
         pins: row.getUint32(32, true),
         store_state: flags.spilled ? "SPILLED" : (entryStates[state & 0xff] ?? "PENDING"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from polyray import _native
+from polyray import _native, runtime
 from polyray.actor_process import Actor
 from polyray.call_ends import CANCELLED, STREAMING
 from polyray.exceptions import AsyncioActorExit, RayError
@@ -101,6 +102,8 @@ class AsyncCalls:
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self.loops = CallLoops(actor)
         self._slots = self.loops.of("")[1]
+        told = os.environ.get("RAY_WARN_BLOCKING_GET_INSIDE_ASYNC", "1")
+        runtime.warns_of_blocking = told.lower() not in ("0", "false")
 
     # -- taking calls
 

@@ -211,6 +211,7 @@ class Executor(CallEnds):
             name = actor.name
             self._show(name)
             run = Running(call.task, f"{name}.__init__", call.attempt, spec.fields.resources)
+            run.creates = True
             self._variable.set(run)
             enter_placement(spec.fields.scheduling)
             self._enter_lane(spec.lane)

@@ -57,6 +57,11 @@ def task_bytes(task: bytes, actor: bytes | None, job: int) -> bytes:
     return task[8:] + task[:8] + _ONES + job.to_bytes(4, "little")
 
 
+def creation_bytes(actor: bytes) -> bytes:
+    """The 24 bytes that show the task that makes an actor."""
+    return b"\xff" * 8 + actor
+
+
 def object_bytes(object_id: bytes, job: int) -> bytes:
     """The 28 bytes that show an object."""
     return task_bytes(object_id, None, job) + b"\x01\x00\x00\x00"
@@ -187,7 +192,7 @@ class TaskID(BaseID):
     @classmethod
     def for_actor_creation_task(cls, actor_id: ActorID) -> TaskID:
         """The id of the task that makes an actor."""
-        return cls(b"\xff" * 8 + actor_id.binary())
+        return cls(creation_bytes(actor_id.binary()))
 
 
 class ActorID(BaseID):

@@ -20,6 +20,7 @@ class Running:
     children: Sequence[bytes] = ()  # what it submitted; cancelled with it
     to_tell = -1  # how many children there were when it was cancelled; -1: it was not
     told = 0  # so many of them were cancelled
+    creates = False  # it is the constructor of this process's actor
     ahead = 0  # how many items of a stream may wait for the caller; 0: any number
     retry: Any = None  # classes of exceptions that are retried; None: all
     retries_told: bool | None = None  # by a caller in TypeScript, for this call

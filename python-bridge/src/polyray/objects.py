@@ -47,6 +47,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     over; `timeout=0` asks without waiting.
     """
     rt = runtime.current()
+    if runtime.warns_of_blocking:
+        _warn_of_blocking()
     if type(object_refs) is ObjectRef:
         return rt.get(object_refs, -1 if timeout is None else milliseconds(timeout))
     taken = _compiled(object_refs)
@@ -82,6 +84,19 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             raise runtime.timed_out(ref)
         values[index] = rt.value_of(data, ref)
     return values
+
+
+def _warn_of_blocking() -> None:
+    import asyncio
+    import logging
+
+    if asyncio._get_running_loop() is None:  # a thread beside the loop may wait
+        return
+    runtime.warns_of_blocking = False
+    logging.getLogger(__name__).warning(
+        "ray.get() was called on the event loop of an async actor: no other call of the actor goes "
+        "on meanwhile. Use `await ref`, or `await asyncio.gather(*refs)`, instead."
+    )
 
 
 def _compiled(refs: Any) -> Any:

@@ -22,7 +22,9 @@ from polyray import _native
 from polyray._native import NOT_PLAIN, ObjectRef
 from polyray.exceptions import (
     _BY_NAME,
+    CrossLanguageError,
     GetTimeoutError,
+    RayError,
     RayTaskError,
     error_of_code,
     make_error,
@@ -166,6 +168,8 @@ class Runtime:
         value = decode(data, self)
         if data[1] & _ERROR:
             raise value if ref is None else self._error_of(value, ref)
+        if isinstance(value, RayError) and not isinstance(value, CrossLanguageError):
+            raise value  # stored as a value, it is raised all the same, as in Ray
         return value
 
     def _error_of(self, error: Any, ref: ObjectRef[Any]) -> Any:
@@ -244,6 +248,9 @@ class _NoTask:
 
 # What runs here now: the worker fills it with a context variable.
 runs_task: Any = _NoTask()
+
+# An async actor lives here, and was not yet told that get() blocks its event loop.
+warns_of_blocking = False
 
 # How what runs here was placed (the scheduling text of its spec), and the placement group that its
 # own submissions go into; placement.enter() sets both.

@@ -274,7 +274,8 @@ def _module_of(value: Any) -> str:
 def _shown(run: Any) -> bytes:
     from polyray.actor_process import shown_task
 
-    return shown_task(run.task)
+    actor = _actor() if run.creates else None
+    return shown_task(run.task) if actor is None else ids.creation_bytes(actor.id)
 
 
 def _actor() -> Any:

@@ -63,6 +63,7 @@ const sleep = remote(
 );
 
 const member = remote(Member, { name: "m" }).remote();
+t.teardown(() => void member); // a handle that nobody has ends its actor
 const memberPid = await get(member.pid.remote());
 await get(double.map(Array.from({ length: 300 }, (_, i) => i)));
 await rejection(get(fail.remote()));
@@ -313,6 +314,11 @@ t.test("metrics of all processes of both languages are one", async (t) => {
     [() => latency.observe(1), /needs a value for its tag "k"/],
     [() => requests.inc("1" as never), /finite numbers/],
     [() => new Counter("1a"), /the name of a metric/],
+    [() => new Counter("latency_count"), /the metric latency would both write lines/],
+    [
+      () => new Histogram("depth_is", { boundaries: [1] }) && new Gauge("depth_is_sum"),
+      /depth_is /,
+    ],
     [() => new Counter("a", { tagKeys: "x" } as never), /tagKeys/],
     [() => new Counter("a", { tags: [] } as never), /tags/],
     [() => new Histogram("h", {} as never), /needs boundaries/],

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from polyray.util.check_serialize import inspect_serializability
 
 _LAZY = {"inspect_serializability": "polyray.util.check_serialize"}
+_RENAMED = {"pdb": "rpdb"}
 _MODULES = frozenset(
     {
         "accelerators", "annotations", "check_serialize", "collective", "iter", "joblib",
-        "metrics", "dask", "multiprocessing", "queue", "scheduling_strategies", "serialization",
-        "state", "timer", "tracing",
+        "metrics", "dask", "multiprocessing", "queue", "rpdb", "scheduling_strategies",
+        "serialization", "state", "timer", "tracing",
     }
 )  # fmt: skip
 
@@ -78,6 +79,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
+    name = _RENAMED.get(name, name)
     if name in _MODULES:
         return importlib.import_module(f"polyray.util.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,10 +15,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from polyray.exceptions import InvalidOptionError
+
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _lock = threading.Lock()
 _sending = threading.Lock()  # held while a report is on its way; taken before _lock
 _metrics: dict[str, Metric] = {}
+_line_names: dict[str, str] = {}  # which metric writes the lines of a name
 
 TagValues = tuple[str, ...]
 
@@ -113,6 +116,7 @@ class Metric:
     """
 
     _kind = "untyped"
+    _suffixes: tuple[str, ...] = ("",)
 
     def __init__(
         self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None
@@ -135,10 +139,23 @@ class Metric:
         self._default_tags: dict[str, str] = {}
         self._values: dict[TagValues, float] = {}
         with _lock:
+            self._claim_lines()
             known = _metrics.get(name)
             if known is not None and type(known) is type(self):
                 self._values = known._values
             _metrics[name] = self
+
+    def _claim_lines(self) -> None:
+        # REQUIRES: _lock is held.
+        lines = [self._name + end for end in self._suffixes]
+        for line in lines:
+            owner = _line_names.get(line, self._name)
+            if owner != self._name:
+                raise InvalidOptionError(
+                    f"[invalid option] the {self._kind} {self._name} and the metric {owner} would "
+                    f"both write lines named {line}. Give it another name."
+                )
+        _line_names.update(dict.fromkeys(lines, self._name))
 
     def set_default_tags(self, default_tags: dict[str, str]) -> Metric:
         """Tags that every record carries unless it says otherwise. Returns this metric."""
@@ -223,6 +240,7 @@ class Histogram(Metric):
     """How often values fell into ranges. `boundaries`: their upper ends, positive and rising."""
 
     _kind = "histogram"
+    _suffixes = ("", "_bucket", "_sum", "_count")
 
     def __init__(
         self,

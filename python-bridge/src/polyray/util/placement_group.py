@@ -89,7 +89,7 @@ class PlacementGroup:
 def placement_group(
     bundles: list[dict[str, float]],
     strategy: str | None = None,
-    name: str = "",
+    name: str | bytes = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
@@ -105,6 +105,11 @@ def placement_group(
     if strategy is not None and topology_strategy is not None:
         raise ValueError("`strategy` and `topology_strategy` cannot both be given.")
     _check(bundles, strategy, lifetime)
+    if isinstance(name, bytes):
+        name = name.decode()
+    if type(name) is not str:
+        kind = type(name).__name__
+        raise TypeError(f"The name of a placement group must be a string, not {kind}.")
     answer = rt.request(
         "group.create",
         bundles=[
@@ -112,7 +117,7 @@ def placement_group(
             for bundle in bundles
         ],
         strategy=strategy or "PACK",
-        name=name or "",
+        name=name,
         lifetime=lifetime,
         namespace=rt.namespace(),
         job=rt.job,

@@ -197,8 +197,10 @@ class Pool:
         error_callback: Callback | None,
     ) -> AsyncResult:
         self._check_running()
+        if chunksize is not None and chunksize < 1:
+            raise AssertionError(f"Chunksize must be 1+, not {chunksize}")
         items = list(iterable)
-        size = max(1, self._calculate_chunksize(items) if chunksize is None else chunksize)
+        size = max(1, self._calculate_chunksize(items) if chunksize is None else int(chunksize))
         calls: list[Any] = [(tuple(item) if unpack else (item,), {}) for item in items]
         refs = [
             self._run_batch(number % self._size(), func, calls[start : start + size])

@@ -120,6 +120,8 @@ class IMapIterator:
         if chunksize is None:
             sized = hasattr(iterable, "__len__")
             chunksize = pool._calculate_chunksize(iterable) if sized else 1
+        elif chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         self._chunksize = max(1, chunksize)
         self._items = iter(iterable)
         self._submitted = 0

@@ -22,10 +22,12 @@ from polyray.util.state.api import (
     summarize_objects,
     summarize_tasks,
 )
+from polyray.util.state.logs import get_log, list_logs
 
 __all__ = [
     "get_actor",
     "get_job",
+    "get_log",
     "get_node",
     "get_objects",
     "get_placement_group",
@@ -34,6 +36,7 @@ __all__ = [
     "list_actors",
     "list_cluster_events",
     "list_jobs",
+    "list_logs",
     "list_nodes",
     "list_objects",
     "list_placement_groups",

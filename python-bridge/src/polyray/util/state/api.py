@@ -97,20 +97,21 @@ def _split(resource: str, filters: list[Filter]) -> tuple[list[Filter], list[Fil
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    from polyray.ids import id_of_hex, object_bytes, task_bytes
+    from polyray.ids import creation_bytes, id_of_hex, object_bytes, task_bytes
 
-    if "object_id" in row:  # says no job: that of who asks
-        attached = runtime.peek()
-        job = 1 if attached is None else attached.job
-        return {**row, "object_id": object_bytes(id_of_hex(row["object_id"]), job).hex()}
     job = int.from_bytes(bytes.fromhex(row["job_id"]), "little")
+    if "object_id" in row:
+        if job == 0:  # whoever made it has ended: the job of who asks
+            attached = runtime.peek()
+            job = 1 if attached is None else attached.job
+        return {**row, "object_id": object_bytes(id_of_hex(row["object_id"]), job).hex()}
     method = row["actor_id"] is not None and row["type"] == "ACTOR_TASK"
     actor = id_of_hex(row["actor_id"]) if method else None
     found = {**row, "task_id": task_bytes(id_of_hex(row["task_id"]), actor, job).hex()}
     if row["parent_task_id"]:
         found["parent_task_id"] = task_bytes(id_of_hex(row["parent_task_id"]), None, job).hex()
     if row["type"] == "ACTOR_CREATION_TASK":
-        found["task_id"] = "ff" * 8 + row["actor_id"]
+        found["task_id"] = creation_bytes(id_of_hex(row["actor_id"])).hex()
     return found
 
 
