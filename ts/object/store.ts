@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The object store as one JS environment sees it: values in and out, refs, waiting. One per attach.
 //
-// Owns the attachment of this environment, the table of live zero-copy buffers, the waiters, and
-// the scratch memory into which small
-// envelopes are written. Everything else that arrives (calls, answers, pushes) goes to `onEvent`,
-// one record at a time.
-// Invariants: (1) bells are flushed before the event loop goes on; (2) the loop is
-// kept alive only while somebody waits
-// (waiters or `hold`); (3) two reads of one live zero-copy object share one buffer; (4) after
-// `close` every method throws ClosedError
-// and finalizers do nothing.
+// Owns the attachment of this environment, the waiters, and the scratch memory into which small envelopes are written.
+// Everything else that arrives (calls, answers, pushes) goes to `onEvent`, one record at a time.
+// Invariants: (1) bells are flushed before the event loop goes on; (2) the loop is kept alive only while somebody waits
+// (waiters or `hold`); (3) after `close` every method throws ClosedError and finalizers do nothing.
 
 import { makeError, PolyrayError } from "../base/errors.ts";
 import {
@@ -26,6 +21,7 @@ import { EventReader } from "../native/events.ts";
 import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
 import { Pending, type Waiter } from "./pending.ts";
 import { LazyRefs, ObjectRef, type RefHome, type RefState } from "./ref.ts";
+import { Repeats } from "./repeats.ts";
 import {
   type DecodeContext,
   decode,
@@ -34,6 +30,7 @@ import {
   encode,
   plainContext,
 } from "./serialize.ts";
+import { LiveViews } from "./views.ts";
 
 /**
  * How values with handles and functions are encoded and decoded: the api and the worker give it.
@@ -53,8 +50,6 @@ export interface StoreOptions {
 
 /** Largest envelope that is copied through the scratch memory. */
 const scratchBytes = 64 * 1024;
-/** The slot in a handle (native/node_api/handles.h). */
-const slotMask = 0x7fffff;
 /** Bells are rung after so many submissions or replies of one turn. */
 const flushEvery = 32;
 /** How long a put waits for room: as in Python. */
@@ -74,15 +69,9 @@ export class ObjectStore implements RefHome {
   readonly #reader: EventReader;
   readonly #onEvent: ((reader: EventReader) => void) | null;
   readonly #onBatchEnd: (() => void) | null;
-  readonly #buffers = new Map<number, WeakRef<ArrayBuffer>>();
-  readonly #bufferOfValue = new WeakMap<object, ArrayBuffer>();
-  readonly #bufferEnds: FinalizationRegistry<{ readonly handle: number; readonly bytes: number }>;
-  /** Bytes of the store in views of this process, those that nobody uses any more too, until their end was noticed. */
-  #viewedBytes = 0;
+  readonly #views = new LiveViews();
+  readonly #repeats = new Repeats();
   readonly #scratch = new Uint8Array(scratchBytes);
-  /** By slot of a handle: the last round of hasRepeats that met it. */
-  #marks = new Uint32Array(1024);
-  #round = 0;
   /** The object whose value is being decoded; 0: none (arguments). */
   #container = 0;
   /** Handles whose error was given to somebody. */
@@ -107,10 +96,6 @@ export class ObjectStore implements RefHome {
     this.#reader = new EventReader(this.info);
     this.collected = new FinalizationRegistry(({ handle }) => {
       if (handle !== 0) this.#forgotten(handle);
-    });
-    this.#bufferEnds = new FinalizationRegistry(({ handle, bytes }) => {
-      this.#viewedBytes -= bytes;
-      if (this.#buffers.get(handle)?.deref() === undefined) this.#buffers.delete(handle);
     });
     const hooks = options.hooks ?? plainContext;
     this.context = {
@@ -146,7 +131,7 @@ export class ObjectStore implements RefHome {
     this.closeReason ??= reason;
     this.native.detach();
     for (const handle of waiting) this.pending.settle(handle, closedStatus, null);
-    this.#buffers.clear();
+    this.#views.clear();
   }
 
   /** Why the store is closed; null while it is open. */
@@ -182,7 +167,7 @@ export class ObjectStore implements RefHome {
     const kept = this.keepsHandle?.(handle) === true;
     if (!kept && !this.native.releaseHandle(handle)) return;
     // That was its last count here, and the number may name another object later.
-    if (this.#buffers.size > 0) this.#buffers.delete(handle);
+    this.#views.forget(handle);
     this.pending.settle(handle, ObjectStatus.gone, null);
   }
 
@@ -239,12 +224,12 @@ export class ObjectStore implements RefHome {
   put<T>(value: T): ObjectRef<T> {
     this.#check();
     const encoded = this.encode(value);
-    const inVain = this.#viewedBytes >= encoded.size && encoded.size > scratchBytes;
+    const inVain = this.#views.bytes >= encoded.size && encoded.size > scratchBytes;
     try {
       return this.refOf<T>(this.putEncoded(encoded, inVain ? viewsWaitMs : putWaitMs));
     } catch (error) {
       if (inVain && error instanceof PolyrayError && error.code === "OBJECT_STORE_FULL")
-        error.message += ` This process has read ${this.#viewedBytes} bytes without a copy; memory of views that it does not use any more comes back in later turns of the event loop, for which a synchronous put cannot wait: use \`await putAsync(value)\`, or release(view) first.`;
+        error.message += ` This process has read ${this.#views.bytes} bytes without a copy; memory of views that it does not use any more comes back in later turns of the event loop, for which a synchronous put cannot wait: use \`await putAsync(value)\`, or release(view) first.`;
       throw error;
     }
   }
@@ -289,9 +274,7 @@ export class ObjectStore implements RefHome {
    * is 0). The caller gives that handle back by `unstage`, whatever happens.
    */
   stage(encoded: Encoded): Uint8Array | number {
-    if (encoded.size > scratchBytes) return this.putEncoded(encoded);
-    encoded.writeTo(this.#scratch);
-    return this.#scratch;
+    return encoded.size > scratchBytes ? this.putEncoded(encoded) : this.#staged(encoded);
   }
 
   /** Ends `stage`: the call has a reference of its own. */
@@ -419,7 +402,7 @@ export class ObjectStore implements RefHome {
    */
   freeObject(ref: ObjectRef<unknown>): boolean {
     const handle = ObjectRef.handleOf(ref);
-    this.#buffers.delete(handle);
+    this.#views.forget(handle);
     this.flushSoon();
     return this.native.freeObject(handle);
   }
@@ -435,11 +418,8 @@ export class ObjectStore implements RefHome {
    * False when there is nothing of the store behind it.
    */
   release(value: object): boolean {
-    let buffer: ArrayBufferLike | undefined;
-    if (ArrayBuffer.isView(value)) buffer = value.buffer;
-    else if (value instanceof ArrayBuffer) buffer = value;
-    else buffer = this.#bufferOfValue.get(value);
-    return buffer instanceof ArrayBuffer && this.native.releaseView(buffer);
+    const buffer = this.#views.bufferOf(value);
+    return buffer !== null && this.native.releaseView(buffer);
   }
 
   // --- turns
@@ -479,19 +459,7 @@ export class ObjectStore implements RefHome {
 
   /** Whether two of the refs are of one object. Throws ObjectFreedError for a released one. */
   hasRepeats(refs: readonly ObjectRef<unknown>[]): boolean {
-    this.#round = this.#round === 0xffffffff ? 1 : this.#round + 1;
-    let marks = this.#marks;
-    for (let i = 0; i < refs.length; i++) {
-      const slot = ObjectRef.handleOf(refs[i] as ObjectRef<unknown>) & slotMask;
-      if (slot >= marks.length) {
-        marks = new Uint32Array(2 ** Math.ceil(Math.log2(slot + 1)));
-        marks.set(this.#marks);
-        this.#marks = marks;
-      }
-      if (marks[slot] === this.#round) return true;
-      marks[slot] = this.#round;
-    }
-    return false;
+    return this.#repeats.in(refs);
   }
 
   /**
@@ -542,18 +510,14 @@ export class ObjectStore implements RefHome {
 
   #read(handle: number, subscribe: boolean): Uint8Array | null {
     if (this.#closed) this.#check();
-    const live = this.#buffers.get(handle)?.deref();
-    if (live !== undefined && live.byteLength > 0) {
+    const live = this.#views.read(handle);
+    if (live !== null) {
       this.#out[0] = ObjectStatus.sealed;
-      return new Uint8Array(live);
+      return live;
     }
     const bytes = this.native.read(handle, subscribe);
-    if (bytes !== null && this.#out[1] === 1 && this.#out[0] === ObjectStatus.sealed) {
-      const buffer = bytes.buffer as ArrayBuffer;
-      this.#buffers.set(handle, new WeakRef(buffer));
-      this.#viewedBytes += buffer.byteLength;
-      this.#bufferEnds.register(buffer, { handle, bytes: buffer.byteLength });
-    }
+    if (bytes !== null && this.#out[1] === 1 && this.#out[0] === ObjectStatus.sealed)
+      this.#views.add(handle, bytes.buffer as ArrayBuffer);
     return bytes;
   }
 
@@ -569,14 +533,8 @@ export class ObjectStore implements RefHome {
       this.#seenErrors.add(handle);
       throw value;
     }
-    if (
-      bytes.length >= this.info.zeroCopyBytes &&
-      typeof value === "object" &&
-      value !== null &&
-      this.#buffers.has(handle)
-    ) {
-      this.#bufferOfValue.set(value, bytes.buffer as ArrayBuffer);
-    }
+    if (bytes.length >= this.info.zeroCopyBytes && typeof value === "object" && value !== null)
+      this.#views.decoded(handle, value, bytes);
     return value;
   }
 
