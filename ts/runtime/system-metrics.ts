@@ -5,7 +5,7 @@
 import { limits } from "../base/limits.ts";
 import type { Family, Sample } from "../gcs/metrics-table.ts";
 import type { GcsState } from "../gcs/state.ts";
-import type { ProcessCounts, ProcessStats, RayletStats } from "../native/binding.ts";
+import type { ProcessCounts, ProcessStats, RayletStats } from "../native/stats.ts";
 
 /** The processes of one kind and language. */
 export interface Role {
