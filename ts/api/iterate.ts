@@ -53,12 +53,38 @@ export async function* asCompleted<R extends AnyRef>(
 }
 
 /** Calls `submit` for each item, at most `inFlight` at a time; gives results as they are ready. */
-export async function* mapUnordered<T, R>(
+export function mapUnordered<T, R>(
   submit: Submit<T, R>,
   items: Items<T>,
   options: MapOptions = {},
 ): AsyncGenerator<Awaited<R>, void, undefined> {
-  const inFlight = inFlightOf(options, "mapUnordered");
+  return mapped(submit, items, options, "mapUnordered", async (running) => {
+    const { ready, notReady } = await wait(running, { numReturns: 1 });
+    return [ready, notReady];
+  });
+}
+
+/** As mapUnordered, with the results in the order of the items. */
+export function mapOrdered<T, R>(
+  submit: Submit<T, R>,
+  items: Items<T>,
+  options: MapOptions = {},
+): AsyncGenerator<Awaited<R>, void, undefined> {
+  return mapped(submit, items, options, "mapOrdered", async (running) => [
+    running.slice(0, 1),
+    running.slice(1),
+  ]);
+}
+
+// `next` splits off the calls whose values are given next.
+async function* mapped<T, R>(
+  submit: Submit<T, R>,
+  items: Items<T>,
+  options: MapOptions,
+  where: string,
+  next: (running: ObjectRef<R>[]) => Promise<[ObjectRef<R>[], ObjectRef<R>[]]>,
+): AsyncGenerator<Awaited<R>, void, undefined> {
+  const inFlight = inFlightOf(options, where);
   const call = submitOf(submit);
   const source = each(items);
   let running: ObjectRef<R>[] = [];
@@ -66,41 +92,14 @@ export async function* mapUnordered<T, R>(
   try {
     while (!done || running.length > 0) {
       while (!done && running.length < inFlight) {
-        const next = await source.next();
-        if (next.done === true) done = true;
-        else running.push(call(next.value));
+        const item = await source.next();
+        if (item.done === true) done = true;
+        else running.push(call(item.value));
       }
       if (running.length === 0) return;
-      const { ready, notReady } = await wait(running, { numReturns: 1 });
-      running = notReady;
-      for (const ref of ready) yield await taken(ref);
-    }
-  } finally {
-    await source.return();
-    for (const ref of running) ref[Symbol.dispose]();
-  }
-}
-
-/** As mapUnordered, with the results in the order of the items. */
-export async function* mapOrdered<T, R>(
-  submit: Submit<T, R>,
-  items: Items<T>,
-  options: MapOptions = {},
-): AsyncGenerator<Awaited<R>, void, undefined> {
-  const inFlight = inFlightOf(options, "mapOrdered");
-  const call = submitOf(submit);
-  const source = each(items);
-  const running: ObjectRef<R>[] = [];
-  let done = false;
-  try {
-    while (!done || running.length > 0) {
-      while (!done && running.length < inFlight) {
-        const next = await source.next();
-        if (next.done === true) done = true;
-        else running.push(call(next.value));
-      }
-      const ref = running.shift();
-      if (ref !== undefined) yield await taken(ref);
+      const [given, left] = await next(running);
+      running = left;
+      for (const ref of given) yield await taken(ref);
     }
   } finally {
     await source.return();
