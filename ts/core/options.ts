@@ -87,21 +87,6 @@ const taskChecks: Readonly<Record<string, Check>> = {
   idempotencyKey: text,
 };
 
-/** Options of one call of an actor's method. */
-const callChecks: Readonly<Record<string, Check>> = {
-  name: text,
-  numReturns: returns,
-  maxTaskRetries: whole(-1),
-  retryExceptions: retryOf,
-  retryErrors: retryOf,
-  retry: retryPlan,
-  concurrencyGroup: text,
-  stream: streaming,
-  signal,
-  timeoutMs: finite,
-  taskEvents: bool,
-};
-
 /** What `@method({...})` takes. */
 const methodChecks: Readonly<Record<string, Check>> = {
   numReturns: returns,
@@ -114,6 +99,9 @@ const methodChecks: Readonly<Record<string, Check>> = {
   timeoutMs: finite,
   taskEvents: bool,
 };
+
+/** Options of one call of an actor's method. */
+const callChecks: Readonly<Record<string, Check>> = { name: text, ...methodChecks, signal };
 
 const actorChecks: Readonly<Record<string, Check>> = {
   ...shared,

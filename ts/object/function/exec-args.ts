@@ -6,8 +6,8 @@
  * else stays behind, above all what would run, watch, test, inspect or profile a second program.
  */
 
-/** Options that take a value, and their short forms. */
-const withValue = new Set([
+/** Options with a value that a worker takes over. */
+const takenWithValue = [
   "--import",
   "--require",
   "-r",
@@ -21,6 +21,12 @@ const withValue = new Set([
   "--max-old-space-size-percentage",
   "--stack-size",
   "--experimental-specifier-resolution",
+  "--disable-warning",
+];
+
+/** Options that take a value, and their short forms. */
+const withValue = new Set([
+  ...takenWithValue,
   "--input-type",
   "--unhandled-rejections",
   "--dns-result-order",
@@ -30,7 +36,6 @@ const withValue = new Set([
   "--tls-min-v1.2",
   "--use-largepages",
   "--title",
-  "--disable-warning",
   "--eval",
   "-e",
   "--print",
@@ -74,25 +79,13 @@ const withValue = new Set([
 
 /** What a worker takes over. */
 const allowed = new Set([
-  "--import",
-  "--require",
-  "-r",
-  "--loader",
-  "--experimental-loader",
-  "--conditions",
-  "-C",
+  ...takenWithValue,
   "--enable-source-maps",
-  "--max-old-space-size",
-  "--max-old-space-size-percentage",
-  "--max-semi-space-size",
-  "--min-semi-space-size",
-  "--stack-size",
   "--experimental-strip-types",
   "--no-experimental-strip-types",
   "--strip-types",
   "--no-strip-types",
   "--experimental-transform-types",
-  "--experimental-specifier-resolution",
   "--preserve-symlinks",
   "--experimental-vm-modules",
   "--experimental-require-module",
@@ -106,7 +99,6 @@ const allowed = new Set([
   "--no-experimental-sqlite",
   "--no-warnings",
   "--no-deprecation",
-  "--disable-warning",
   "--expose-gc",
   "--stack-trace-limit",
   "--jitless",
