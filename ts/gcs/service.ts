@@ -13,6 +13,7 @@ import {
   ActorPhase,
   type ActorRow,
   type ActorSpec,
+  actorRow,
   type Death,
   emptyState,
   type GcsState,
@@ -454,19 +455,7 @@ function unknownRow(actor: string): ActorRow {
     refs: [],
     topRefs: 0,
   };
-  return {
-    spec,
-    job: 0,
-    owner: null,
-    phase: ActorPhase.dead,
-    peer: null,
-    pid: 0,
-    lease: 0,
-    incarnation: 0,
-    restarts: 0,
-    death: null,
-    ending: null,
-  };
+  return actorRow(spec, 0, null, ActorPhase.dead);
 }
 
 function describeActor(row: ActorRow): Fields {

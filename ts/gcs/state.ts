@@ -4,21 +4,14 @@
 // (1) a name points at a live actor row; (2) an actor that is alive has a peer; (3) dead rows are kept only up to
 // maxDeadActors, oldest gone first; (4) an actor's incarnation never goes back.
 
+import type { HandleMeta } from "../core/actor-handle.ts";
+import { ActorPhase } from "../native/binding.ts";
+
+export type { HandleMeta };
+export { ActorPhase };
+
 /** An endpoint and its serial, packed as the rings do: endpoint | serial << 32. */
 export type Peer = bigint;
-
-/** Phases as they go over the wire (docs/states/actor.md). */
-export const ActorPhase = { unknown: 0, pending: 1, alive: 2, restarting: 3, dead: 4 } as const;
-export type ActorPhase = (typeof ActorPhase)[keyof typeof ActorPhase];
-
-/** What other processes need to know to call an actor. */
-export interface HandleMeta {
-  readonly language: "ts" | "py";
-  readonly className: string;
-  readonly methods: readonly string[];
-  readonly maxTaskRetries: number;
-  readonly name: string | null;
-}
 
 /** Why an actor is dead. `cause` is an encoded error envelope (of its constructor), when there is one. */
 export interface Death {
@@ -63,6 +56,33 @@ export interface ActorRow {
   death: Death | null;
   /** `kill` or end of scope was asked for while it was being made. */
   ending: string | null;
+}
+
+/** The row of an actor that has no process yet; of one that never was, in the phase `dead`. */
+export function actorRow(
+  spec: ActorSpec,
+  job: number,
+  owner: Peer | null,
+  phase: ActorPhase,
+): ActorRow {
+  return {
+    spec,
+    job,
+    owner,
+    phase,
+    peer: null,
+    pid: 0,
+    lease: 0,
+    incarnation: 0,
+    restarts: 0,
+    death: null,
+    ending: null,
+  };
+}
+
+/** The objects that live as long as the actor: what its constructor takes, and a detached one's own handle. */
+export function heldIds({ refs, spec, args, detached, actor }: ActorSpec): string[] {
+  return [...refs, spec, ...(typeof args === "string" ? [args] : []), ...(detached ? [actor] : [])];
 }
 
 export interface JobRow {

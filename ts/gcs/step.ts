@@ -8,6 +8,7 @@ import { createGroup, groupReady, groupsOfJob, removeGroup } from "./groups.ts";
 import {
   ActorPhase,
   type ActorRow,
+  actorRow,
   type Death,
   type GcsState,
   gcsLimits,
@@ -117,19 +118,7 @@ function createActor(
   state: GcsState,
   event: Extract<GcsEvent, { type: "actor_created" }>,
 ): GcsEffect[] {
-  const row: ActorRow = {
-    spec: event.spec,
-    job: event.job,
-    owner: event.owner,
-    phase: ActorPhase.pending,
-    peer: null,
-    pid: 0,
-    lease: 0,
-    incarnation: 0,
-    restarts: 0,
-    death: null,
-    ending: null,
-  };
+  const row = actorRow(event.spec, event.job, event.owner, ActorPhase.pending);
   state.actors.set(event.spec.actor, row);
   const name = event.spec.handle.name;
   if (name !== null) state.names.set(nameKey(event.spec.namespace, name), event.spec.actor);

@@ -21,7 +21,7 @@ import {
   type GcsHost,
   GcsService,
 } from "../gcs/service.ts";
-import type { ActorRow, ActorSpec, Death } from "../gcs/state.ts";
+import { type ActorRow, type ActorSpec, type Death, heldIds } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
 import {
   EndpointKind,
@@ -344,13 +344,7 @@ class InlineRuntime implements InlineService, GcsHost, Executor {
   releaseGroup(): void {}
 
   hold(spec: ActorSpec): void {
-    const ids = [
-      ...spec.refs,
-      spec.spec,
-      ...(typeof spec.args === "string" ? [spec.args] : []),
-      ...(spec.detached ? [spec.actor] : []),
-    ];
-    const entries = ids
+    const entries = heldIds(spec)
       .map((id) => this.#native.objects.byId(id))
       .filter((one) => one !== undefined);
     this.#held.set(spec.actor, entries.map(hold));

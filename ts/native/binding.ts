@@ -29,6 +29,7 @@ export const Language = { ts: 1, py: 2 } as const;
 export const ReplyStatus = { ok: 0, error: 1, retry: 2, returned: 3, cancelled: 4 } as const;
 /** Phases of an actor for `setActorState`. */
 export const ActorPhase = { unknown: 0, pending: 1, alive: 2, restarting: 3, dead: 4 } as const;
+export type ActorPhase = (typeof ActorPhase)[keyof typeof ActorPhase];
 /** Kinds of an incoming call. */
 export const CallKind = { task: 1, actorCreate: 2, actorCall: 3 } as const;
 /** Flags of calls (submit and incoming). */

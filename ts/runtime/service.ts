@@ -14,7 +14,7 @@ import { idFromBytes } from "../base/ids.ts";
 import { deathEnvelope, readError } from "../gcs/death.ts";
 import { type Family, MetricsTable, prometheusText } from "../gcs/metrics-table.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
-import type { ActorRow, ActorSpec, Death, GroupRow } from "../gcs/state.ts";
+import { type ActorRow, type ActorSpec, type Death, type GroupRow, heldIds } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
 import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
 import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
@@ -469,15 +469,11 @@ export class NodeService implements GcsHost {
   }
 
   hold(spec: ActorSpec): void {
-    const ids = [
-      ...spec.refs,
-      spec.spec,
-      ...(typeof spec.args === "string" ? [spec.args] : []),
-      ...(spec.detached ? [spec.actor] : []),
-    ];
     this.#held.set(
       spec.actor,
-      ids.map((id) => this.#native.handleOfId(id)).filter((handle) => handle !== 0),
+      heldIds(spec)
+        .map((id) => this.#native.handleOfId(id))
+        .filter((handle) => handle !== 0),
     );
   }
 
