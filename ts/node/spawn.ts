@@ -13,6 +13,7 @@ import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { distFile } from "../base/package-root.ts";
 import { version } from "../base/version.ts";
+import type { WorkerKeyBase } from "../core/worker-key.ts";
 import { workerEnvironment } from "../object/function/index.ts";
 import type { Environments } from "./environments/prepare.ts";
 import type { EnvironmentSpec, Prepared } from "./environments/spec.ts";
@@ -29,14 +30,10 @@ export interface WorkerRequest {
   readonly key: string;
 }
 
-export interface WorkerKey {
+/** What a worker key says, of a driver in either language. */
+export interface WorkerKey
+  extends Pick<WorkerKeyBase, "cwd" | "envVars" | "execArgv" | "sysPath" | "python" | "namespace"> {
   readonly language: "ts" | "py";
-  readonly cwd: string;
-  readonly envVars: Readonly<Record<string, string>>;
-  readonly execArgv: readonly string[];
-  readonly sysPath: readonly string[];
-  readonly python: string;
-  readonly namespace: string;
   readonly hash: string;
   /** The driver's job: whose terminal gets the lines. */
   readonly job?: number;

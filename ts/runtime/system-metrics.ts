@@ -146,6 +146,15 @@ export function systemFamilies(stats: RayletStats, state: GcsState): Family[] {
     ];
   });
   const { workers, idleWorkers, startingWorkers } = stats;
+  const byRole = (name: string, help: string, read: (role: Role) => number): Family =>
+    gauge(
+      name,
+      help,
+      roles.map((one) => ({
+        tags: { role: one.role, language: one.language },
+        value: read(one),
+      })),
+    );
   return [
     gauge("resources", "Logical resources", amounts),
     gauge("nodes", "Nodes", one([...state.nodes.values()].filter((row) => row.alive).length)),
@@ -201,30 +210,13 @@ export function systemFamilies(stats: RayletStats, state: GcsState): Family[] {
     ]),
     counter("raylet_wakeups_total", "Wake-ups of the raylet", stats.bellsReceived),
     counter("raylet_records_total", "Records the raylet handled", stats.recordsHandled),
-    gauge(
-      "processes",
-      "Attached processes",
-      roles.map(({ role, language, processes }) => ({
-        tags: { role, language },
-        value: processes,
-      })),
-    ),
-    gauge(
+    byRole("processes", "Attached processes", (role) => role.processes),
+    byRole(
       "ring_depth",
       "Records waiting in rings that lead to processes",
-      roles.map(({ role, language, ringDepth }) => ({
-        tags: { role, language },
-        value: ringDepth,
-      })),
+      (role) => role.ringDepth,
     ),
-    gauge(
-      "ring_depth_max",
-      "Records waiting in the fullest ring",
-      roles.map(({ role, language, deepestRing }) => ({
-        tags: { role, language },
-        value: deepestRing,
-      })),
-    ),
+    byRole("ring_depth_max", "Records waiting in the fullest ring", (role) => role.deepestRing),
     ...perRoleFamilies(roles),
   ];
 }
