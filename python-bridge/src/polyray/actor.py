@@ -333,26 +333,7 @@ class ActorClass:
         )
 
     def __reduce__(self) -> Any:
-        target = self._target
-        return _rebuild, (
-            target.value,
-            target.language,
-            target.module,
-            target.export,
-            target.exec_argv,
-            self._options,
-        )
-
-
-def _rebuild(
-    value: Any,
-    language: str,
-    module: str | None,
-    export: str | None,
-    argv: tuple[str, ...],
-    options: dict[str, Any],
-) -> ActorClass:
-    return ActorClass(Target(value, language, module, export, argv), options)
+        return ActorClass, (self._target, self._options)
 
 
 def _encoded_args(rt: Runtime, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -67,6 +67,9 @@ class Target:
             found = specs[key] = make()
         return found
 
+    def __reduce__(self) -> Any:
+        return Target, (self.value, self.language, self.module, self.export, self.exec_argv)
+
     @property
     def name(self) -> str:
         """The name shown in errors and logs."""
@@ -291,25 +294,7 @@ class RemoteFunction:
         return spec, number
 
     def __reduce__(self) -> Any:
-        return _rebuild, (
-            self._target.value,
-            self._target.language,
-            self._target.module,
-            self._target.export,
-            self._target.exec_argv,
-            self._options,
-        )
-
-
-def _rebuild(
-    value: Any,
-    language: str,
-    module: str | None,
-    export: str | None,
-    argv: tuple[str, ...],
-    options: dict[str, Any],
-) -> RemoteFunction:
-    return RemoteFunction(Target(value, language, module, export, argv), options)
+        return RemoteFunction, (self._target, self._options)
 
 
 def remote(*args: Any, **options: Any) -> Any:
