@@ -13,9 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from polyray.base_error import BY_NAME
 from polyray.exceptions import (
-    _BY_NAME,
-    LOCAL_IP,
     ActorDiedError,
     ActorUnavailableError,
     CrossLanguageError,
@@ -25,10 +24,10 @@ from polyray.exceptions import (
     Unpicklable,
     UnserializableException,
     error_of_number,
-    task_error_message,
 )
+from polyray.task_error import LOCAL_IP, task_error_message
 
-_TASK_FAILED = _BY_NAME["TASK_FAILED"].code
+_TASK_FAILED = BY_NAME["TASK_FAILED"].code
 _MAX_CAUSES = 16
 _FIRST_LINE = "Traceback (most recent call last):\n"
 _ARGUMENT_FAILED = "  At least one of the input arguments for this task could not be computed:\n"
@@ -118,7 +117,7 @@ def _js_fields(error: CrossLanguageError) -> dict[str, Any]:
 
 def _ray_fields(error: RayError) -> dict[str, Any]:
     task = isinstance(error, RayTaskError)
-    row = None if task else _BY_NAME.get(error.code)
+    row = None if task else BY_NAME.get(error.code)
     path = getattr(error, "path", None) if isinstance(error, UnserializableException) else None
     return {
         "code": _TASK_FAILED if row is None else row.code,

@@ -20,8 +20,8 @@ import msgpack
 
 from polyray import _native
 from polyray._native import NOT_PLAIN, ObjectRef
+from polyray.base_error import BY_NAME
 from polyray.exceptions import (
-    _BY_NAME,
     CrossLanguageError,
     GetTimeoutError,
     RayError,
@@ -232,7 +232,7 @@ class Runtime:
         if answer.get("ok"):
             return dict(answer)
         code = answer.get("code")
-        raise error_of_code(code if code in _BY_NAME else "SYSTEM", str(answer.get("message", "")))
+        raise error_of_code(code if code in BY_NAME else "SYSTEM", str(answer.get("message", "")))
 
     def namespace(self) -> str:
         """The namespace of this job."""
