@@ -254,7 +254,8 @@ function withMethod(ready: object, core: ActorCore, known: ReadonlySet<string>):
   });
 }
 
-async function actorReady(core: ActorCore, options: WaitOptions = {}): Promise<void> {
+/** Resolves when the actor is constructed, rejects when it never will be. */
+export async function actorReady(core: ActorCore, options: WaitOptions = {}): Promise<void> {
   const ref = core.call(readyMethod, [], defaultCall) as ObjectRef;
   try {
     await core.connection.store.get(ref, options);

@@ -12,11 +12,18 @@ import { ActorPhase } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
 import { type Encoded, encodeError, plainContext } from "../object/serialize.ts";
 import { type MethodFields, methodDefaults, type TaskSpecInit } from "../wire/task-spec.ts";
-import { type ActorCore, coreOf, type HandleMeta, makeActorHandle } from "./actor-handle.ts";
+import {
+  type ActorCore,
+  actorReady,
+  coreOf,
+  type HandleMeta,
+  makeActorHandle,
+} from "./actor-handle.ts";
 import { encodeCallArgs } from "./call.ts";
 import { takeTrace } from "./call-options.ts";
 import type { Connection } from "./connection.ts";
 import { connection } from "./context.ts";
+import { endStreams, type Given, handedOver } from "./handed-over.ts";
 import { methodsOf } from "./methods.ts";
 import { checkActorOptions, highWaterMarkOf, resourceAmounts } from "./options.ts";
 import { place } from "./placement.ts";
@@ -168,6 +175,7 @@ function createActor(
   const placed = place(current, options, resourceAmounts(options, 0));
   const spec = remote.spec(current, placed.scheduling);
   const encoded = encodeCallArgs(current, args, takeTrace());
+  const given = handedOver.found;
   const namespace = options.namespace ?? current.place.namespace;
   const fields = {
     spec: idToBytes(spec.ref.id),
@@ -191,8 +199,9 @@ function createActor(
     topRefs: encoded.argRefCount,
   };
   const ref = current.store.refOf(current.native.createActorObject());
-  if (meta.name !== null) return createNamed(current, ref, meta, fields, encoded);
+  if (meta.name !== null) return createNamed(current, ref, meta, fields, encoded, given);
   const handle = makeActorHandle(current, ref, meta);
+  endWithConstructor(handle, given);
   // `args` and `spec` stay alive until the control service holds what is in them.
   current.createActor(ref, fields, encoded).then(
     () => void [args, spec],
@@ -207,12 +216,30 @@ function createNamed(
   meta: HandleMeta,
   fields: Record<string, unknown>,
   encoded: Encoded,
+  given: Given[] | null,
 ): object {
-  const answer = current.createActorNow(ref, fields, encoded);
+  let answer: Record<string, unknown>;
+  try {
+    answer = current.createActorNow(ref, fields, encoded);
+  } catch (error) {
+    endStreams(given);
+    throw error;
+  }
   const id = idFromBytes(answer.actor as Uint8Array);
-  if (id === ref.id) return makeActorHandle(current, ref, meta);
+  if (id === ref.id) {
+    const handle = makeActorHandle(current, ref, meta);
+    endWithConstructor(handle, given);
+    return handle;
+  }
+  endStreams(given);
   ref[Symbol.dispose]();
   return makeActorHandle(current, current.store.refOfId(id), answer.handle as HandleMeta);
+}
+
+/** Nobody reads the streams that were given to a constructor that fails. */
+function endWithConstructor(handle: object, given: Given[] | null): void {
+  if (given === null) return;
+  actorReady(coreOf(handle)).catch(() => endStreams(given));
 }
 
 /** Calls of an actor that was never made fail with the reason. */

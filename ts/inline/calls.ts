@@ -9,6 +9,7 @@ import { makeError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import {
   ActorPhase,
+  CallFlag,
   CallKind,
   CallRec,
   CancelFlag,
@@ -504,14 +505,17 @@ export class Calls {
       for (const call of actor.queue.splice(0)) this.#failDead(call, actor);
       return;
     }
-    while (actor.queue.length > 0 && actor.phase === ActorPhase.alive && actor.worker !== null) {
-      const call = actor.queue[0] as InlineCall;
+    let at = 0;
+    while (at < actor.queue.length && actor.phase === ActorPhase.alive && actor.worker !== null) {
+      const call = actor.queue[at] as InlineCall;
       const waits = call.top.find((entry) => entry.status === ObjectStatus.pending);
       if (waits !== undefined) {
         waits.onSettled.push(() => this.#flushActor(actor));
-        return;
+        if ((call.flags & CallFlag.unordered) === 0) return;
+        at++; // later calls may overtake it
+        continue;
       }
-      actor.queue.shift();
+      actor.queue.splice(at, 1);
       const failed = call.top.find((entry) => entry.status === ObjectStatus.error);
       if (failed?.bytes != null) this.settle(call, failed.bytes, true);
       else {

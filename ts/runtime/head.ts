@@ -4,7 +4,9 @@
 // With `tcp` it listens for gRPC and its address is host:port; without it is `session:<id>`. With a lifeline descriptor it
 // ends when that pipe ends (the driver is gone). SIGTERM and SIGINT end it in order. Prints nothing by itself.
 
-import { createReadStream } from "node:fs";
+import { createReadStream, fstatSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { version } from "../base/version.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
@@ -111,8 +113,14 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   }
 }
 
+// A read that blocks in a thread of the pool would hold up the end of this process: pipes and sockets are watched by the
+// event loop.
 function watchLifeline(fd: number, onEnd: () => void): void {
-  const stream = createReadStream("", { fd, autoClose: false });
+  const info = fstatSync(fd);
+  const stream: Readable =
+    info.isFIFO() || info.isSocket()
+      ? new Socket({ fd, readable: true, writable: false })
+      : createReadStream("", { fd, autoClose: false });
   stream.on("data", () => undefined);
   stream.on("end", onEnd);
   stream.on("error", onEnd);

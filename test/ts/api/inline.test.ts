@@ -212,6 +212,30 @@ const programs: Record<string, () => Promise<unknown>> = {
       results.push(one);
     return [taken, held, await get(await lookup("name")), results.reduce((a, b) => a + b)];
   },
+  "calls that overtake one that waits": async () => {
+    class Gate {
+      #open: () => void = () => undefined;
+      readonly #passed = new Promise<void>((resolve) => {
+        this.#open = resolve;
+      });
+      open(): void {
+        this.#open();
+      }
+      async wait(): Promise<number> {
+        await this.#passed;
+        return 100;
+      }
+    }
+    const gate = remote(Gate, { maxConcurrency: 2 }).remote();
+    const free = remote(Counter).options({ ordered: false }).remote();
+    const strict = remote(Counter).remote();
+    const opens = gate.wait.remote();
+    const late = free.add.remote(opens);
+    const early = [await get(free.add.remote(1)), await get(free.add.remote(2))];
+    const inOrder = [strict.add.remote(opens), strict.add.remote(1)];
+    await get(gate.open.remote());
+    return [early, await get(late), await get(inOrder)];
+  },
 };
 
 const outcomes: Record<string, Record<string, unknown>> = {};
@@ -229,6 +253,7 @@ for (const mode of ["inline", "processes"] as const) {
 t.test("both modes saw the same", async (t) => {
   for (const name of Object.keys(programs))
     t.same(outcomes.inline?.[name], outcomes.processes?.[name], name);
+  t.same(outcomes.inline?.["calls that overtake one that waits"], [[1, 3], 103, [100, 101]]);
   t.same(outcomes.inline?.actors, [
     [11, 12, 17],
     18,

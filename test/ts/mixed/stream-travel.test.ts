@@ -5,7 +5,7 @@
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { get, type ObjectRefStream, pyFunction, remote } from "polyray";
+import { get, type ObjectRefStream, pyActor, pyFunction, remote } from "polyray";
 import t from "tap";
 import { rejection, scratchFolder, startRuntime, until, within } from "./support.ts";
 
@@ -136,3 +136,39 @@ t.test(
     );
   },
 );
+
+t.test("a constructor that fails, or never runs, ends the streams that it was given", async (t) => {
+  class Keeps {
+    constructor(fails: boolean, _stream: unknown) {
+      if (fails) throw new RangeError("not today");
+    }
+    here(): boolean {
+      return true;
+    }
+  }
+  const Actor = remote(Keeps);
+  const Python = pyActor<object, [boolean, unknown]>("mixed_side", "KeepsStream");
+  const name = "keeps";
+  const keeper = Actor.options({ name }).remote(false, count.remote(1000, "") as never);
+  t.ok(await within(get(keeper.here.remote()), "an actor that keeps a stream"));
+  for (const [how, make] of Object.entries({
+    TypeScript: (stream: unknown) => Actor.remote(true, stream),
+    Python: (stream: unknown) => Python.remote(true, stream),
+    "a name": (stream: unknown) => Actor.options({ name: "other" }).remote(true, stream),
+    "a name that is taken": (stream: unknown) => Actor.options({ name }).remote(true, stream),
+    "an actor that exists": (stream: unknown) =>
+      Actor.options({ name, getIfExists: true }).remote(true, stream),
+    "no place": (stream: unknown) => Actor.options({ numCpus: 99 }).remote(true, stream),
+  })) {
+    const marks = join(scratchFolder(), "marks");
+    const stream = count.remote(1000, marks);
+    let handle: unknown;
+    try {
+      handle = make(stream);
+    } catch (error) {
+      t.equal((error as Error).name, "ActorAlreadyExistsError", how);
+    }
+    await until(() => marksOf(marks).endsWith("!"), `the producer was ended: ${how}`);
+    t.ok(marksOf(marks).length < 60, `${how} ${typeof handle}`);
+  }
+});
