@@ -10,7 +10,7 @@ import { at, distDir, root } from "./paths.mjs";
 import { filesBelow } from "./stamp.mjs";
 
 /** Files of dist/ that are named from outside of it or started by name; relative to ts/, without the extension. */
-const entries = ["index", "worker/main", "runtime/service-thread", "cli/main"];
+const entries = ["index", "worker/main", "runtime/service-thread", "cli/main", "cli/embedded"];
 
 /** Needed by nearly every process and small. gRPC, the command line and apache-arrow are loaded only where they are used. */
 const bundled = ["@msgpack/msgpack", "flatbuffers"];

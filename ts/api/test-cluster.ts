@@ -153,12 +153,10 @@ function flagsOf(options: TestNodeOptions): string[] {
 
 // The pipe at fd 3 is its life line: it ends when this process does, however that ends.
 async function startNode(options: TestNodeOptions): Promise<Started> {
-  const command = distFile("cli", "main.js");
+  const command = distFile("cli", "embedded.js");
   const child = spawn(
     process.execPath,
-    [command, "start", "--head", "--embedded", "--lifeline-fd", "3", "--ready-fd", "4"].concat(
-      flagsOf(options),
-    ),
+    [command, "--lifeline-fd", "3", "--ready-fd", "4", ...flagsOf(options)],
     { detached: true, stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"] },
   );
   const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));

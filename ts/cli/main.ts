@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 // The command `polyray`: start, stop, and questions (docs/cli.md). Exit codes: 0 ok, 1 failure, 2 usage. `--json` prints one JSON document.
-// Sub-commands are loaded when they are called, so that `--help` and the embedded start are quick.
+// Sub-commands are loaded when they are called, so that `--help` is quick.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { InvalidOptionError, PolyrayError } from "../base/errors.ts";
@@ -135,9 +135,6 @@ function program(): Command {
     .option("--block", "stay in the foreground until stopped")
     .option("--json", "print one JSON document")
     .option("--disable-usage-stats", "accepted; nothing is ever sent")
-    .addOption(new Option("--embedded", "started by a driver for itself: no TCP").hideHelp())
-    .addOption(new Option("--python <program>", "make it ready for workers").hideHelp())
-    .addOption(new Option("--lifeline-fd <fd>").argParser(number).hideHelp())
     .addOption(new Option("--ready-fd <fd>").argParser(number).hideHelp())
     .action(async (options) => (await import("./commands/start.ts")).start(options));
   question(cli, "status", "show the node, its resources and what uses them")

@@ -175,10 +175,10 @@ def node_executable() -> str:
     )
 
 
-def cli_path() -> str:
-    """The polyray command as JavaScript."""
+def cli_path(name: str = "main") -> str:
+    """The polyray command as JavaScript; "embedded": what a driver starts for itself."""
     dist = home().get("dist")
-    path = os.path.join(dist, "cli", "main.js") if dist else None
+    path = os.path.join(dist, "cli", f"{name}.js") if dist else None
     if path is None or not os.path.isfile(path):
         raise RaySystemError(
             f"[system] the JavaScript half of polyray was not found ({path or 'no record of it'}). "
@@ -192,7 +192,7 @@ def start_runtime(flags: Sequence[str]) -> tuple[Embedded, Place]:
     """Start a runtime that belongs to this process."""
     import subprocess
 
-    command = [node_executable(), cli_path(), "start", "--head", "--embedded"]
+    command = [node_executable(), cli_path("embedded")]
     life_read, life_write = os.pipe()
     ready_read, ready_write = os.pipe()
     said = open(os.memfd_create("polyray-start"), "w+b")  # noqa: SIM115 - closed below

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `polyray start --head`: runs a head, in the foreground with --block, else as a background process that this one waits for
-// until it is ready. With --embedded it belongs to the driver that started it: no TCP, and it ends with the lifeline pipe.
+// until it is ready. One that is embedded (embedded.ts) belongs to the driver that started it: no TCP, and it ends with
+// the lifeline pipe.
 
 import { spawn } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
@@ -14,26 +15,26 @@ export interface StartFlags {
   readonly address?: string;
   readonly nodeIpAddress: string;
   readonly port: number;
-  readonly numCpus?: number;
-  readonly numGpus?: number;
-  readonly memory?: number;
-  readonly resources?: Record<string, number>;
-  readonly labels?: string;
-  readonly objectStoreMemory?: number;
-  readonly plasmaDirectory?: string;
-  readonly objectSpillingDirectory?: readonly string[];
+  readonly numCpus?: number | undefined;
+  readonly numGpus?: number | undefined;
+  readonly memory?: number | undefined;
+  readonly resources?: Record<string, number> | undefined;
+  readonly labels?: string | undefined;
+  readonly objectStoreMemory?: number | undefined;
+  readonly plasmaDirectory?: string | undefined;
+  readonly objectSpillingDirectory?: readonly string[] | undefined;
   readonly systemConfig?: string;
-  readonly tempDir?: string;
-  readonly namespace?: string;
-  readonly metricsPort?: number;
+  readonly tempDir?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly metricsPort?: number | undefined;
   /** Ray's name of it. */
   readonly metricsExportPort?: number;
   readonly block?: true;
   readonly json?: true;
   readonly embedded?: true;
-  readonly python?: string;
-  readonly lifelineFd?: number;
-  readonly readyFd?: number;
+  readonly python?: string | undefined;
+  readonly lifelineFd?: number | undefined;
+  readonly readyFd?: number | undefined;
 }
 
 interface Ready {
