@@ -20,7 +20,6 @@ from polyray import _native, runtime
 from polyray._native import __version__
 from polyray.exceptions import InvalidOptionError, RaySystemError
 from polyray.runtime import DRIVER, KeyBase, Place, Runtime
-from polyray.sessions import find_session, start_runtime
 
 # Arguments of Ray's init that are accepted and have no effect here (docs/api-python.md).
 _NO_EFFECT = frozenset(
@@ -208,6 +207,8 @@ def init(
     namespace = job.namespace
     job.set_up_logs()
     job.set_up_tracing()
+    from polyray.sessions import find_session, start_runtime
+
     wanted = _address(address)
     node = _node_flags(num_cpus, num_gpus, resources, labels, object_store_memory, kwargs, wanted)
     environment = _job_environment(runtime_env if runtime_env is not None else job.runtime_env)

@@ -220,7 +220,7 @@ _REASONS = {
         "all references to the actor were removed including lineage ref count."
     ),
 }
-_EXITED = re.compile(r"its worker process \(pid \d+\) (.*)", re.S)
+_EXITED = r"its worker process \(pid \d+\) (.*)"
 
 
 def _as_ray_tells(error: ActorDiedError, about: Any) -> ActorDiedError:
@@ -234,7 +234,7 @@ def _as_ray_tells(error: ActorDiedError, about: Any) -> ActorDiedError:
         made.actor_id, made.pid = error.actor_id, error.pid
         return made
     why = str(about.get("reason"))
-    exited = _EXITED.fullmatch(why)
+    exited = re.fullmatch(_EXITED, why, re.S)
     if exited:
         why = (
             "its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "

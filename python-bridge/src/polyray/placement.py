@@ -21,7 +21,7 @@ from polyray.runtime import Runtime
 
 _MAX_NAME = 55
 _BUNDLE_SHARE = RESOURCE_UNIT // 1000
-_SELECTOR = re.compile(r"(!?)in\((.*)\)")
+_SELECTOR = r"(!?)in\((.*)\)"
 
 
 class Placed:
@@ -145,7 +145,7 @@ def labels_of(rt: Runtime) -> Mapping[str, str]:
 
 def selects(text: str, value: str | None) -> bool:
     """Whether a label selector such as "a", "!a", "in(a,b)", "!in(a,b)" takes a label's value."""
-    several = _SELECTOR.fullmatch(text)
+    several = re.fullmatch(_SELECTOR, text)
     if several:
         names = [one.strip() for one in several[2].split(",")]
         return (value in names) != bool(several[1])

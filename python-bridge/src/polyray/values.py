@@ -56,7 +56,7 @@ ELEMENT_TYPES: dict[str, tuple[int, str]] = {
     "<c8": (8, ""),
     "<c16": (16, ""),
 }
-_TIME = re.compile(r"<[mM]8(\[\d*(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?")
+_TIME = r"<[mM]8(\[\d*(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 
 
 def element_bytes(dtype: Any) -> int | None:
@@ -66,7 +66,7 @@ def element_bytes(dtype: Any) -> int | None:
     known = ELEMENT_TYPES.get(dtype)
     if known is not None:
         return known[0]
-    return 8 if _TIME.fullmatch(dtype) else None
+    return 8 if re.fullmatch(_TIME, dtype) else None
 
 
 class _Frozen:
