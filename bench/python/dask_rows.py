@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import time
 
 importing = time.perf_counter()
@@ -67,15 +66,10 @@ def submit_many(count):
 
 @row("memory of a queued task")
 def _(scale):
-    with tempfile.TemporaryDirectory() as folder:
-        gate = os.path.join(folder, "gate")
-        waiting = [submit(hold, gate) for _ in range(os.cpu_count() or 2)]
-        before = harness.ask_usage()
-        futures = submit_many(QUEUED)
-        bytes_each = (harness.ask_usage() - before) / QUEUED
-        open(gate, "w").close()
-        client.gather(futures + waiting)
-    yield None, bytes_each
+    def close(gate):
+        return [submit(hold, gate) for _ in range(os.cpu_count() or 2)]
+
+    yield None, harness.queued_bytes(QUEUED, close, lambda: submit_many(QUEUED), client.gather)
 
 
 @row("single client get calls")

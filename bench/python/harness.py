@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import sys
+import tempfile
 import time
 import traceback
 from array import array
@@ -65,6 +67,27 @@ def ask_usage(what: str = "pssBytes") -> float:
         return 0
     emit("usage")
     return float(json.loads(sys.stdin.readline() or "{}").get(what, 0))
+
+
+def queued_bytes(
+    count: int,
+    close: Callable[[str], list[Any]],
+    submit: Callable[[], list[Any]],
+    finish: Callable[[list[Any]], Any],
+) -> float:
+    """Bytes of one of `count` tasks that wait.
+
+    `close` occupies the workers until a file exists, and gives what waits for it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        gate = os.path.join(folder, "gate")
+        waiting = close(gate)
+        before = ask_usage()
+        queued = submit()
+        bytes_each = (ask_usage() - before) / count
+        open(gate, "w").close()
+        finish(queued + waiting)
+    return bytes_each
 
 
 def arguments() -> argparse.Namespace:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import os
 import statistics
-import tempfile
 import time
 from typing import Any
 
@@ -116,16 +115,15 @@ def end(*actors):
 
 @row("memory of a queued task")
 def _(scale):
-    with tempfile.TemporaryDirectory() as folder:
-        gate = os.path.join(folder, "gate")
+    def close(gate):
         waiting = [hold.remote(gate) for _ in range(os.cpu_count() or 2)]
         ray.get(small_value.options(num_cpus=0).remote())
-        before = harness.ask_usage()
-        refs = [small_value.remote() for _ in range(QUEUED)]
-        bytes_each = (harness.ask_usage() - before) / QUEUED
-        open(gate, "w").close()
-        ray.get(refs + waiting)
-    yield None, bytes_each
+        return waiting
+
+    def submit():
+        return [small_value.remote() for _ in range(QUEUED)]
+
+    yield None, harness.queued_bytes(QUEUED, close, submit, ray.get)
 
 
 @row("single client get calls")
