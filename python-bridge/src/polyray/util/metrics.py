@@ -202,6 +202,11 @@ class Metric:
         return (self._name, self._description, self._tag_keys)
 
 
+def _check_number(value: Any) -> None:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"value must be int or float, got {type(value)}.")
+
+
 class Counter(Metric):
     """A number that only grows."""
 
@@ -209,8 +214,7 @@ class Counter(Metric):
 
     def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
         """Add to it. Raises ValueError for a value of zero or less."""
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"value must be int or float, got {type(value)}.")
+        _check_number(value)
         if value <= 0:
             raise ValueError(f"value must be >0, got {value}")
         key = self._tags(tags)
@@ -228,8 +232,7 @@ class Gauge(Metric):
         """Set it. None records nothing."""
         if value is None:
             return
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"value must be int or float, got {type(value)}.")
+        _check_number(value)
         key = self._tags(tags)
         with _lock:
             self._values[key] = float(value)
@@ -267,8 +270,7 @@ class Histogram(Metric):
 
     def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
         """Record a value."""
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"value must be int or float, got {type(value)}.")
+        _check_number(value)
         key = self._tags(tags)
         with _lock:
             counts = self._counts.setdefault(key, [0] * (len(self.boundaries) + 1))

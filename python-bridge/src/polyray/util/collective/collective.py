@@ -245,22 +245,23 @@ def reducescatter(
 
 def send(tensor: Any, dst_rank: int, group_name: str = "default") -> None:
     """Send a tensor to a rank."""
-    _check_tensor(tensor)
-    group = get_group_handle(group_name)
-    _check_rank(group, dst_rank)
-    if dst_rank == group.rank:
-        raise RuntimeError(f"The destination rank '{dst_rank}' is self.")
+    group = _group_of_pair(tensor, dst_rank, group_name)
     group.sent(array_of(tensor), dst_rank)
 
 
 def recv(tensor: Any, src_rank: int, group_name: str = "default") -> None:
     """Wait for the tensor that a rank sends; it is written into `tensor`."""
+    group = _group_of_pair(tensor, src_rank, group_name)
+    fill(tensor, group.received(src_rank))
+
+
+def _group_of_pair(tensor: Any, other: int, group_name: str) -> Group:
     _check_tensor(tensor)
     group = get_group_handle(group_name)
-    _check_rank(group, src_rank)
-    if src_rank == group.rank:
-        raise RuntimeError(f"The destination rank '{src_rank}' is self.")
-    fill(tensor, group.received(src_rank))
+    _check_rank(group, other)
+    if other == group.rank:
+        raise RuntimeError(f"The destination rank '{other}' is self.")
+    return group
 
 
 def _no_devices(*args: Any, **kwargs: Any) -> None:
