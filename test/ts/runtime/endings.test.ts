@@ -4,39 +4,18 @@
 // process.exit, an uncaught error, SIGKILL (also while its main loop is blocked); then /proc and the session root are read.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
+import { isAlive, socketsOf, until } from "../mixed/support.ts";
 
 const driver = fileURLToPath(new URL("./fixtures/ending-driver.ts", import.meta.url));
 
 interface Told {
   readonly pids: number[];
   readonly address: string;
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = Date.now() + 20_000;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`watchdog: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-  } catch {
-    return false;
-  }
-}
-
-function sockets(sessionId: string): string[] {
-  return readFileSync("/proc/net/unix", "utf8")
-    .split("\n")
-    .filter((line) => line.includes(sessionId));
 }
 
 for (const ending of ["return", "exit", "error", "kill", "busy"]) {
@@ -76,7 +55,7 @@ for (const ending of ["return", "exit", "error", "kill", "busy"]) {
       () => told.pids.every((pid) => !isAlive(pid)),
       `processes ${told.pids.filter(isAlive)} still live`,
     );
-    await until(() => sockets(sessionId).length === 0, "a socket is left");
+    await until(() => socketsOf(sessionId).length === 0, "a socket is left");
     await until(
       () => sessionFolders(scratch).length === 0,
       `session folders are left: ${sessionFolders(scratch)}`,
