@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { InvalidOptionError, makeError, SystemError } from "../base/errors.ts";
 import { distFile } from "../base/package-root.ts";
 import { checkOptions } from "../core/checks.ts";
+import { readyLine } from "../runtime/ready-line.ts";
 import { type InitOptions, initChecks, nodeOptions } from "./init-options.ts";
 
 /** What a node of a TestCluster offers. */
@@ -164,19 +165,12 @@ async function startNode(options: TestNodeOptions): Promise<Started> {
   child.stderr?.setEncoding("utf8").on("data", (part: string) => {
     said = (said + part).slice(-4000);
   });
-  const ready = await new Promise<string>((resolve, reject) => {
-    let text = "";
-    child.stdio[4]?.on("data", (part: Buffer) => {
-      text += part.toString();
-      if (text.includes("\n")) resolve(text);
-    });
-    child.once("error", reject);
-    child.once("close", () =>
-      reject(
-        new SystemError(`[system] the node did not start: ${said.trim() || "it said nothing"}`),
-      ),
-    );
-  });
+  const ready = await readyLine(
+    child,
+    4,
+    "close",
+    () => `[system] the node did not start: ${said.trim() || "it said nothing"}`,
+  );
   // Neither the node nor its pipes keep this program alive.
   child.unref();
   for (const pipe of child.stdio) (pipe as unknown as { unref?: () => void } | null)?.unref?.();

@@ -11,16 +11,14 @@ import { distFile } from "../base/package-root.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, type NewSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
+import type { ServiceConfig } from "./service.ts";
 import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 
-export interface EmbeddedRuntime {
-  readonly sessionId: string;
-  readonly sessionDir: string;
-  readonly socketName: string;
-  readonly token: string;
-  readonly address: string;
-  readonly nodeId: string;
-  readonly namespace: string;
+export interface EmbeddedRuntime
+  extends Pick<
+    ServiceConfig,
+    "sessionId" | "sessionDir" | "socketName" | "token" | "address" | "nodeId" | "namespace"
+  > {
   /** Settles when the node service answers requests, with the port of its metrics, or null. */
   readonly ready: Promise<number | null>;
   /** Ends workers and services and removes the session. Call it after the driver detached. */

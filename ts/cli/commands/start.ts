@@ -9,6 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError, SystemError } from "../../base/errors.ts";
 import type { HeadOptions } from "../../runtime/head.ts";
+import { readyLine } from "../../runtime/ready-line.ts";
+import { print, printJson } from "../table.ts";
 
 export interface StartFlags {
   readonly head?: true;
@@ -143,22 +145,9 @@ async function runBehind(flags: StartFlags): Promise<void> {
         stdio: ["ignore", log, log, "pipe"],
       },
     );
-    const line = await new Promise<string>((resolve, reject) => {
-      let text = "";
-      child.stdio[3]?.on("data", (bytes: Buffer) => {
-        text += bytes.toString();
-        if (text.includes("\n")) resolve(text);
-      });
-      child.once("error", reject);
-      child.once("exit", () =>
-        reject(
-          new SystemError(
-            readFileSync(join(scratch, "log"), "utf8")
-              .trim()
-              .replace(/^polyray: /, "") || "the head ended at once",
-          ),
-        ),
-      );
+    const line = await readyLine(child, 3, "exit", () => {
+      const said = readFileSync(join(scratch, "log"), "utf8").trim();
+      return said.replace(/^polyray: /, "") || "the head ended at once";
     });
     child.unref();
     (child.stdio[3] as { destroy(): void } | null)?.destroy();
@@ -173,15 +162,15 @@ async function runBehind(flags: StartFlags): Promise<void> {
 function announce(flags: StartFlags, ready: Ready): void {
   if (flags.json === true) {
     const { token: _token, ...shown } = ready;
-    process.stdout.write(`${JSON.stringify(shown)}\n`);
-    return;
+    return printJson(shown);
   }
-  process.stdout.write(
-    `polyray runtime started (pid ${ready.pid}).\n\n` +
-      `  join from a terminal:    polyray start --address='${ready.address}'\n` +
-      `  join from TypeScript:    await init({ address: "${ready.address}" })\n` +
-      `  join from Python:        polyray.init(address="${ready.address}")\n` +
-      `  see what it does:        polyray status\n` +
-      `  stop it:                 polyray stop\n`,
-  );
+  print([
+    `polyray runtime started (pid ${ready.pid}).`,
+    "",
+    `  join from a terminal:    polyray start --address='${ready.address}'`,
+    `  join from TypeScript:    await init({ address: "${ready.address}" })`,
+    `  join from Python:        polyray.init(address="${ready.address}")`,
+    "  see what it does:        polyray status",
+    "  stop it:                 polyray stop",
+  ]);
 }

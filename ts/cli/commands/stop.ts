@@ -4,6 +4,7 @@
 
 import { InvalidOptionError } from "../../base/errors.ts";
 import { findSession, type JoinedSession, listSessions } from "../../node/session.ts";
+import { print, printJson } from "../table.ts";
 
 export interface StopFlags {
   readonly address?: string;
@@ -24,13 +25,11 @@ export async function stop(flags: StopFlags): Promise<void> {
       pid: session.pid,
       killed: await stopOne(session, flags),
     });
-  if (flags.json === true) process.stdout.write(`${JSON.stringify({ stopped })}\n`);
-  else if (stopped.length === 0) process.stdout.write("No runtime of this user was running.\n");
-  else
-    for (const one of stopped)
-      process.stdout.write(
-        `Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.\n`,
-      );
+  if (flags.json === true) return printJson({ stopped });
+  if (stopped.length === 0) return print(["No runtime of this user was running."]);
+  print(
+    stopped.map((one) => `Stopped ${one.address} (pid ${one.pid})${one.killed ? ", killed" : ""}.`),
+  );
 }
 
 // An embedded runtime is its driver: stopping it would end the user's program.
