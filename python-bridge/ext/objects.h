@@ -108,38 +108,25 @@ nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id)
 void set_ref_session(const std::shared_ptr<Session>& session);
 
 // Bytes of any contiguous buffer while this lives. Raises the Python error of the object.
-class ByteArgument {
+template <typename Byte, int kFlags>
+class BufferBytes {
  public:
-  explicit ByteArgument(nb::handle object) {
-    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  explicit BufferBytes(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, kFlags) != 0) throw nb::python_error();
   }
-  ~ByteArgument() { PyBuffer_Release(&view_); }
-  ByteArgument(const ByteArgument&) = delete;
-  ByteArgument& operator=(const ByteArgument&) = delete;
-  std::span<const uint8_t> bytes() const {
-    return {static_cast<const uint8_t*>(view_.buf), static_cast<size_t>(view_.len)};
+  ~BufferBytes() { PyBuffer_Release(&view_); }
+  BufferBytes(const BufferBytes&) = delete;
+  BufferBytes& operator=(const BufferBytes&) = delete;
+  std::span<Byte> bytes() const {
+    return {static_cast<Byte*>(view_.buf), static_cast<size_t>(view_.len)};
   }
 
  private:
   Py_buffer view_{};
 };
 
-// Bytes of any contiguous writable buffer while this lives. Raises the Python error of the object.
-class WritableBytes {
- public:
-  explicit WritableBytes(nb::handle object) {
-    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_WRITABLE) != 0) throw nb::python_error();
-  }
-  ~WritableBytes() { PyBuffer_Release(&view_); }
-  WritableBytes(const WritableBytes&) = delete;
-  WritableBytes& operator=(const WritableBytes&) = delete;
-  std::span<uint8_t> bytes() const {
-    return {static_cast<uint8_t*>(view_.buf), static_cast<size_t>(view_.len)};
-  }
-
- private:
-  Py_buffer view_{};
-};
+using ByteArgument = BufferBytes<const uint8_t, PyBUF_SIMPLE>;
+using WritableBytes = BufferBytes<uint8_t, PyBUF_WRITABLE>;
 
 void bind_objects(nb::module_& module);
 
