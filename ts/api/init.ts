@@ -17,7 +17,9 @@ import {
   setUpTracing,
   startTracing,
   stopTracing,
+  type TracingOptions,
   tracingAsked,
+  tracingVariable,
   tracingVariables,
 } from "../core/tracing.ts";
 import { driverKeyBase, workerKey } from "../core/worker-key.ts";
@@ -246,7 +248,7 @@ function open(
     },
     driverKeyBase(0, namespace, options.runtimeEnv, {
       ...loggingVariables(options.logging),
-      ...tracingVariables(tracingAsked(options.tracing)),
+      ...tracingVariables(tracingAsked(options.tracing), options.tracing === false),
     }),
     {
       address: place.address,
@@ -265,7 +267,7 @@ async function introduce(
   logToDriver: boolean,
 ): Promise<void> {
   if (embedded !== null) await embedded.ready;
-  await opened.request("job.info", {
+  const answer = await opened.request("job.info", {
     job: opened.keyBase.job,
     namespace,
     entrypoint: process.argv[1] ?? "",
@@ -275,6 +277,9 @@ async function introduce(
     logToDriver,
     ...(embedded !== null ? prestarted(opened) : {}),
   });
+  const traced = (answer.tracing ?? null) as TracingOptions | null;
+  if (traced !== null && opened.keyBase.envVars[tracingVariable] === undefined)
+    await traceAs(opened, traced);
   await prepareEnvironment(opened);
   await flushMetrics(opened); // what was recorded before
 }
@@ -283,6 +288,15 @@ async function introduce(
 function prestarted(opened: Connection): { prestart?: string } {
   const base = opened.keyBase;
   return base.runtimeEnv === undefined ? { prestart: workerKey(base, "ts") } : {};
+}
+
+// The runtime that was joined asks for it (`polyray start --tracing-startup-hook`), and this program says nothing of it.
+async function traceAs(opened: Connection, traced: TracingOptions): Promise<void> {
+  await setUpTracing(traced);
+  startTracing();
+  const envVars = { ...opened.keyBase.envVars, ...tracingVariables(traced) };
+  opened.keyBase = { ...opened.keyBase, envVars };
+  opened.keyVersion++;
 }
 
 // Local folders of the job's environment become packages now, as they are; what takes long begins.

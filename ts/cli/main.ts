@@ -132,6 +132,11 @@ function program(): Command {
       number,
     )
     .addOption(new Option("--metrics-export-port <port>").argParser(number).hideHelp())
+    .option(
+      "--tracing-startup-hook <hook>",
+      'OpenTelemetry for all programs that join: "module:function" of Python or "module#export" of TypeScript sets the SDK up; may be said for each',
+      (hook: string, all: string[] | undefined) => [...(all ?? []), hook],
+    )
     .option("--block", "stay in the foreground until stopped")
     .option("--json", "print one JSON document")
     .option("--disable-usage-stats", "accepted; nothing is ever sent")

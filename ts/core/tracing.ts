@@ -107,9 +107,13 @@ export function tracingAsked(option: boolean | TracingOptions | undefined): Trac
   return asked as TracingOptions;
 }
 
-/** The variables that carry it to workers. */
-export function tracingVariables(asked: TracingOptions | null): Record<string, string> {
-  if (asked === null) return process.env[tracingVariable] ? { [tracingVariable]: "0" } : {};
+/** The variables that carry it to workers. `refused`: the program said no. */
+export function tracingVariables(
+  asked: TracingOptions | null,
+  refused = false,
+): Record<string, string> {
+  if (asked === null)
+    return refused || process.env[tracingVariable] ? { [tracingVariable]: "0" } : {};
   const text = JSON.stringify(asked);
   return { [tracingVariable]: text === "{}" ? "1" : text };
 }

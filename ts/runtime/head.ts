@@ -8,6 +8,7 @@ import { createReadStream, fstatSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { version } from "../base/version.ts";
+import type { TracingOptions } from "../core/tracing.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
 import { warmPython } from "../node/spawn.ts";
@@ -23,6 +24,8 @@ export interface HeadOptions extends NodeOptions {
   readonly python?: string | undefined;
   /** Read end of a pipe whose end of file ends the head. */
   readonly lifelineFd?: number | undefined;
+  /** What drivers that join do unless they say otherwise. */
+  readonly tracing?: TracingOptions | undefined;
 }
 
 export interface Head {
@@ -74,6 +77,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     const config = {
       ...serviceConfig(session, node, tcp && `${tcp.host}:${tcp.port}`, options.namespace),
       metricsPort: metrics?.port,
+      tracing: options.tracing,
     };
     service = new NodeService(native, config, stop, python);
     if (tcp !== null) {

@@ -11,6 +11,7 @@ import { userAmounts } from "../base/amounts.ts";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { ActorDiedError, PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
+import type { TracingOptions } from "../core/tracing.ts";
 import { deathEnvelope, readError } from "../gcs/death.ts";
 import { type Family, MetricsTable, prometheusText } from "../gcs/metrics-table.ts";
 import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/service.ts";
@@ -41,6 +42,8 @@ export interface ServiceConfig {
   readonly labels: Readonly<Record<string, string>>;
   /** Where the metrics are scraped; absent: nowhere. */
   readonly metricsPort?: number | undefined;
+  /** What drivers that join trace by, unless they say otherwise; absent: they do not. */
+  readonly tracing?: TracingOptions | undefined;
 }
 
 const systemDeaths: ReadonlySet<string> = new Set([
@@ -166,8 +169,8 @@ export class NodeService implements GcsHost {
           entrypoint: String(fields.entrypoint ?? ""),
         });
         if (typeof fields.prestart === "string") this.#prestart(job, fields.prestart);
-        const { nodeId, address, sessionDir, namespace, sessionId, labels } = this.config;
-        return { job, nodeId, address, sessionDir, sessionId, namespace, labels };
+        const { nodeId, address, sessionDir, namespace, sessionId, labels, tracing } = this.config;
+        return { job, nodeId, address, sessionDir, sessionId, namespace, labels, tracing };
       }
       case "resources.total":
         return { resources: userAmounts(this.#native.rayletStats().total) };

@@ -135,18 +135,25 @@ class _Job:
             self.env_vars["POLYRAY_LOGGING"] = logs.to_wire()
         self.hook = kwargs.get("_tracing_startup_hook")
         self.tracing: Mapping[str, str] | None = None
-        if self.hook is not None or os.environ.get("POLYRAY_TRACING", "0") != "0":
+        if self.hook is not None or os.environ.get("POLYRAY_TRACING"):
             from polyray import tracing
 
             self.tracing = tracing.asked(self.hook)
             self.env_vars.update(tracing.variables(self.tracing))
 
-    def set_up_tracing(self) -> None:
-        """Spans of this process. InvalidOptionError when that cannot be."""
+    def set_up_tracing(self, runtimes: Mapping[str, str] | None = None) -> None:
+        """Spans of this process: as it asks for, else as the runtime that it joins does.
+
+        InvalidOptionError when that cannot be."""
+        if runtimes is not None and "POLYRAY_TRACING" in self.env_vars:
+            return
+        if runtimes is not None:
+            self.tracing = runtimes
         if self.tracing is not None:
             from polyray import tracing
 
             tracing.turn_on(self.tracing)
+            self.env_vars.update(tracing.variables(self.tracing))
 
     def set_up_logs(self) -> None:
         """The loggers of this process. ValueError for an unknown level."""
@@ -287,14 +294,17 @@ def _attach(place: Place, job: _Job, environment: Any, log: bool, embedded: Any)
         node_id=answer.get("nodeId") or place.node_id,
         namespace=space,
     )
-    if environment:
-        from polyray.runtime_env.merging import prepare_job
+    try:
+        if answer.get("tracing") is not None:
+            job.set_up_tracing(answer["tracing"])
+            found.key_base = base._replace(env_vars=job.env_vars)
+        if environment:
+            from polyray.runtime_env.merging import prepare_job
 
-        try:
             prepare_job(found, environment)
-        except BaseException:
-            client.detach()
-            raise
+    except BaseException:
+        client.detach()
+        raise
     runtime.set_current(found)
 
 

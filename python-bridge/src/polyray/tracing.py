@@ -129,9 +129,9 @@ def _checked(hook: Any) -> str:
 
 
 def variables(wanted: Mapping[str, str] | None) -> dict[str, str]:
-    """The variables that tell workers of both languages (ts/core/tracing.ts)."""
+    """The variables that tell workers of both languages (ts/core/tracing.ts); None: not to."""
     if wanted is None:
-        return {VARIABLE: "0"} if os.environ.get(VARIABLE) else {}
+        return {VARIABLE: "0"}
     return {VARIABLE: json.dumps(wanted, separators=(",", ":")) if wanted else "1"}
 
 

@@ -7,10 +7,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { trace } from "@opentelemetry/api";
-import { get, pyActor, pyFunction, remote } from "polyray";
+import { get, init, pyActor, pyFunction, remote, shutdown } from "polyray";
 import t from "tap";
 import { spansVariable, type Written } from "./fixtures/spans.ts";
-import { fixtures, rejection, startRuntime, until, within } from "./support.ts";
+import {
+  fixtures,
+  polyray,
+  rejection,
+  runPython,
+  startHead,
+  startRuntime,
+  until,
+  within,
+} from "./support.ts";
+
+t.setTimeout(240_000); // many processes start
 
 const folder = mkdtempSync(join(tmpdir(), "polyray-spans-"));
 const file = join(folder, "spans.jsonl");
@@ -210,4 +221,43 @@ t.test("what a body throws is recorded at the span of its run", async (t) => {
     t.same(span.events, [type]);
   }
   t.same(tree.spans.filter((span) => span.failed).length, 4, "submissions did not fail");
+});
+
+const JOINS = `
+import sys
+import polyray as ray
+from polyray.util.tracing.tracing_helper import _is_tracing_enabled
+ray.init(sys.argv[1], **({"_tracing_startup_hook": False} if sys.argv[2] == "no" else {}))
+assert _is_tracing_enabled() == (sys.argv[2] == "yes")
+assert ray.get(ray.js_function(sys.argv[3], "back").remote(2)) == 5
+`;
+
+t.test("a runtime that was started with hooks has the programs that join it traced", async (t) => {
+  await shutdown();
+  const refused = await polyray(["start", "--head", "--tracing-startup-hook", "nothing"]);
+  t.match(refused.err, /is "module:function" of Python or "module#export" of TypeScript/);
+  const hooks = ["--tracing-startup-hook", `${module}#setUp`];
+  const { address } = await startHead(...hooks, "--tracing-startup-hook", "spans_side:set_up");
+  try {
+    const names = (): string[] => written().map((span) => span.name);
+    const path = [call("back"), crossed("leaf")].join(" > ");
+    for (const said of ["yes", "no"]) {
+      writeFileSync(file, "");
+      const ended = await runPython(["-c", JOINS, address, said, module]);
+      t.equal(ended.code, 0, ended.err);
+      if (said === "yes") await until(() => names().length >= 4, "four spans");
+      t.same(new Tree(written()).paths(), said === "yes" ? [path] : []);
+    }
+    for (const tracing of [undefined, false]) {
+      writeFileSync(file, "");
+      await init({ address, logToDriver: false, ...(tracing === undefined ? {} : { tracing }) });
+      const leaf = pyFunction<[number], number>("spans_side", "leaf");
+      t.equal(await within(get(leaf.remote(4)), "leaf"), 8);
+      if (tracing !== false) await until(() => names().length >= 2, "two spans");
+      t.same(new Tree(written()).paths(), tracing === false ? [] : [crossed("leaf")]);
+      await shutdown();
+    }
+  } finally {
+    await polyray(["stop", "--address", address]);
+  }
 });

@@ -8,6 +8,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError, SystemError } from "../../base/errors.ts";
+import { type TracingOptions, tracingError } from "../../core/tracing.ts";
 import type { HeadOptions } from "../../runtime/head.ts";
 import { readyLine } from "../../runtime/ready-line.ts";
 import { print, printJson } from "../table.ts";
@@ -31,6 +32,7 @@ export interface StartFlags {
   readonly metricsPort?: number | undefined;
   /** Ray's name of it. */
   readonly metricsExportPort?: number;
+  readonly tracingStartupHook?: readonly string[];
   readonly block?: true;
   readonly json?: true;
   readonly embedded?: true;
@@ -109,7 +111,25 @@ function headOptions(flags: StartFlags): HeadOptions {
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
     python: flags.python,
     lifelineFd: flags.lifelineFd,
+    tracing: tracingOf(flags.tracingStartupHook),
   };
+}
+
+/** The hooks of both languages: TypeScript's have a #. */
+function tracingOf(hooks: readonly string[] | undefined): TracingOptions | undefined {
+  if (hooks === undefined) return undefined;
+  const setup = hooks.findLast((hook) => hook.includes("#"));
+  const pythonSetup = hooks.findLast((hook) => !hook.includes("#"));
+  const options = {
+    ...(setup === undefined ? {} : { setup }),
+    ...(pythonSetup === undefined ? {} : { pythonSetup }),
+  };
+  const wrong = tracingError(options);
+  if (wrong !== null)
+    throw new InvalidOptionError(
+      `[invalid option] --tracing-startup-hook is "module:function" of Python or "module#export" of TypeScript, not ${hooks.join(", ")}.`,
+    );
+  return options;
 }
 
 /** The folders of Ray's older `object_spilling_config`: JSON text inside the JSON of `--system-config`. */
