@@ -7,38 +7,56 @@ void ActorQueue::submit(CallSlot call, bool ordered) {
   links_[call].owner = kQueued;
   links_[call].group = ordered ? kOrdered : kUnordered;
   queue_.push_back(links_, call);
-  if (phase_ == ActorPhase::kDead) {
-    fail_all_queued();
-    return;
+  if (next_ == kNoCall) next_ = call;
+  if (phase_ == ActorPhase::kDead) fail_all_queued();
+  if (next_ == call) pump();
+}
+
+void ActorQueue::arguments_ready(CallSlot call) {
+  if (sends() && links_[call].owner == kOvertaken) {
+    send_queued(call);
+  } else if (next_ == call) {
+    pump();
   }
-  // An unordered call that waits for its arguments may stand before it.
-  if (queue_.head() == call || port_.actor_ready(call)) pump();
 }
 
 void ActorQueue::pump() {
-  if (pumping_) return;
-  pumping_ = true;
-  CallSlot next = queue_.head();
-  while (phase_ == ActorPhase::kAlive && !held_ && next != kNoCall) {
-    const CallSlot call = next;
-    next = links_[call].next;
+  while (sends() && next_ != kNoCall) {
+    const CallSlot call = next_;
     if (port_.actor_ready(call)) {
-      if (!send(call)) break;
-    } else if (links_[call].group == kOrdered) {
+      send_queued(call);
+    } else if (links_[call].group == kUnordered) {
+      links_[call].owner = kOvertaken;
+      next_ = links_[call].next;
+    } else {
       break;
     }
   }
-  pumping_ = false;
+}
+
+// Calls go out again: all that wait are looked at, in order.
+void ActorQueue::begin_again() {
+  held_ = false;
+  next_ = queue_.head();
+  for (CallSlot call = next_; call != kNoCall; call = links_[call].next)
+    links_[call].owner = kQueued;
+}
+
+void ActorQueue::take_queued(CallSlot call) {
+  if (next_ == call) next_ = links_[call].next;
+  if (placed_ == call) placed_ = kNoCall;
+  queue_.remove(links_, call);
+}
+
+void ActorQueue::send_queued(CallSlot call) {
+  const CallSlot after = links_[call].next;
+  take_queued(call);
+  if (!send(call)) queue_.insert_before(links_, call, after);
 }
 
 bool ActorQueue::send(CallSlot call) {
-  const CallSlot after = links_[call].next;
-  queue_.remove(links_, call);
-  if (!port_.actor_send(call, peer_, incarnation_)) {
-    queue_.insert_before(links_, call, after);
-    held_ = true;
-    return false;
-  }
+  held_ = !port_.actor_send(call, peer_, incarnation_);
+  if (held_) return false;
   links_[call].owner = kInFlight;
   in_flight_.push_back(links_, call);
   return true;
@@ -63,7 +81,7 @@ void ActorQueue::set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation
   if (phase == ActorPhase::kAlive) {
     peer_ = peer;
     incarnation_ = incarnation;
-    held_ = false;
+    begin_again();
   }
   if (phase == ActorPhase::kDead) {
     settle_doomed(ActorFailure::kDied);
@@ -120,21 +138,24 @@ void ActorQueue::peer_gone(uint64_t peer) {
 
 void ActorQueue::replied(CallSlot call, ReplyStatus status) {
   in_flight_.remove(links_, call);
-  if (status == ReplyStatus::kReturned) {
-    held_ = true;
-    queue_in_order(call);
-    if (phase_ == ActorPhase::kDead) fail_all_queued();
-  } else if (status == ReplyStatus::kRetry) {
-    queue_in_order(call);
-    if (phase_ == ActorPhase::kDead) fail_all_queued();
-    pump();
-  }
+  if (status != ReplyStatus::kReturned && status != ReplyStatus::kRetry) return;
+  if (status == ReplyStatus::kReturned) held_ = true;
+  // Nothing that is queued may go before a call that went out already.
+  if (sends() && send(call)) return;
+  queue_in_order(call);
+  if (phase_ == ActorPhase::kDead) fail_all_queued();
 }
 
 void ActorQueue::remove(CallSlot call) {
-  const uint32_t owner = links_[call].owner;
-  (owner == kQueued ? queue_ : owner == kInFlight ? in_flight_ : doomed_).remove(links_, call);
-  if (owner == kQueued) pump();
+  switch (links_[call].owner) {
+    case kInFlight:
+      return in_flight_.remove(links_, call);
+    case kDoomed:
+      return doomed_.remove(links_, call);
+    default:
+      take_queued(call);
+      pump();
+  }
 }
 
 void ActorQueue::settle_doomed(ActorFailure failure) {
@@ -148,18 +169,24 @@ void ActorQueue::settle_doomed(ActorFailure failure) {
 void ActorQueue::fail_all_queued() {
   while (!queue_.empty()) {
     const CallSlot call = queue_.head();
-    queue_.remove(links_, call);
+    take_queued(call);
     port_.actor_fail(call, ActorFailure::kDied);
   }
 }
 
-// Before the first queued call that was submitted later.
+// By submission. Those that come back after each other stand beside each other: the search begins at the last one.
 void ActorQueue::queue_in_order(CallSlot call) {
   links_[call].owner = kQueued;
   const uint64_t seq = port_.actor_seq(call);
-  CallSlot before = queue_.head();
+  CallSlot before = placed_ != kNoCall ? placed_ : queue_.head();
   while (before != kNoCall && port_.actor_seq(before) < seq) before = links_[before].next;
+  for (;;) {
+    const CallSlot earlier = before == kNoCall ? queue_.tail() : links_[before].prev;
+    if (earlier == kNoCall || port_.actor_seq(earlier) < seq) break;
+    before = earlier;
+  }
   queue_.insert_before(links_, call, before);
+  placed_ = call;
 }
 
 }  // namespace polyray

@@ -7,7 +7,9 @@
 // Invariants:
 //  1. Calls reach one incarnation in submission order; a call whose arguments are not sealed holds all later ones back,
 //     unless it is unordered: then others overtake it.
-//  2. A call is queued, in flight, or doomed (claimed by a dead incarnation, waiting for the verdict).
+//  2. A call is queued, overtaken, in flight, or doomed (claimed by a dead incarnation, waiting for the verdict).
+//  3. While calls go out, everything before `next_` is overtaken: unordered, and waiting for its arguments. So a call is
+//     looked at once when it is submitted and once when its arguments are there, however many wait beside it.
 // Thread rules: one thread at a time.
 #pragma once
 #include <cstdint>
@@ -45,15 +47,14 @@ class ActorQueue {
   ActorQueue(CallLinks& links, ActorPort& port) : links_(links), port_(port) {}
 
   void submit(CallSlot call, bool ordered = true);
-  void pump();
+  // The arguments of a submitted call are sealed now.
+  void arguments_ready(CallSlot call);
   void set_state(ActorPhase phase, uint64_t peer, uint32_t incarnation, int32_t max_task_retries);
   void peer_gone(uint64_t peer);
   // kReturned: the actor refused it (leaving or another incarnation); it waits for news. kRetry: sent again at once.
   void replied(CallSlot call, ReplyStatus status);
   // Takes a call out: queued, or in flight and retracted by the caller.
   void remove(CallSlot call);
-  bool is_queued(CallSlot call) { return links_[call].owner == kQueued; }
-
   ActorPhase phase() const { return phase_; }
   uint64_t peer() const { return peer_; }
   uint32_t incarnation() const { return incarnation_; }
@@ -62,7 +63,12 @@ class ActorQueue {
 
  private:
   static constexpr uint32_t kOrdered = 0, kUnordered = 1;  // CallLinks::Link::group
-  static constexpr uint32_t kQueued = 1, kInFlight = 2, kDoomed = 3;
+  static constexpr uint32_t kQueued = 1, kOvertaken = 2, kInFlight = 3, kDoomed = 4;
+  bool sends() const { return phase_ == ActorPhase::kAlive && !held_; }
+  void pump();
+  void begin_again();
+  void take_queued(CallSlot call);
+  void send_queued(CallSlot call);
   bool send(CallSlot call);  // false: the peer is gone
   void settle_doomed(ActorFailure failure);
   void queue_in_order(CallSlot call);
@@ -70,7 +76,9 @@ class ActorQueue {
 
   CallLinks& links_;
   ActorPort& port_;
-  CallList queue_;
+  CallList queue_;             // in submission order
+  CallSlot next_ = kNoCall;    // in queue_: the next to look at, while calls go out
+  CallSlot placed_ = kNoCall;  // in queue_: where the last returned call was put back
   CallList in_flight_;
   CallList doomed_;
   ActorPhase phase_ = ActorPhase::kUnknown;
@@ -79,7 +87,6 @@ class ActorQueue {
   uint32_t incarnation_ = 0;
   int32_t max_task_retries_ = 0;
   bool held_ = false;  // the peer refused calls or is gone: wait for the next state
-  bool pumping_ = false;
 };
 
 }  // namespace polyray

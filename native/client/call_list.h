@@ -2,12 +2,14 @@
 // Intrusive lists of pending calls by slot number: a call is in at most one list (queued, in flight at a worker, ...).
 //
 // CallLinks holds the links of all slots; a CallList is head, tail and count. No allocation per call. CallBands is a list
-// per priority: the highest first, each in order; calls without a priority (0) never touch the map.
+// per priority: the highest first, each in order; calls without a priority (0) never touch the map. RankedList is one list
+// that knows how many of its calls have which priority.
 // Thread rules: one thread at a time.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace polyray {
@@ -65,6 +67,40 @@ class CallList {
   CallSlot head_ = kNoCall;
   CallSlot tail_ = kNoCall;
   uint32_t size_ = 0;
+};
+
+class RankedList {
+ public:
+  CallSlot head() const { return list_.head(); }
+  CallSlot tail() const { return list_.tail(); }
+  uint32_t size() const { return list_.size(); }
+  bool empty() const { return list_.empty(); }
+  void push_back(CallLinks& links, CallSlot call) {
+    const int32_t priority = links[call].priority;
+    list_.push_back(links, call);
+    for (auto& [known, count] : counts_)
+      if (known == priority) return static_cast<void>(++count);
+    counts_.emplace_back(priority, 1);
+  }
+  void remove(CallLinks& links, CallSlot call) {
+    const int32_t priority = links[call].priority;
+    list_.remove(links, call);
+    for (auto it = counts_.begin(); it != counts_.end(); ++it) {
+      if (it->first != priority) continue;
+      if (--it->second == 0) counts_.erase(it);
+      return;
+    }
+  }
+  // Calls of this priority or a higher one.
+  uint32_t at_least(int32_t priority) const {
+    uint32_t sum = 0;
+    for (const auto& [known, count] : counts_) sum += known >= priority ? count : 0;
+    return sum;
+  }
+
+ private:
+  CallList list_;
+  std::vector<std::pair<int32_t, uint32_t>> counts_;  // none is 0; few
 };
 
 class CallBands {

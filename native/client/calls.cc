@@ -256,7 +256,7 @@ void ClientCore::arguments_ready(CallSlot slot) {
     call.state = PendingCall::State::kQueued;
     tasks_.enqueue(slot, call.number);
   } else if (call.kind == CallKind::kActorCall) {
-    actors_[call.number].queue->pump();
+    actors_[call.number].queue->arguments_ready(slot);
   } else if (!push_call(slot, call.peer, 0)) {
     settle_with(slot, StatusCode::kWorkerCrashed,
                 "[worker crashed] the actor's process ended before its constructor ran.");

@@ -2,6 +2,7 @@
 #include "client/task_queue.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace polyray {
 
@@ -30,25 +31,8 @@ void TaskQueue::enqueue(CallSlot call, uint32_t class_number) {
   links_[call].owner = kQueued;
   cls.queue.push_back(links_, call);
   ++cls.outstanding;
-  if (const int32_t priority = links_[call].priority; priority != 0 || cls.has_priorities) {
-    cls.has_priorities = true;
-    make_way(cls, priority);
-  }
+  cls.has_priorities |= links_[call].priority != 0;
   pump_class(class_number);
-}
-
-// Takes back what no worker has begun and what comes after a call of this priority.
-void TaskQueue::make_way(Class& cls, int32_t priority) {
-  for (const uint32_t number : cls.workers) {
-    Worker& worker = workers_[number];
-    while (!worker.in_flight.empty() && !worker.paused && !worker.gone) {
-      const CallSlot call = worker.in_flight.tail();
-      if (links_[call].priority >= priority || !port_.task_retract(call)) break;
-      worker.in_flight.remove(links_, call);
-      links_[call].owner = kQueued;
-      cls.queue.push_front(links_, call);
-    }
-  }
 }
 
 void TaskQueue::requeue_front(CallSlot call, uint32_t class_number) {
@@ -87,6 +71,7 @@ void TaskQueue::replied(CallSlot call, ReplyStatus status, uint64_t service_ns) 
     worker.paused = true;
   } else {
     worker.paused = false;
+    worker.room = std::min(worker.room + 1, kMaxDepth);
     if (service_ns != 0) {
       const auto sample = static_cast<int64_t>(service_ns);
       const auto average = static_cast<int64_t>(cls.service_ns);
@@ -187,25 +172,61 @@ bool TaskQueue::yield_due(Worker& worker) {
   return now - worker.yield_since_ns >= kYieldSliceNs;
 }
 
-// The least loaded worker with room: an empty one first. `unwanted`: one that has nothing to do and gets nothing more,
-// because its lease is asked back.
-uint32_t TaskQueue::pick_worker(Class& cls, uint32_t& unwanted) {
+// What the worker has to do before a call of this priority. Its first call runs, as far as we know.
+uint32_t TaskQueue::load_for(const Worker& worker, int32_t priority) {
+  if (worker.in_flight.empty()) return 0;
+  const bool first_is_lower = links_[worker.in_flight.head()].priority < priority;
+  return worker.in_flight.at_least(priority) + (first_is_lower ? 1 : 0);
+}
+
+// The worker with room that begins the call soonest; of equal ones that with the least in flight. `unwanted`: one that has
+// nothing to do and gets nothing more, because its lease is asked back.
+uint32_t TaskQueue::pick_worker(Class& cls, int32_t priority, uint32_t& unwanted) {
   const uint32_t limit = depth(static_cast<uint32_t>(&cls - classes_.data()));
   uint32_t best = kNoWorker;
-  uint32_t best_load = limit;
+  std::pair best_load(limit, kNoWorker);
   for (const uint32_t number : cls.workers) {
     Worker& worker = workers_[number];
-    const uint32_t load = worker.in_flight.size();
-    if (load >= best_load || worker.paused || worker.gone) continue;
+    const std::pair load(load_for(worker, priority), worker.in_flight.size());
+    if (load >= best_load || load.first >= std::min(limit, worker.room) || worker.paused ||
+        worker.gone)
+      continue;
     if (yield_due(worker)) {
-      if (load == 0 && !worker.idle) unwanted = number;
+      if (load.second == 0 && !worker.idle) unwanted = number;
       continue;
     }
     best = number;
     best_load = load;
-    if (load == 0) break;
+    if (load.second == 0) break;
   }
   return best;
+}
+
+void TaskQueue::take_back(Class& cls, Worker& worker, CallSlot call) {
+  worker.in_flight.remove(links_, call);
+  links_[call].owner = kQueued;
+  cls.queue.push_front(links_, call);
+}
+
+// Takes back what the worker has not begun and what comes after a call of this priority.
+void TaskQueue::make_way(Class& cls, Worker& worker, int32_t priority) {
+  if (worker.paused || worker.gone) return;
+  const uint32_t before = worker.in_flight.size();
+  while (!worker.in_flight.empty()) {
+    const CallSlot call = worker.in_flight.tail();
+    if (links_[call].priority >= priority || !port_.task_retract(call)) break;
+    take_back(cls, worker, call);
+  }
+  if (worker.in_flight.size() < before) worker.room = worker.in_flight.size() + 1;
+}
+
+// REQUIRES: something is queued, and the worker is there.
+bool TaskQueue::send_head(Class& cls, uint32_t worker_number) {
+  const CallSlot call = cls.queue.head();
+  cls.queue.remove(links_, call);
+  if (send_to(worker_number, call)) return true;
+  cls.queue.push_front(links_, call);
+  return false;
 }
 
 bool TaskQueue::send_to(uint32_t worker_number, CallSlot call) {
@@ -236,20 +257,32 @@ bool TaskQueue::send_to(uint32_t worker_number, CallSlot call) {
 void TaskQueue::pump_class(uint32_t class_number) {
   Class& cls = classes_[class_number];
   while (!cls.queue.empty()) {
+    const int32_t priority = links_[cls.queue.head()].priority;
     uint32_t unwanted = kNoWorker;
-    const uint32_t number = pick_worker(cls, unwanted);
+    const uint32_t number = pick_worker(cls, priority, unwanted);
     if (unwanted != kNoWorker) {
       const uint32_t lease = workers_[unwanted].lease;
       drop_worker(unwanted);
       port_.lease_return(lease);
       continue;
     }
-    if (number == kNoWorker) break;
-    const CallSlot call = cls.queue.head();
-    cls.queue.remove(links_, call);
-    if (!send_to(number, call)) cls.queue.push_front(links_, call);
+    if (number == kNoWorker) {
+      make_way_everywhere(cls, priority);
+      break;
+    }
+    make_way(cls, workers_[number], priority);
+    send_head(cls, number);
   }
   update_backlog(class_number);
+}
+
+// A call that no worker can take yet: nothing of a lower priority begins before it.
+void TaskQueue::make_way_everywhere(Class& cls, int32_t priority) {
+  if (!cls.has_priorities) return;
+  for (const uint32_t number : cls.workers) {
+    Worker& worker = workers_[number];
+    if (worker.in_flight.size() > load_for(worker, priority)) make_way(cls, worker, priority);
+  }
 }
 
 // In flight may have become empty: steal, give back, or linger.
@@ -279,19 +312,15 @@ bool TaskQueue::steal_for(uint32_t worker_number) {
     most = workers_[number].in_flight.size();
   }
   if (victim == kNoWorker) return false;
-  bool stolen = false;
-  for (uint32_t take = most / 2; take > 0; --take) {
+  uint32_t taken = 0;
+  for (; taken < most / 2; ++taken) {
     const CallSlot call = workers_[victim].in_flight.tail();
     if (!port_.task_retract(call)) break;  // the worker is faster than we are
-    workers_[victim].in_flight.remove(links_, call);
-    if (!workers_[worker_number].used || !send_to(worker_number, call)) {
-      links_[call].owner = kQueued;
-      cls.queue.push_front(links_, call);
-      return true;  // the caller pumps
-    }
-    stolen = true;
+    take_back(cls, workers_[victim], call);
   }
-  return stolen;
+  for (uint32_t sent = 0; sent < taken; ++sent)
+    if (!send_head(cls, worker_number)) break;  // the caller pumps
+  return taken > 0;
 }
 
 // REQUIRES: nothing in flight there.
@@ -332,7 +361,8 @@ bool TaskQueue::validate() {
     uint32_t count = 0;
     for (CallSlot c = worker.in_flight.head(); c != kNoCall; c = links_[c].next, ++count)
       if (links_[c].owner != number || links_[c].group != worker.class_number) return false;
-    if (count != worker.in_flight.size() || count > kMaxDepth) return false;
+    // Beside the calls that count there may be lower ones that had begun when they were to make way.
+    if (count != worker.in_flight.size() || count > 2 * kMaxDepth) return false;
     in_flight[worker.class_number] += count;
   }
   for (uint32_t number = 0; number < classes_.size(); ++number) {

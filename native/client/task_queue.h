@@ -5,11 +5,13 @@
 // Owns: the classes, their leased workers, the order of queued calls, the list of calls in flight per worker.
 // Policy: one call at a time per worker; deeper (up to kMaxDepth) for classes whose measured service time is short.
 //   A worker that runs dry takes unclaimed calls back from the fullest worker of its class. An idle lease lingers.
-//   A call of a higher priority takes the place of unclaimed ones of a lower.
+//   A call of a higher priority takes the place of the unclaimed ones of a lower at the worker that begins it soonest. What
+//   it took back goes out again one by one, as replies come (`room`): so a burst of such calls moves few of the others.
 // Invariants:
 //  1. A call is queued or in flight at exactly one worker, until finished() or taken out.
 //  2. outstanding == queued + in flight, per class.
 //  3. A worker is removed only with an empty in-flight list.
+//  4. What is unclaimed at a worker stands there by priority, and nothing that is queued has a higher one than it.
 // Thread rules: one thread at a time.
 #pragma once
 #include <cstdint>
@@ -84,7 +86,8 @@ class TaskQueue {
     uint64_t peer = 0;
     uint32_t lease = 0;
     uint32_t class_number = 0;
-    CallList in_flight;
+    RankedList in_flight;
+    uint32_t room = kMaxDepth;  // in flight at most; less after calls had to make way
     uint64_t yield_since_ns = 0;
     bool used = false;
     bool idle = false;    // the lease word says IDLE
@@ -101,9 +104,13 @@ class TaskQueue {
     bool has_priorities = false;  // a call had one that is not 0
     uint64_t service_ns = 0;      // moving average; 0: not measured
   };
-  void make_way(Class& cls, int32_t priority);
+  uint32_t load_for(const Worker& worker, int32_t priority);
+  void make_way(Class& cls, Worker& worker, int32_t priority);
+  void make_way_everywhere(Class& cls, int32_t priority);
+  void take_back(Class& cls, Worker& worker, CallSlot call);
+  bool send_head(Class& cls, uint32_t worker_number);
   bool send_to(uint32_t worker_number, CallSlot call);
-  uint32_t pick_worker(Class& cls, uint32_t& unwanted);
+  uint32_t pick_worker(Class& cls, int32_t priority, uint32_t& unwanted);
   bool yield_due(Worker& worker);
   void worker_dry(uint32_t worker_number);
   bool steal_for(uint32_t worker_number);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the two pure queues of the client keep their promises (who gets which call, in which order, what happens at a
-// death) under hand-made cases and under long random runs with validate() after every step.
+// Goal: the queue of tasks keeps its promises (who gets which call, in which order, what happens at a death) under
+// hand-made cases and under long random runs with validate() after every step.
 // Method: a port that records every effect and plays the leases' and workers' part.
 #include <gtest/gtest.h>
 
@@ -10,7 +10,6 @@
 #include <random>
 #include <set>
 
-#include "client/actor_queue.h"
 #include "client/flat_map.h"
 #include "client/task_queue.h"
 
@@ -26,14 +25,17 @@ struct FakeTaskPort : TaskPort {
   std::set<uint64_t> dead;
   uint64_t clock_ns = 1;
   uint64_t tick_ns = 0;  // how much later it is each time one looks
+  size_t moves = 0;      // calls sent and taken back
 
   bool task_send(CallSlot call, uint64_t peer, uint32_t) override {
     if (dead.contains(peer)) return false;
+    ++moves;
     sent[peer].push_back(call);
     return true;
   }
   bool task_retract(CallSlot call) override {
     if (running.contains(call)) return false;
+    ++moves;
     for (auto& [peer, calls] : sent) std::erase(calls, call);
     return true;
   }
@@ -115,7 +117,158 @@ TEST_F(TaskQueueTest, AHigherPriorityOvertakesWhatWasSentButNotBegun) {
   links[20].priority = 3;
   queue.enqueue(20, cls);
   EXPECT_TRUE(queue.validate());
-  EXPECT_EQ(port.sent[100], (std::deque<CallSlot>{0, 1, 20, 2, 3, 4, 5, 6, 7, 8, 9}));
+  EXPECT_EQ(port.sent[100], (std::deque<CallSlot>{0, 1, 20})) << "the others wait for replies";
+  std::vector<CallSlot> order;
+  while (!port.sent[100].empty()) {
+    const CallSlot call = port.sent[100].front();
+    port.sent[100].pop_front();
+    if (call != 0) {
+      order.push_back(call);
+      queue.replied(call, ReplyStatus::kOk, 1000);
+    }
+    EXPECT_TRUE(queue.validate());
+  }
+  EXPECT_EQ(order, (std::vector<CallSlot>{1, 20, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST_F(TaskQueueTest, AHigherPriorityOvertakesWhatWasSentToASlowClassThatItCannotJoin) {
+  const uint32_t cls = queue.class_of(1);
+  queue.granted(cls, 100, 1);
+  for (CallSlot call = 0; call < 10; ++call) queue.enqueue(call, cls);
+  queue.replied(0, ReplyStatus::kOk, 1000);
+  port.running.insert(1);
+  for (CallSlot call = 1; call < 3; ++call) {  // the class is slow after all: one call at a time
+    port.sent[100].pop_front();
+    port.running.insert(call + 1);
+    queue.replied(call, ReplyStatus::kOk, 1'000'000'000);
+  }
+  ASSERT_EQ(queue.depth(cls), 1u);
+  links[20].priority = 3;
+  queue.enqueue(20, cls);
+  EXPECT_EQ(queue.queued(cls), 7u) << "what has not begun waits behind it";
+  queue.replied(3, ReplyStatus::kOk, 1'000'000'000);
+  EXPECT_EQ(port.sent[100].back(), 20u);
+  EXPECT_TRUE(queue.validate());
+}
+
+// A burst of calls of a higher priority beside full pipelines: each costs about one move, not one of every lower call.
+TEST_F(TaskQueueTest, ABurstOfAHigherPriorityMovesFewOfTheLowerCalls) {
+  constexpr uint32_t kWorkers = 4, kLow = 2000, kHigh = 1000;
+  const uint32_t cls = queue.class_of(1);
+  for (uint32_t worker = 0; worker < kWorkers; ++worker)
+    queue.granted(cls, 100 + worker, worker + 1);
+  CallSlot next = 0;
+  for (; next < kLow; ++next) queue.enqueue(next, cls);
+  const auto begin_and_end = [&](uint64_t peer) {
+    auto& calls = port.sent[peer];
+    if (calls.empty()) return false;
+    const CallSlot call = calls.front();
+    calls.pop_front();
+    if (!calls.empty()) port.running.insert(calls.front());
+    queue.replied(call, ReplyStatus::kOk, 1000);
+    return true;
+  };
+  for (uint32_t worker = 0; worker < kWorkers; ++worker) begin_and_end(100 + worker);
+  for (uint32_t i = 0; i < kHigh; ++i, ++next) {
+    links[next].priority = 1 + static_cast<int32_t>(i % 3);
+    queue.enqueue(next, cls);
+    if (i % 4 == 0) begin_and_end(100 + i / 4 % kWorkers);
+  }
+  EXPECT_TRUE(queue.validate());
+  for (bool any = true; any;) {
+    any = false;
+    for (uint32_t worker = 0; worker < kWorkers; ++worker) any |= begin_and_end(100 + worker);
+  }
+  EXPECT_EQ(queue.queued(cls), 0u);
+  EXPECT_LT(port.moves, 2 * (kLow + kHigh)) << "each call is sent once; few are sent again";
+}
+
+// The order against a model that knows all: a worker begins the highest priority first, equal ones in order.
+TEST_F(TaskQueueTest, OneWorkerBeginsCallsInTheOrderOfAModel) {
+  for (uint32_t seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    CallLinks own_links;
+    FakeTaskPort world;
+    TaskQueue tasks(own_links, world);
+    std::mt19937 random(seed);
+    const uint32_t cls = tasks.class_of(1);
+    std::set<std::pair<int32_t, CallSlot>> model;  // what has not begun, by priority downwards
+    CallSlot next = 0;
+    tasks.granted(cls, 100, 1);
+    const auto begin = [&] {
+      auto& calls = world.sent[100];
+      if (calls.empty() || !world.running.empty()) return;
+      const CallSlot call = calls.front();
+      const int32_t priority = own_links[call].priority;
+      ASSERT_EQ(std::make_pair(-priority, call), *model.begin());
+      world.running.insert(call);
+      model.erase(model.begin());
+    };
+    for (int step = 0; step < 4000; ++step) {
+      if (random() % 100 < 45) {
+        own_links[next].priority = random() % 3 == 0 ? static_cast<int32_t>(random() % 7) - 3 : 0;
+        model.emplace(-own_links[next].priority, next);
+        tasks.enqueue(next++, cls);
+      } else if (auto& calls = world.sent[100]; !world.running.empty()) {
+        const CallSlot call = calls.front();
+        calls.pop_front();
+        world.running.clear();
+        // Now a short class, now a slow one.
+        tasks.replied(call, ReplyStatus::kOk, step / 500 % 2 == 0 ? 20'000 : 3'000'000);
+      }
+      ASSERT_TRUE(tasks.validate());
+      begin();
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Several workers: what stands unbegun at one is sorted, and nothing that is queued comes before it.
+TEST_F(TaskQueueTest, NothingUnbegunIsBeforeAQueuedCallOfAHigherPriority) {
+  for (uint32_t seed = 1; seed <= 30; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    CallLinks own_links;
+    FakeTaskPort world;
+    TaskQueue tasks(own_links, world);
+    std::mt19937 random(seed);
+    const uint32_t cls = tasks.class_of(1);
+    std::set<CallSlot> open;
+    CallSlot next = 0;
+    const uint32_t workers = 1 + seed % 5;
+    for (uint32_t worker = 0; worker < workers; ++worker) tasks.granted(cls, 100 + worker, worker);
+    for (int step = 0; step < 3000; ++step) {
+      auto& calls = world.sent[100 + random() % workers];
+      const uint32_t dice = random() % 100;
+      if (dice < 25) {
+        own_links[next].priority = static_cast<int32_t>(random() % 5);
+        open.insert(next);
+        tasks.enqueue(next++, cls);
+      } else if (dice < 60) {
+        if (!calls.empty()) world.running.insert(calls.front());
+      } else if (!calls.empty() && world.running.contains(calls.front())) {
+        const CallSlot call = calls.front();
+        calls.pop_front();
+        world.running.erase(call);
+        open.erase(call);
+        tasks.replied(call, ReplyStatus::kOk, random() % 400'000);
+      }
+      ASSERT_TRUE(tasks.validate());
+      std::set<CallSlot> queued = open;
+      int32_t lowest = 1000;
+      for (const auto& [peer, at] : world.sent) {
+        int32_t before = 1000;
+        for (const CallSlot call : at) {
+          queued.erase(call);
+          // The first one may be on its way into the worker's hands: nobody waits for it.
+          if (world.running.contains(call) || call == at.front()) continue;
+          EXPECT_LE(own_links[call].priority, before);
+          before = own_links[call].priority;
+          lowest = std::min(lowest, before);
+        }
+      }
+      for (const CallSlot call : queued) ASSERT_LE(own_links[call].priority, lowest);
+    }
+  }
 }
 
 TEST_F(TaskQueueTest, ALeaseThatAHigherPriorityWaitsForGoesBackBeforeTheNextCall) {
@@ -336,153 +489,6 @@ TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
     }
     EXPECT_TRUE(open.empty());
   }
-}
-
-// --- actors ------------------------------------------------------------------------------------------------------
-
-struct FakeActorPort : ActorPort {
-  std::set<CallSlot> unready;
-  std::vector<std::pair<CallSlot, uint64_t>> sent;
-  std::map<CallSlot, Fate> fates;
-  std::map<CallSlot, int> retries;
-  std::vector<CallSlot> finished;
-  std::vector<std::pair<CallSlot, ActorFailure>> failed;
-
-  bool actor_ready(CallSlot call) override { return !unready.contains(call); }
-  bool actor_send(CallSlot call, uint64_t peer, uint32_t) override {
-    sent.emplace_back(call, peer);
-    return true;
-  }
-  Fate actor_fate(CallSlot call) override {
-    return fates.contains(call) ? fates[call] : Fate::kUnclaimed;
-  }
-  bool actor_take_retry(CallSlot call, int32_t) override { return retries[call]-- > 0; }
-  void actor_finish(CallSlot call) override { finished.push_back(call); }
-  void actor_fail(CallSlot call, ActorFailure failure) override {
-    failed.emplace_back(call, failure);
-  }
-  uint64_t actor_seq(CallSlot call) override { return call + 1; }
-  std::vector<CallSlot> sent_to(uint64_t peer) const {
-    std::vector<CallSlot> calls;
-    for (const auto& [call, to] : sent)
-      if (to == peer) calls.push_back(call);
-    return calls;
-  }
-};
-
-struct ActorQueueTest : ::testing::Test {
-  CallLinks links;
-  FakeActorPort port;
-  ActorQueue queue{links, port};
-};
-
-TEST_F(ActorQueueTest, CallsWaitUntilTheActorLivesAndThenGoInOrder) {
-  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
-  EXPECT_TRUE(port.sent.empty());
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0, 1, 2}));
-}
-
-TEST_F(ActorQueueTest, ACallWithUnreadyArgumentsHoldsTheLaterOnesBack) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  port.unready.insert(1);
-  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0}));
-  port.unready.clear();
-  queue.pump();
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0, 1, 2}));
-}
-
-TEST_F(ActorQueueTest, UnorderedCallsOvertakeThoseThatWaitForArguments) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  port.unready = {0, 2};
-  for (CallSlot call = 0; call < 4; ++call) queue.submit(call, false);
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3}));
-  port.unready = {0};
-  queue.pump();
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3, 2}));
-  port.unready.clear();
-  queue.pump();
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{1, 3, 2, 0}));
-}
-
-TEST_F(ActorQueueTest, AfterARestartUnclaimedCallsGoAgainInOrderAndClaimedOnesFail) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  for (CallSlot call = 0; call < 5; ++call) queue.submit(call);
-  port.fates = {{0, ActorPort::Fate::kDone}, {1, ActorPort::Fate::kClaimed}};
-  queue.peer_gone(5);
-  EXPECT_EQ(port.finished, (std::vector<CallSlot>{0}));
-  EXPECT_TRUE(port.failed.empty()) << "whether it died or restarts is not known yet";
-  queue.set_state(ActorPhase::kRestarting, 0, 1, 0);
-  ASSERT_EQ(port.failed.size(), 1u);
-  EXPECT_EQ(port.failed[0], std::make_pair(CallSlot{1}, ActorFailure::kUnavailable));
-  queue.submit(5);
-  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
-  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{2, 3, 4, 5}));
-}
-
-TEST_F(ActorQueueTest, ClaimedCallsWithRetriesAreSentAgainFirst) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 1);
-  for (CallSlot call = 0; call < 4; ++call) queue.submit(call);
-  // Threads: 1 was not claimed while 2 was.
-  port.fates = {{0, ActorPort::Fate::kClaimed}, {2, ActorPort::Fate::kClaimed}};
-  port.retries = {{0, 1}, {2, 1}};
-  queue.peer_gone(5);
-  queue.set_state(ActorPhase::kAlive, 6, 2, 1);
-  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{0, 2, 1, 3}));
-}
-
-TEST_F(ActorQueueTest, TheDeathOfTheActorFailsEverything) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
-  port.fates = {{0, ActorPort::Fate::kClaimed}};
-  queue.peer_gone(5);
-  queue.set_state(ActorPhase::kDead, 0, 1, 0);
-  queue.submit(3);
-  ASSERT_EQ(port.failed.size(), 4u);
-  for (const auto& [call, failure] : port.failed) EXPECT_EQ(failure, ActorFailure::kDied);
-  EXPECT_EQ(queue.pending(), 0u);
-}
-
-TEST_F(ActorQueueTest, NewsOfTheDeathMayComeBeforeTheDeathItself) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  queue.submit(0);
-  port.fates = {{0, ActorPort::Fate::kClaimed}};
-  queue.set_state(ActorPhase::kDead, 0, 1, 0);
-  EXPECT_TRUE(port.failed.empty()) << "its result may still be in the ring";
-  queue.peer_gone(5);
-  ASSERT_EQ(port.failed.size(), 1u);
-  EXPECT_EQ(port.failed[0].second, ActorFailure::kDied);
-}
-
-TEST_F(ActorQueueTest, OldNewsThatTheGonePeerLivesIsIgnored) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  queue.peer_gone(5);
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  queue.submit(0);
-  EXPECT_TRUE(port.sent.empty());
-  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
-  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{0}));
-}
-
-TEST_F(ActorQueueTest, AnAnswerOvertakenByTheNewsThatTheActorLivesIsIgnored) {
-  queue.set_state(ActorPhase::kAlive, 5, 0, 0);
-  queue.set_state(ActorPhase::kPending, 0, 0, 0);
-  queue.submit(0);
-  EXPECT_EQ(port.sent_to(5), (std::vector<CallSlot>{0}));
-}
-
-TEST_F(ActorQueueTest, CallsThatALeavingActorRefusesWaitInOrderForTheNextOne) {
-  queue.set_state(ActorPhase::kAlive, 5, 1, 0);
-  for (CallSlot call = 0; call < 3; ++call) queue.submit(call);
-  queue.replied(0, ReplyStatus::kOk);
-  queue.replied(1, ReplyStatus::kReturned);
-  queue.replied(2, ReplyStatus::kReturned);
-  queue.submit(3);
-  EXPECT_EQ(port.sent.size(), 3u);
-  queue.peer_gone(5);
-  queue.set_state(ActorPhase::kAlive, 6, 2, 0);
-  EXPECT_EQ(port.sent_to(6), (std::vector<CallSlot>{1, 2, 3}));
 }
 
 TEST(FlatMap, BehavesLikeAMapUnderRandomInsertsAndErases) {
