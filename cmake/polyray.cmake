@@ -6,7 +6,7 @@
 find_package(Threads REQUIRED)
 
 option(POLYRAY_TESTS "Define the GoogleTest targets" ON)
-set(POLYRAY_SANITIZE "" CACHE STRING "address, thread, or empty")
+set(POLYRAY_SANITIZE "" CACHE STRING "address (with undefined behaviour), thread, or empty")
 
 # The version has one source: package.json.
 file(READ ${CMAKE_SOURCE_DIR}/package.json polyray_package_json)
@@ -50,14 +50,18 @@ function(polyray_flags target)
   target_include_directories(${target} SYSTEM PRIVATE ${CMAKE_SOURCE_DIR}/native/third_party)
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_EXTENSIONS OFF)
   if(POLYRAY_SANITIZE)
+    set(checks ${POLYRAY_SANITIZE})
+    if(POLYRAY_SANITIZE STREQUAL "address")
+      set(checks "address,undefined")
+    endif()
     # GCC's bounds warnings are not reliable under a sanitizer, and it has none for fences.
-    target_compile_options(${target} PRIVATE -fsanitize=${POLYRAY_SANITIZE}
+    target_compile_options(${target} PRIVATE -fsanitize=${checks} -fno-sanitize-recover=all
                            -fno-omit-frame-pointer -Wno-array-bounds -Wno-stringop-overflow
                            -Wno-maybe-uninitialized -Wno-restrict)
     if(POLYRAY_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -Wno-tsan)
     endif()
-    target_link_options(${target} PRIVATE -fsanitize=${POLYRAY_SANITIZE})
+    target_link_options(${target} PRIVATE -fsanitize=${checks})
   endif()
 endfunction()
 

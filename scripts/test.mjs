@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `npm test [-- --only ts,python] [-k WORD] [--sanitize address|thread] [FILE ...]`: sets up, runs
-// the suites, prints a summary and, as its last line, `N passed, N failed[, N skipped]`.
+// `npm test [-- --only ts,python] [-k WORD] [--sanitize address|thread] [FILE ...]` (--help says
+// more): sets up, runs the suites, prints a summary and, as its last line,
+// `N passed, N failed[, N skipped]`.
 // Fails when a test failed, when a suite ran no test, or when a watchdog ended one.
 
 import { parseArgs } from "node:util";
@@ -9,6 +10,15 @@ import { BuildError } from "./build.mjs";
 import { main, SetupError, step } from "./lib/log.mjs";
 import { suites } from "./lib/suites.mjs";
 import { setup } from "./setup.mjs";
+
+const usage = `npm test [-- OPTION ... FILE ...]
+
+  --only SUITE,...   these suites: ${suites.map((suite) => suite.name).join(", ")}
+  -k WORD            tests whose name (native, python) or file (ts) has the word
+  --sanitize WHICH   the native tests in a build of their own, with checks of memory and undefined
+                     behaviour (address) or of data races (thread)
+  FILE ...           these test files
+`;
 
 function choose(only, files) {
   const inferred =
@@ -64,9 +74,16 @@ await main(async () => {
     options: {
       only: { type: "string", multiple: true, default: [] },
       k: { type: "string", short: "k" },
-      sanitize: { type: "string" },
+      sanitize: { type: "string", default: "" },
+      help: { type: "boolean", short: "h" },
     },
   });
+  if (values.help) {
+    console.log(usage);
+    return 0;
+  }
+  if (!["", "address", "thread"].includes(values.sanitize))
+    throw new SetupError(`no such sanitizer: ${values.sanitize}`, "Give address or thread.");
   const only = values.only.flatMap((names) => names.split(","));
   const chosen = choose(only, positionals);
   const results = [];
@@ -83,7 +100,7 @@ await main(async () => {
       await runSuite(suite, {
         filter: values.k,
         files: positionals,
-        sanitize: values.sanitize ?? "",
+        sanitize: values.sanitize,
       }),
     );
   }

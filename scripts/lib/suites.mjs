@@ -14,6 +14,7 @@ import { buildNative, nativeLayout } from "./step-native.mjs";
 import { tapStream } from "./tap-stream.mjs";
 
 const reports = join(buildDir, "reports");
+const sanitizedFactor = 3; // a sanitizer makes programs about that much slower
 const isTapTest = (path) => path.endsWith(".test.ts") && !path.includes("/fixtures/");
 const isPytest = (path) => /(^|\/)(test_[^/]*|[^/]*_test)\.py$/.test(path);
 const under = (folder, accept) =>
@@ -91,7 +92,10 @@ async function runNative({ timeoutS, filter, sanitize = "" }) {
   const onLine = (line) => {
     if (!/^\s*Start\s+\d+: |^\s*\d+\/\d+ Test .*\bPassed\b/.test(line)) console.log(line);
   };
-  const code = await run(ctest, filter ? [...args, "-R", filter] : args, { timeoutS, onLine });
+  const code = await run(ctest, filter ? [...args, "-R", filter] : args, {
+    timeoutS: sanitize === "" ? timeoutS : timeoutS * sanitizedFactor,
+    onLine,
+  });
   return settle(junitCounts(report), code, "ctest");
 }
 

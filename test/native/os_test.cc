@@ -237,6 +237,9 @@ long faults() {
 }
 
 TEST(Os, PopulatedPagesAreWrittenWithoutAFault) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's shadow memory takes faults of its own";
+#endif
   constexpr uint64_t kBytes = 8 << 20;
   Fd file = std::move(open_memory_file("pages", kBytes).value());
   for (const Pages pages : {Pages::kNew, Pages::kPresent, Pages::kPresent}) {
