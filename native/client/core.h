@@ -225,9 +225,13 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   ActorQueue& actor_queue(const ObjectId& actor, uint32_t* number);
 
   // --- observe.cc
+  TaskEvent* event_slot();
   TaskEvent* new_event(const CallRecord& record, const ObjectId& task, uint64_t start_ns);
   void end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status);
   void observe_tasks(std::vector<uint8_t>& rows);
+  void observe_waiting(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows);
+  void observe_event(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows,
+                     const std::function<uint64_t(uint64_t)>& to_wall);
   void observe_objects(std::vector<uint8_t>& rows);
   void observe_endpoints(std::vector<uint8_t>& rows);
   void observe_holders(std::vector<uint8_t>& rows);
@@ -323,7 +327,9 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void on_stream_item(uint64_t peer, const RingSlot& slot);
   void on_stream_credit(const RingSlot& slot);
   void release_items(Stream& stream, uint32_t received);
-  void send_stream_credit(CallSlot call, uint32_t consumed);
+  void let_item_go(uint64_t peer, const RingSlot& slot);
+  void send_stream_credit(Peer& producer, const ObjectId& task, uint32_t consumed,
+                          uint32_t received);
 
   // --- service.cc
   void to_raylet(const RingSlot& slot, bool bell);
@@ -360,8 +366,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
 
   // Memory and objects.
   SlotPool entries_, records_, rings_, events_;
-  std::vector<uint64_t> event_slots_;  // the last kEventsKept, used in turn
-  size_t next_event_ = 0;
+  std::deque<TaskEvent*> event_slots_;  // the oldest first
   SlabPool slabs_;
   ReferenceRow row_;
   uint64_t next_unique_ = 0;

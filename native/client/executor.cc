@@ -40,14 +40,10 @@ void ClientCore::worker_exit() {
 // --- arriving ----------------------------------------------------------------------------------------------------
 
 bool ClientCore::valid_record(uint64_t offset, uint32_t caller) const {
-  if (!segment_->valid_slot(offset, ChunkKind::kRecords, sizeof(CallRecord))) return false;
+  if (!segment_->valid_record(offset)) return false;
   const CallRecord& record = segment_->record(offset);
-  const uint64_t tail =
-      (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId) + record.payload_bytes;
   return record.caller == caller && record.return_count != 0 &&
-         sizeof(CallRecord) + tail <= slot_bytes_at(*segment_, offset) &&
-         padded_method(record.method_bytes) <= record.payload_bytes &&
-         record.top_ref_count <= 65535;
+         padded_method(record.method_bytes) <= record.payload_bytes;
 }
 
 void ClientCore::incoming_call(uint64_t peer, const RingSlot& slot) {
@@ -361,13 +357,30 @@ void ClientCore::on_stream_credit(const RingSlot& slot) {
   event.b = *handle;
 }
 
+// Caller: an item of a call that was given up while it ran. The producer neither keeps it nor waits for room.
+void ClientCore::let_item_go(uint64_t peer, const RingSlot& slot) {
+  const uint64_t* owner = zombies_.find(slot.b);
+  Peer* producer = owner != nullptr && *owner == peer ? find_peer(peer) : nullptr;
+  if (producer != nullptr)
+    send_stream_credit(*producer, record_returns(segment_->record(slot.b))[0], 1, slot.a + 1);
+}
+
+void ClientCore::send_stream_credit(Peer& producer, const ObjectId& task, uint32_t consumed,
+                                    uint32_t received) {
+  if (producer.calls == nullptr) return;
+  producer.calls->push(
+      {static_cast<uint32_t>(Rec::kStreamCredit), consumed, id_word(task), task.unique, received});
+  mark_dirty(producer, false);
+}
+
 // Caller: takes the reference, passes each number on once, tells the producer what it holds.
 void ClientCore::on_stream_item(uint64_t peer, const RingSlot& slot) {
   if (!segment_->valid_slot(slot.b, ChunkKind::kRecords, sizeof(CallRecord))) return;
   const CallSlot number = segment_->record(slot.b).caller_slot;
   if (number >= calls_.size()) return;
   PendingCall& call = calls_[number];
-  if (call.record != slot.b || call.state != PendingCall::State::kSent || call.peer != peer) return;
+  if (call.record != slot.b || call.state != PendingCall::State::kSent || call.peer != peer)
+    return let_item_go(peer, slot);
   const ObjectId item = id_from(slot.d, slot.c);
   const bool fresh = slot.a >= call.items_received && row_.acquire(item);
   if (fresh) {
@@ -377,22 +390,15 @@ void ClientCore::on_stream_item(uint64_t peer, const RingSlot& slot) {
     event.a = slot.a;
     event.id2 = item;
   }
-  Peer* producer = find_peer(peer);
-  if (producer == nullptr || producer->calls == nullptr) return;
-  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), 0, id_word(call.task),
-                         call.task.unique, uint64_t{slot.a} + 1});
-  mark_dirty(*producer, false);
+  if (Peer* producer = find_peer(peer)) send_stream_credit(*producer, call.task, 0, slot.a + 1);
 }
 
 void ClientCore::stream_consumed(const ObjectId& task, uint32_t items) {
   if (detached_) return;
   const PendingCall* call = pending_of(task, nullptr);
   if (call == nullptr || call->state != PendingCall::State::kSent) return;
-  Peer* producer = find_peer(call->peer);
-  if (producer == nullptr || producer->calls == nullptr) return;
-  producer->calls->push({static_cast<uint32_t>(Rec::kStreamCredit), items, id_word(task),
-                         task.unique, call->items_received});
-  mark_dirty(*producer, false);
+  if (Peer* producer = find_peer(call->peer))
+    send_stream_credit(*producer, task, items, call->items_received);
 }
 
 }  // namespace polyray

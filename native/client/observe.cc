@@ -10,7 +10,6 @@
 //   endpoints (3): u32 endpoint, kind, pid, serial, job, language, state, inbound rings in use
 //   holders (4):   ObjectId, u32 endpoint, u32 pid, u32 what (1 a reference, 2 bytes in place): one row for each
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cstring>
 
@@ -22,6 +21,9 @@ namespace {
 
 constexpr size_t kRowBytes = 160;
 constexpr size_t kMaxRows = 200'000;
+constexpr size_t kEventsProbed =
+    8;  // old ones whose calls still run, passed over for one new event
+constexpr uint32_t kUnusedInARow = 32;  // endpoints; low numbers are used first
 
 uint8_t* add_row(std::vector<uint8_t>& rows) {
   rows.resize(rows.size() + kRowBytes);
@@ -40,6 +42,24 @@ uint64_t wall_us() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(since).count());
+}
+
+void copy_method(TaskEvent& event, const CallRecord& record) {
+  const size_t length = std::min<size_t>(record.method_bytes, sizeof event.method - 1);
+  if (length != 0) std::memcpy(event.method, record_payload(record), length);
+  event.method[length] = 0;
+}
+
+// Calls visit(number, endpoint). Looking at all numbers would make pages of those that were never used.
+template <class Visit>
+void for_each_attached(const Segment& segment, Visit&& visit) {
+  uint32_t unused = 0;
+  for (uint32_t number = 0; number < kMaxEndpoints && unused < kUnusedInARow; ++number) {
+    const Endpoint& endpoint = segment.endpoint(number);
+    const uint32_t state = endpoint.state.load(std::memory_order_acquire);
+    unused = state == 0 ? unused + 1 : 0;
+    if (state == static_cast<uint32_t>(EndpointState::kAttached)) visit(number, endpoint);
+  }
 }
 
 // A waiting call needs a result that is not sealed yet.
@@ -67,25 +87,35 @@ bool is_call(const Segment& segment, uint64_t offset, uint32_t owner) {
 
 }  // namespace
 
-TaskEvent* ClientCore::new_event(const CallRecord& record, const ObjectId& task,
-                                 uint64_t start_ns) {
-  uint64_t offset = 0;
-  if (event_slots_.size() == kEventsKept) {
-    uint64_t& oldest = event_slots_[next_event_++ % kEventsKept];
-    if (!slot_is_used(*segment_, oldest)) {
-      Result<uint64_t> slot = events_.allocate(sizeof(TaskEvent));
-      if (!slot.is_ok()) return nullptr;
-      oldest = slot.value();
-    }
-    offset = oldest;
-  } else {
+// The oldest that was read, else a new one while there may be more, else the oldest. Not one whose call runs.
+TaskEvent* ClientCore::event_slot() {
+  TaskEvent* event = nullptr;
+  for (size_t i = 0; i < std::min(event_slots_.size(), kEventsProbed) && event == nullptr; ++i) {
+    TaskEvent* oldest = event_slots_.front();
+    const uint32_t outcome = oldest->outcome.load(std::memory_order_acquire);
+    const bool read = outcome == static_cast<uint32_t>(EventOutcome::kRead);
+    if (outcome != 0 && !read && event_slots_.size() < kEventsKept) break;
+    event_slots_.pop_front();
+    if (outcome == 0)
+      event_slots_.push_back(oldest);
+    else
+      event = oldest;
+  }
+  if (event == nullptr) {
     Result<uint64_t> slot = events_.allocate(sizeof(TaskEvent));
     if (!slot.is_ok()) return nullptr;
-    offset = slot.value();
-    event_slots_.push_back(offset);
+    event = reinterpret_cast<TaskEvent*>(segment_->at(slot.value()));
   }
-  auto* event = reinterpret_cast<TaskEvent*>(segment_->at(offset));
-  event->outcome.store(0, std::memory_order_relaxed);
+  // A reader that was about to take the old one finds it changed and gives its row up.
+  event->outcome.exchange(static_cast<uint32_t>(EventOutcome::kRead), std::memory_order_acq_rel);
+  event_slots_.push_back(event);
+  return event;
+}
+
+TaskEvent* ClientCore::new_event(const CallRecord& record, const ObjectId& task,
+                                 uint64_t start_ns) {
+  TaskEvent* event = event_slot();
+  if (event == nullptr) return nullptr;
   event->kind = record.kind;
   event->attempt = static_cast<uint16_t>(record.attempt);
   event->pid = segment_->endpoint(endpoint_).pid;
@@ -96,9 +126,8 @@ TaskEvent* ClientCore::new_event(const CallRecord& record, const ObjectId& task,
   event->start_ns = start_ns;
   event->end_ns = 0;
   event->serial = serial_;
-  const size_t length = std::min<size_t>(record.method_bytes, sizeof event->method - 1);
-  if (length != 0) std::memcpy(event->method, record_payload(record), length);
-  event->method[length] = 0;
+  copy_method(*event, record);
+  event->outcome.store(0, std::memory_order_release);
   return event;
 }
 
@@ -151,103 +180,87 @@ void ClientCore::observe_tasks(std::vector<uint8_t>& rows) {
   const auto to_wall = [&](uint64_t ns) -> uint64_t {
     return ns == 0 ? 0 : now_us - std::min(now_us, (now_ns - std::min(now_ns, ns)) / 1'000);
   };
-  const uint64_t high = segment_->header().chunk_high.load(std::memory_order_acquire);
-  const auto visit = [&](uint32_t owner, uint64_t offset, bool event) {
-    if (rows.size() >= kMaxRows * kRowBytes) return;
-    const bool alive = owner != kOwnerOrphan && owner != 0;
-    if (!event) {
-      if (!alive || !is_call(*segment_, offset, owner - 1)) return;
-      const CallRecord& record = segment_->record(offset);
-      const auto claim = static_cast<Claim>(record.claim.load(std::memory_order_acquire));
-      if (claim == Claim::kRunning || claim == Claim::kDone) return;  // its event tells
-      TaskEvent shown{};
-      shown.kind = record.kind;
-      shown.attempt = static_cast<uint16_t>(record.attempt);
-      shown.pid = segment_->endpoint(record.caller).pid;
-      shown.job = segment_->endpoint(record.caller).job;
-      shown.task = record_returns(record)[0];
-      shown.spec = record.spec;
-      shown.actor = record.actor;
-      const size_t length = std::min<size_t>(record.method_bytes, sizeof shown.method - 1);
-      if (length != 0) std::memcpy(shown.method, record_payload(record), length);
-      uint8_t* row = add_row(rows);
-      std::memcpy(row, static_cast<const void*>(&shown), sizeof shown);
-      put_u32(row, 128, 2);
-      put_u32(row, 132, record.caller);
-      put_u32(row, 136,
-              claim == Claim::kQueued                  ? 3
-              : waits_for_arguments(*segment_, record) ? 1
-                                                       : 2);
-      put_u32(row, 140, 1);
-      return;
-    }
-    auto* from = reinterpret_cast<TaskEvent*>(segment_->at(offset));
-    const uint32_t outcome = from->outcome.load(std::memory_order_acquire);
-    if (outcome == 0 && from->start_ns == 0) return;  // being written
+  for_each_chunk(*segment_, [&](uint32_t number, const ChunkHeader& chunk, uint32_t owner) {
+    if (is_kind(chunk, ChunkKind::kEvents))
+      for_each_slot_in(*segment_, number, [&](uint64_t offset) {
+        if (rows.size() < kMaxRows * kRowBytes) observe_event(owner, offset, rows, to_wall);
+      });
+    else if (is_kind(chunk, ChunkKind::kRecords) && owner != kOwnerOrphan)
+      for_each_slot_in(*segment_, number, [&](uint64_t offset) {
+        if (rows.size() < kMaxRows * kRowBytes) observe_waiting(owner - 1, offset, rows);
+      });
+  });
+}
+
+// A call that waits or is on its way. One that runs, or ran, is told by its event.
+void ClientCore::observe_waiting(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows) {
+  if (!is_call(*segment_, offset, owner)) return;
+  const CallRecord& record = segment_->record(offset);
+  const auto claim = static_cast<Claim>(record.claim.load(std::memory_order_acquire));
+  if (claim == Claim::kRunning || claim == Claim::kDone) return;
+  TaskEvent shown{};
+  shown.kind = record.kind;
+  shown.attempt = static_cast<uint16_t>(record.attempt);
+  shown.pid = segment_->endpoint(owner).pid;
+  shown.job = segment_->endpoint(owner).job;
+  shown.task = record_returns(record)[0];
+  shown.spec = record.spec;
+  shown.actor = record.actor;
+  copy_method(shown, record);
+  uint8_t* row = add_row(rows);
+  std::memcpy(row, static_cast<const void*>(&shown), sizeof shown);
+  put_u32(row, 128, 2);
+  put_u32(row, 132, owner);
+  put_u32(row, 136, claim == Claim::kQueued ? 3 : waits_for_arguments(*segment_, record) ? 1 : 2);
+  put_u32(row, 140, 1);
+}
+
+void ClientCore::observe_event(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows,
+                               const std::function<uint64_t(uint64_t)>& to_wall) {
+  const bool alive = owner != kOwnerOrphan;
+  auto* event = reinterpret_cast<TaskEvent*>(segment_->at(offset));
+  uint32_t outcome = event->outcome.load(std::memory_order_acquire);
+  const bool shown = outcome != static_cast<uint32_t>(EventOutcome::kRead) &&
+                     (outcome != 0 || event->start_ns != 0);
+  if (shown) {
     uint8_t* row = add_row(rows);
-    std::memcpy(row, static_cast<const void*>(from), sizeof *from);
+    std::memcpy(row, static_cast<const void*>(event), sizeof *event);
     put_u32(row, 0, outcome);
-    const uint64_t start = to_wall(from->start_ns), end = to_wall(from->end_ns);
+    const uint64_t start = to_wall(event->start_ns), end = to_wall(event->end_ns);
     put_bytes(row, offsetof(TaskEvent, start_ns), &start, sizeof start);
     put_bytes(row, offsetof(TaskEvent, end_ns), &end, sizeof end);
     put_u32(row, 128, 1);
     put_u32(row, 132, alive ? owner - 1 : 0);
     put_u32(row, 140, alive ? 1 : 0);
-    if (outcome != 0 || !alive) slot_free(*segment_, offset);
-  };
-  for (uint32_t number = 0; number < high; ++number) {
-    const ChunkHeader& chunk = segment_->chunk(number);
-    const uint32_t owner = chunk.owner.load(std::memory_order_acquire);
-    const auto kind = static_cast<ChunkKind>(chunk.kind.load(std::memory_order_acquire));
-    const bool event = kind == ChunkKind::kEvents;
-    if (owner == 0 || (!event && kind != ChunkKind::kRecords)) continue;
-    const uint64_t start = segment_->chunk_offset(number);
-    for (uint64_t word = 0; word < 64; ++word)
-      for (uint64_t bits = chunk.used[word].load(std::memory_order_acquire); bits != 0;
-           bits &= bits - 1) {
-        const uint64_t inside =
-            (word * 64 + static_cast<uint64_t>(std::countr_zero(bits))) * chunk.slot_bytes;
-        if (inside < kChunkBytes) visit(owner, start + inside, event);
-      }
+  }
+  if (!alive) {
+    slot_free(*segment_, offset);
+  } else if (shown && outcome != 0 &&
+             !event->outcome.compare_exchange_strong(
+                 outcome, static_cast<uint32_t>(EventOutcome::kRead), std::memory_order_acq_rel)) {
+    rows.resize(rows.size() - kRowBytes);  // its slot is used again meanwhile
   }
 }
 
 void ClientCore::observe_objects(std::vector<uint8_t>& rows) {
-  const uint64_t high = segment_->header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    const ChunkHeader& chunk = segment_->chunk(number);
-    if (chunk.owner.load(std::memory_order_acquire) == 0 ||
-        chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries))
-      continue;
-    const auto first = static_cast<uint32_t>(segment_->chunk_offset(number) / kEntryBytes);
-    for (uint32_t i = 0; i < kEntriesPerChunk && rows.size() < kMaxRows * kRowBytes; ++i) {
-      if ((chunk.used[i / 64].load(std::memory_order_acquire) >> (i % 64) & 1) == 0) continue;
-      const ObjectEntry& entry = segment_->entry(first + i);
-      const ObjectId id{node_tag_, first + i, entry.unique.load(std::memory_order_acquire)};
-      if (id.unique == 0) continue;
-      const uint64_t size = entry.size;
-      uint8_t* row = add_row(rows);
-      put_bytes(row, 0, &id, sizeof id);
-      put_bytes(row, 16, &size, sizeof size);
-      put_u32(row, 24, entry.state.load(std::memory_order_acquire));
-      put_u32(row, 28, entry.refs.load(std::memory_order_relaxed) & ~kRefsClosed);
-      put_u32(row, 32, entry.pins.load(std::memory_order_relaxed) & ~kPinsClosed);
-      put_u32(row, 36, entry.creator);
-      const bool known = entry.creator < kMaxEndpoints;
-      put_u32(row, 40, known ? segment_->endpoint(entry.creator).pid : 0);
-      put_u32(row, 44, entry.supervisor.load(std::memory_order_relaxed) + 1);
-    }
-  }
+  for_each_entry(*segment_, [&](const ObjectId& id, const ObjectEntry& entry) {
+    if (rows.size() >= kMaxRows * kRowBytes) return;
+    const uint64_t size = entry.size;
+    const uint32_t creator = entry.creator;
+    uint8_t* row = add_row(rows);
+    put_bytes(row, 0, &id, sizeof id);
+    put_bytes(row, 16, &size, sizeof size);
+    put_u32(row, 24, entry.state.load(std::memory_order_acquire));
+    put_u32(row, 28, entry.refs.load(std::memory_order_relaxed) & ~kRefsClosed);
+    put_u32(row, 32, entry.pins.load(std::memory_order_relaxed) & ~kPinsClosed);
+    put_u32(row, 36, creator);
+    put_u32(row, 40, creator < kMaxEndpoints ? segment_->endpoint(creator).pid : 0);
+    put_u32(row, 44, entry.supervisor.load(std::memory_order_relaxed) + 1);
+  });
 }
 
 void ClientCore::observe_endpoints(std::vector<uint8_t>& rows) {
-  // Low numbers are used first; looking at all would make pages of the unused ones.
-  uint32_t unused = 0;
-  for (uint32_t number = 0; number < kMaxEndpoints && unused < 32; ++number) {
-    const Endpoint& endpoint = segment_->endpoint(number);
-    const uint32_t state = endpoint.state.load(std::memory_order_acquire);
-    unused = state == 0 ? unused + 1 : 0;
-    if (state != static_cast<uint32_t>(EndpointState::kAttached)) continue;
+  for_each_attached(*segment_, [&](uint32_t number, const Endpoint& endpoint) {
     uint8_t* row = add_row(rows);
     put_u32(row, 0, number);
     put_u32(row, 4, endpoint.kind);
@@ -255,22 +268,17 @@ void ClientCore::observe_endpoints(std::vector<uint8_t>& rows) {
     put_u32(row, 12, endpoint.serial);
     put_u32(row, 16, endpoint.job);
     put_u32(row, 20, endpoint.language);
-    put_u32(row, 24, state);
+    put_u32(row, 24, static_cast<uint32_t>(EndpointState::kAttached));
     uint32_t rings = 0;
     const uint32_t inbound = endpoint.inbound_high.load(std::memory_order_acquire);
     for (uint32_t i = 0; i < inbound && i < kMaxInboundRings; ++i)
       rings += endpoint.inbound[i].load(std::memory_order_relaxed) != 0 ? 1 : 0;
     put_u32(row, 28, rings);
-  }
+  });
 }
 
 void ClientCore::observe_holders(std::vector<uint8_t>& rows) {
-  uint32_t unused = 0;
-  for (uint32_t number = 0; number < kMaxEndpoints && unused < 32; ++number) {
-    const Endpoint& endpoint = segment_->endpoint(number);
-    const uint32_t state = endpoint.state.load(std::memory_order_acquire);
-    unused = state == 0 ? unused + 1 : 0;
-    if (state != static_cast<uint32_t>(EndpointState::kAttached)) continue;
+  for_each_attached(*segment_, [&](uint32_t number, const Endpoint& endpoint) {
     for_each_held(*segment_, number, [&](const ObjectId& id, RowState what) {
       if (rows.size() >= kMaxRows * kRowBytes) return;
       uint8_t* row = add_row(rows);
@@ -279,7 +287,7 @@ void ClientCore::observe_holders(std::vector<uint8_t>& rows) {
       put_u32(row, 20, endpoint.pid);
       put_u32(row, 24, what == RowState::kRef ? 1 : 2);
     });
-  }
+  });
 }
 
 }  // namespace polyray

@@ -3,9 +3,10 @@
 #include "raylet/census.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "store/ring.h"
+#include "store/slab.h"
+#include "store/slots.h"
 
 namespace polyray::raylet {
 
@@ -14,13 +15,6 @@ namespace {
 void add_counts(const EndpointCounters& from, ProcessStats& to) {
   for (uint32_t i = 0; i < kCounts; ++i)
     to.counts[i] += from.values[i].load(std::memory_order_relaxed);
-}
-
-uint64_t used_slots(const ChunkHeader& chunk) {
-  uint64_t count = 0;
-  for (const auto& word : chunk.used)
-    count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
-  return count;
 }
 
 }  // namespace
@@ -68,14 +62,11 @@ void Census::fill(Peers& peers, RayletStats& stats) const {
 }
 
 void Census::count_chunks(RayletStats& stats) const {
-  const uint64_t high = segment_.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    const ChunkHeader& chunk = segment_.chunk(number);
-    if (chunk.owner.load(std::memory_order_acquire) == 0) continue;
+  for_each_chunk(segment_, [&stats](uint32_t, const ChunkHeader& chunk, uint32_t) {
     switch (static_cast<ChunkKind>(chunk.kind.load(std::memory_order_acquire))) {
       case ChunkKind::kEntries:
         ++stats.entry_chunks;
-        stats.objects += used_slots(chunk);  // live objects and those being made or freed
+        stats.objects += count_used(chunk.used);  // live objects and those being made or freed
         break;
       case ChunkKind::kRecords:
         ++stats.record_chunks;
@@ -90,20 +81,15 @@ void Census::count_chunks(RayletStats& stats) const {
       case ChunkKind::kRow:
         break;
     }
-  }
+  });
 }
 
 void Census::count_slabs(RayletStats& stats) const {
-  const uint64_t high = segment_.header().granule_high.load(std::memory_order_acquire);
-  for (uint64_t granule = 0; granule < high; ++granule) {
-    const SlabHeader& slab = segment_.slab(granule);
-    if (slab.owner.load(std::memory_order_acquire) == 0) continue;
+  for_each_slab(segment_, [&stats](uint64_t, const SlabHeader& slab, uint32_t) {
     ++stats.slabs;
     stats.slab_slots += slab.slot_count;
-    for (const auto& word : slab.used)
-      stats.slab_slots_used +=
-          static_cast<uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
-  }
+    stats.slab_slots_used += count_used(slab.used);
+  });
 }
 
 }  // namespace polyray::raylet

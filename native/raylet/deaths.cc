@@ -50,7 +50,7 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
   frees_.client_gone(peer.endpoint);
   for (const ObjectId& id : zero) frees_.released(id);
   settle_supervised(peer.endpoint);
-  orphan_entries(peer.endpoint);
+  orphan_chunks(segment_, peer.endpoint);
   // Only now: a contact that reads this takes entries over which the dead one was sealing, and the passes above write them.
   const uint64_t info =
       static_cast<uint32_t>(exit.code) | uint64_t{static_cast<uint32_t>(exit.signal)} << 32;
@@ -146,23 +146,6 @@ void Deaths::settle_supervised(uint32_t endpoint) {
   }
 }
 
-void Deaths::orphan_entries(uint32_t endpoint) {
-  const uint64_t high = segment_.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    ChunkHeader& chunk = segment_.chunk(number);
-    if (chunk.owner.load(std::memory_order_acquire) != endpoint + 1) continue;
-    const auto kind = static_cast<ChunkKind>(chunk.kind.load(std::memory_order_acquire));
-    if (kind == ChunkKind::kRecords || kind == ChunkKind::kRings) continue;  // at the burial
-    const bool unused =
-        std::all_of(std::begin(chunk.used), std::end(chunk.used),
-                    [](const auto& word) { return word.load(std::memory_order_acquire) == 0; });
-    if (kind != ChunkKind::kEntries || unused)
-      chunk_release(segment_, number);
-    else
-      chunk.owner.store(kOwnerOrphan, std::memory_order_release);
-  }
-}
-
 void Deaths::finish(const Adopted& call) {
   for (const ObjectId& id : call.returns) {
     frees_.seal_error(id, StatusCode::kObjectLost, kSubmitterDied);
@@ -195,13 +178,8 @@ void Deaths::bury_the_ready() {
 void Deaths::bury(uint32_t endpoint) {
   const Grave grave = graves_.at(endpoint);
   graves_.erase(endpoint);
-  const uint64_t high = segment_.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    ChunkHeader& chunk = segment_.chunk(number);
-    if (chunk.owner.load(std::memory_order_acquire) != endpoint + 1) continue;
-    for (auto& word : chunk.used) word.store(0, std::memory_order_relaxed);
-    chunk_release(segment_, number);
-  }
+  release_chunks(segment_, endpoint);
+  reclaim_orphans(segment_);
   peers_.recycle(endpoint, grave.in_ring, grave.out_ring);
 }
 

@@ -65,7 +65,6 @@ class Deaths {
   void settle_records(const Peer& peer, Report& report);
   void reclaim_bytes(uint32_t endpoint);
   void settle_supervised(uint32_t endpoint);
-  void orphan_entries(uint32_t endpoint);
   void finish(const Adopted& call);
   void bury(uint32_t endpoint);
   void bury_the_ready();

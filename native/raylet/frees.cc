@@ -16,11 +16,6 @@ EntryState kind_of(uint32_t state) {
   return static_cast<EntryState>(state & kEntryStateMask);
 }
 
-bool chunk_unused(const ChunkHeader& chunk) {
-  return std::all_of(std::begin(chunk.used), std::end(chunk.used),
-                     [](const auto& word) { return word.load(std::memory_order_acquire) == 0; });
-}
-
 }  // namespace
 
 std::vector<ObjectId> Frees::nested_of(const ObjectEntry& entry) const {
@@ -107,7 +102,7 @@ void Frees::free_entry(ObjectEntry& entry, const ObjectId& id, std::vector<Objec
   const uint32_t number = segment_.chunk_of(offset);
   slot_free(segment_, offset);
   ChunkHeader& chunk = segment_.chunk(number);
-  if (chunk.owner.load(std::memory_order_acquire) == kOwnerOrphan && chunk_unused(chunk))
+  if (chunk.owner.load(std::memory_order_acquire) == kOwnerOrphan && none_used(chunk.used))
     chunk_release(segment_, number);
 }
 

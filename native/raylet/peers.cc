@@ -62,6 +62,7 @@ Result<Peer*> Peers::create(EndpointKind kind, uint32_t pid, uint32_t job, uint3
   shared.serial = peer.serial;
   shared.job = job;
   shared.language = language;
+  shared.devices.store(0, std::memory_order_relaxed);
   shared.to_raylet = in.value();
   shared.from_raylet = out.value();
   shared.state.store(static_cast<uint32_t>(EndpointState::kAttached), std::memory_order_release);

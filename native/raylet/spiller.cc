@@ -3,7 +3,6 @@
 #include "raylet/spiller.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <map>
 #include <set>
@@ -25,13 +24,6 @@ bool is_spillable(const ObjectEntry& entry) {
          (state & (kEntryInline | kEntrySpilled | kEntryFreed | kEntryKeep)) == 0 &&
          entry.offset != 0 && refs != 0 && (refs & kRefsClosed) == 0 &&
          entry.pins.load(std::memory_order_acquire) == 0;
-}
-
-uint64_t used_slots(const SlabHeader& slab) {
-  uint64_t count = 0;
-  for (const auto& word : slab.used)
-    count += static_cast<uint64_t>(std::popcount(word.load(std::memory_order_acquire)));
-  return count;
 }
 
 }  // namespace
@@ -70,34 +62,16 @@ std::optional<uint32_t> Spiller::next_folder(uint64_t now_ms) {
 void Spiller::scan(uint64_t bytes) {
   extents_of_own_.clear();
   small_.clear();
-  const uint64_t high = segment_.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    const ChunkHeader& chunk = segment_.chunk(number);
-    if (chunk.owner.load(std::memory_order_acquire) == 0 ||
-        chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kEntries))
-      continue;
-    const auto first = static_cast<uint32_t>(segment_.chunk_offset(number) / kEntryBytes);
-    for (uint32_t word = 0; word < kEntriesPerChunk / 64; ++word) {
-      for (uint64_t bits = chunk.used[word].load(std::memory_order_acquire); bits != 0;
-           bits &= bits - 1) {
-        const uint32_t index = first + word * 64 + static_cast<uint32_t>(std::countr_zero(bits));
-        const ObjectEntry& entry = segment_.entry(index);
-        const uint64_t unique = entry.unique.load(std::memory_order_acquire);
-        if (unique == 0 || !is_spillable(entry)) continue;
-        const uint64_t offset = entry.offset;
-        const uint64_t bytes = entry.size;
-        if (!segment_.valid_data(offset, bytes)) continue;
-        const Victim victim{entry.touched_ms.load(std::memory_order_relaxed),
-                            {segment_.header().node_tag, index, unique},
-                            bytes,
-                            offset};
-        if (is_slab(segment_, offset))
-          small_.push_back(victim);
-        else
-          extents_of_own_.push_back(victim);
-      }
-    }
-  }
+  for_each_entry(segment_, [&](const ObjectId& id, const ObjectEntry& entry) {
+    const uint64_t offset = entry.offset;
+    const uint64_t size = entry.size;
+    if (!is_spillable(entry) || !segment_.valid_data(offset, size)) return;
+    const Victim victim{entry.touched_ms.load(std::memory_order_relaxed), id, size, offset};
+    if (is_slab(segment_, offset))
+      small_.push_back(victim);
+    else
+      extents_of_own_.push_back(victim);
+  });
   std::sort(extents_of_own_.begin(), extents_of_own_.end(), [](const Victim& a, const Victim& b) {
     return a.touched_ms != b.touched_ms ? a.touched_ms < b.touched_ms : a.id.unique < b.id.unique;
   });
@@ -113,7 +87,7 @@ void Spiller::choose_granules(uint64_t bytes) {
     by_granule[segment_.granule_of(victim.offset)].push_back(victim);
   small_.clear();
   for (auto& [granule, victims] : by_granule)
-    if (victims.size() == used_slots(segment_.slab(granule))) {
+    if (victims.size() == count_used(segment_.slab(granule).used)) {
       granules_.insert(granules_.end(), victims.begin(), victims.end());
       room += kGranuleBytes;
     }

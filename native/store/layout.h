@@ -334,8 +334,10 @@ struct alignas(64) CallRecord {
 };
 static_assert(sizeof(CallRecord) == 128);
 
-// What became of one run of a call: written by the process that ran it (or that gave it up), read and freed by the node
-// service. A process keeps its last kEventsKept ones; those of a dead process stay until they are read.
+// What became of one run of a call: written by the process that ran it (or that gave it up), read by the node service. A
+// process keeps its last kEventsKept ones and those of calls that run, and uses their slots again. Who has a finished one,
+// the reader or the writer that needs its slot, is decided by a CAS on the outcome. Those of a dead process stay until they
+// are read.
 inline constexpr uint32_t kEventsKept = 8192;
 enum class EventOutcome : uint32_t {
   kRunning = 0,
@@ -345,9 +347,10 @@ enum class EventOutcome : uint32_t {
   kReturned = 4,  // not begun after all
   kCancelled = 5,
   kNeverRan = 6,  // its caller settled it with an error
+  kRead = 7,      // its slot may be used again, or is being written
 };
 struct TaskEvent {
-  std::atomic<uint32_t> outcome;  // EventOutcome; written last
+  std::atomic<uint32_t> outcome;  // EventOutcome; written last; kRunning: it is the writer's alone
   uint16_t kind;                  // CallKind
   uint16_t attempt;
   uint32_t pid;

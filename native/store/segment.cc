@@ -240,7 +240,10 @@ bool Segment::valid_record(uint64_t offset) const {
   const uint64_t need = sizeof(CallRecord) +
                         (uint64_t{call.return_count} + call.ref_count) * sizeof(ObjectId) +
                         call.payload_bytes;
-  return need <= chunk(chunk_of(offset)).slot_bytes && call.top_ref_count <= call.ref_count &&
+  // Stored arguments list their refs themselves: the record has the id of the arguments alone.
+  const bool in_store = (call.flags & kCallArgsInStore) != 0;
+  return need <= chunk(chunk_of(offset)).slot_bytes &&
+         (in_store ? call.ref_count == 1 : call.top_ref_count <= call.ref_count) &&
          call.method_bytes <= call.payload_bytes;
 }
 

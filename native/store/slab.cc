@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 
 namespace polyray {
 
@@ -22,32 +21,17 @@ size_t class_of(uint64_t bytes) {
       kSizes.begin());
 }
 
-bool is_unused(const SlabHeader& head) {
-  for (const auto& word : head.used)
-    if (word.load(std::memory_order_acquire) != 0) return false;
-  return true;
-}
-
 // Offset of a slot now marked used, or 0.
 uint64_t take_bit(Segment& segment, uint64_t granule, uint32_t& next_word) {
   SlabHeader& head = segment.slab(granule);
   const uint32_t count = head.slot_count;
   if (head.live.load(std::memory_order_relaxed) >= count) return 0;
-  const uint32_t words = (count + 63) / 64;
-  for (uint32_t i = 0; i < words; ++i) {
-    const uint32_t word = (next_word + i) % words;
-    const uint32_t slots_here = std::min<uint32_t>(64, count - word * 64);
-    const uint64_t all = slots_here == 64 ? ~uint64_t{0} : (uint64_t{1} << slots_here) - 1;
-    const uint64_t free_bits = ~head.used[word].load(std::memory_order_acquire) & all;
-    if (free_bits == 0) continue;
-    const auto bit = static_cast<uint32_t>(std::countr_zero(free_bits));
-    // The count goes up before the bit and down after it: it is never below the number of used slots.
-    head.live.fetch_add(1, std::memory_order_relaxed);
-    head.used[word].fetch_or(uint64_t{1} << bit, std::memory_order_acq_rel);
-    next_word = word;
-    return segment.granule_offset(granule) + uint64_t{word * 64 + bit} * head.slot_bytes;
-  }
-  return 0;
+  const std::optional<uint32_t> slot = find_unused(head.used, count, next_word);
+  if (!slot) return 0;
+  // The count goes up before the bit and down after it: it is never below the number of used slots.
+  head.live.fetch_add(1, std::memory_order_relaxed);
+  head.used[*slot / 64].fetch_or(uint64_t{1} << (*slot % 64), std::memory_order_acq_rel);
+  return segment.granule_offset(granule) + uint64_t{*slot} * head.slot_bytes;
 }
 
 }  // namespace
@@ -80,11 +64,7 @@ Status SlabPool::add_granule(uint64_t granule, uint64_t bytes) {
   head.slot_bytes = kSizes[number];
   head.slot_count = static_cast<uint32_t>(kGranuleBytes / kSizes[number]);
   head.owner.store(owner_, std::memory_order_release);
-  auto& high = segment_.header().granule_high;
-  uint64_t seen = high.load(std::memory_order_relaxed);
-  while (seen < granule + 1 &&
-         !high.compare_exchange_weak(seen, granule + 1, std::memory_order_acq_rel)) {
-  }
+  raise_to(segment_.header().granule_high, granule + 1);
   by_class_[number].cursor = by_class_[number].granules.size();
   by_class_[number].granules.push_back({granule, 0});
   return Status::ok();
@@ -94,7 +74,7 @@ void SlabPool::trim(size_t keep, const std::function<void(uint64_t, uint64_t)>& 
   size_t unused = 0;
   for (SizeClass& size_class : by_class_) {
     std::erase_if(size_class.granules, [&](const OwnedGranule& owned) {
-      if (!is_unused(segment_.slab(owned.granule)) || ++unused <= keep) return false;
+      if (!none_used(segment_.slab(owned.granule).used) || ++unused <= keep) return false;
       give_back(segment_.granule_offset(owned.granule), kGranuleBytes);
       return true;
     });
@@ -125,12 +105,12 @@ bool slab_free(Segment& segment, uint64_t offset) {
   const uint64_t bit = uint64_t{1} << (slot % 64);
   if ((head.used[slot / 64].fetch_and(~bit, std::memory_order_acq_rel) & bit) == 0) return false;
   head.live.fetch_sub(1, std::memory_order_relaxed);
-  return head.owner.load(std::memory_order_acquire) == kOwnerOrphan && is_unused(head);
+  return head.owner.load(std::memory_order_acquire) == kOwnerOrphan && none_used(head.used);
 }
 
 bool slab_retire(Segment& segment, uint64_t granule) {
   SlabHeader& head = segment.slab(granule);
-  if (!is_unused(head)) return false;
+  if (!none_used(head.used)) return false;
   head.slot_bytes = 0;
   head.slot_count = 0;
   head.live.store(0, std::memory_order_relaxed);
@@ -140,16 +120,14 @@ bool slab_retire(Segment& segment, uint64_t granule) {
 
 void orphan_slabs(Segment& segment, uint32_t endpoint,
                   const std::function<void(uint64_t, uint64_t)>& give_back) {
-  const uint64_t high = segment.header().granule_high.load(std::memory_order_acquire);
-  for (uint64_t granule = 0; granule < high; ++granule) {
-    SlabHeader& head = segment.slab(granule);
-    if (head.owner.load(std::memory_order_acquire) != endpoint + 1) continue;
+  for_each_slab(segment, [&](uint64_t granule, SlabHeader& head, uint32_t owner) {
+    if (owner != endpoint + 1) return;
     if (slab_retire(segment, granule)) {
       give_back(segment.granule_offset(granule), kGranuleBytes);
     } else {
       head.owner.store(kOwnerOrphan, std::memory_order_release);
     }
-  }
+  });
 }
 
 }  // namespace polyray

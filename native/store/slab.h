@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/bits.h"
 #include "store/segment.h"
 
 namespace polyray {
@@ -50,6 +51,17 @@ bool slab_free(Segment& segment, uint64_t offset);
 bool is_slab(const Segment& segment, uint64_t data_offset);
 uint64_t slab_slot_bytes(const Segment& segment,
                          uint64_t data_offset);  // 0 when it is not in a slab
+
+// Calls visit(granule, header, owner) for each slab.
+template <class Visit>
+void for_each_slab(const Segment& segment, Visit&& visit) {
+  const uint64_t high = segment.header().granule_high.load(std::memory_order_acquire);
+  for (uint64_t granule = 0; granule < high; ++granule) {
+    SlabHeader& head = segment.slab(granule);
+    if (const uint32_t owner = head.owner.load(std::memory_order_acquire); owner != 0)
+      visit(granule, head, owner);
+  }
+}
 
 // --- raylet
 // The granule is no slab any more. False (nothing done) while a slot is used. Then free it in the ExtentAllocator.

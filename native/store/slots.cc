@@ -27,19 +27,6 @@ void clear_slot(uint8_t* bytes, uint64_t count, bool shared_words) {
     std::atomic_ref<uint64_t>(words[i]).store(0, std::memory_order_relaxed);
 }
 
-bool is_unused(const ChunkHeader& head) {
-  for (const auto& word : head.used)
-    if (word.load(std::memory_order_acquire) != 0) return false;
-  return true;
-}
-
-template <class A64>
-void raise_to(A64& word, uint64_t value) {
-  uint64_t seen = word.load(std::memory_order_relaxed);
-  while (seen < value && !word.compare_exchange_weak(seen, value, std::memory_order_acq_rel)) {
-  }
-}
-
 uint32_t class_of(uint64_t bytes) {
   const uint64_t rounded = std::bit_ceil(std::max<uint64_t>(bytes, kEntryBytes));
   return static_cast<uint32_t>(std::countr_zero(rounded) - std::countr_zero(uint64_t{kEntryBytes}));
@@ -107,19 +94,10 @@ void chunk_release(Segment& segment, uint32_t chunk) {
 // Offset of a slot now marked used, or 0.
 uint64_t SlotPool::take_bit(OwnedChunk& owned) {
   ChunkHeader& head = segment_.chunk(owned.chunk);
-  const uint32_t words = (head.slot_count + 63) / 64;
-  for (uint32_t i = 0; i < words; ++i) {
-    const uint32_t word = (owned.next_word + i) % words;
-    const uint32_t slots_here = std::min<uint32_t>(64, head.slot_count - word * 64);
-    const uint64_t all = slots_here == 64 ? ~uint64_t{0} : (uint64_t{1} << slots_here) - 1;
-    const uint64_t free_bits = ~head.used[word].load(std::memory_order_acquire) & all;
-    if (free_bits == 0) continue;
-    const auto bit = static_cast<uint32_t>(std::countr_zero(free_bits));
-    head.used[word].fetch_or(uint64_t{1} << bit, std::memory_order_acq_rel);
-    owned.next_word = word;
-    return segment_.chunk_offset(owned.chunk) + uint64_t{word * 64 + bit} * head.slot_bytes;
-  }
-  return 0;
+  const std::optional<uint32_t> slot = find_unused(head.used, head.slot_count, owned.next_word);
+  if (!slot) return 0;
+  head.used[*slot / 64].fetch_or(uint64_t{1} << (*slot % 64), std::memory_order_acq_rel);
+  return segment_.chunk_offset(owned.chunk) + uint64_t{*slot} * head.slot_bytes;
 }
 
 Result<uint64_t> SlotPool::allocate(uint64_t bytes) {
@@ -151,7 +129,7 @@ void SlotPool::trim(size_t keep) {
   size_t unused = 0;
   for (SizeClass& size_class : by_class_) {
     std::erase_if(size_class.chunks, [&](const OwnedChunk& owned) {
-      if (!is_unused(segment_.chunk(owned.chunk)) || ++unused <= keep) return false;
+      if (!none_used(segment_.chunk(owned.chunk).used) || ++unused <= keep) return false;
       chunk_release(segment_, owned.chunk);
       return true;
     });
@@ -205,51 +183,36 @@ bool slot_is_used(const Segment& segment, uint64_t offset) {
 }
 
 void orphan_chunks(Segment& segment, uint32_t endpoint) {
-  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    ChunkHeader& head = segment.chunk(number);
-    if (head.owner.load(std::memory_order_acquire) != endpoint + 1) continue;
-    const auto kind = static_cast<ChunkKind>(head.kind.load(std::memory_order_acquire));
-    // kFree: it died between the claim and the kind, or while it gave the chunk back. kRow: sweep_row is done.
-    if (kind == ChunkKind::kFree || kind == ChunkKind::kRow || is_unused(head)) {
-      chunk_release(segment, number);
-    } else {
+  for_each_chunk(segment, [&](uint32_t number, ChunkHeader& head, uint32_t owner) {
+    if (owner != endpoint + 1 || is_kind(head, ChunkKind::kRecords) ||
+        is_kind(head, ChunkKind::kRings))
+      return;
+    // Of no kind: it died between the claim and the kind, or while it gave the chunk back. Rows: sweep_row is done.
+    const bool outlives = is_kind(head, ChunkKind::kEntries) || is_kind(head, ChunkKind::kEvents);
+    if (outlives && !none_used(head.used))
       head.owner.store(kOwnerOrphan, std::memory_order_release);
-    }
-  }
+    else
+      chunk_release(segment, number);
+  });
+}
+
+void release_chunks(Segment& segment, uint32_t endpoint) {
+  for_each_chunk(segment, [&](uint32_t number, ChunkHeader& head, uint32_t owner) {
+    if (owner != endpoint + 1) return;
+    for (auto& word : head.used) word.store(0, std::memory_order_relaxed);
+    chunk_release(segment, number);
+  });
 }
 
 size_t reclaim_orphans(Segment& segment) {
   size_t count = 0;
-  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    ChunkHeader& head = segment.chunk(number);
+  for_each_chunk(segment, [&](uint32_t number, ChunkHeader& head, uint32_t owner) {
     // Nobody sets bits in an orphan chunk, so "unused" stays true.
-    if (head.owner.load(std::memory_order_acquire) != kOwnerOrphan || !is_unused(head)) continue;
+    if (owner != kOwnerOrphan || !none_used(head.used)) return;
     chunk_release(segment, number);
     ++count;
-  }
+  });
   return count;
-}
-
-void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner,
-                   const std::function<void(uint64_t)>& visit) {
-  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
-  for (uint32_t number = 0; number < high; ++number) {
-    ChunkHeader& head = segment.chunk(number);
-    if (head.owner.load(std::memory_order_acquire) != owner ||
-        head.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(kind))
-      continue;
-    const uint64_t slot_bytes = head.slot_bytes;
-    for (uint32_t word = 0; word < 64; ++word) {
-      for (uint64_t bits = head.used[word].load(std::memory_order_acquire); bits != 0;
-           bits &= bits - 1) {
-        const uint64_t inside =
-            (word * 64 + static_cast<uint64_t>(std::countr_zero(bits))) * slot_bytes;
-        if (inside < kChunkBytes) visit(segment.chunk_offset(number) + inside);
-      }
-    }
-  }
 }
 
 }  // namespace polyray

@@ -6,10 +6,10 @@
 // Thread rules: one pool, one thread at a time. slot_free: any thread, any process.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "base/result.h"
+#include "store/bits.h"
 #include "store/segment.h"
 
 namespace polyray {
@@ -51,13 +51,57 @@ Result<uint32_t> chunk_claim(Segment& segment, ChunkKind kind, uint32_t owner, u
 // Gives a chunk back. REQUIRES: the caller owns it (or is the raylet and its owner is dead) and no slot is used.
 void chunk_release(Segment& segment, uint32_t chunk);
 
+// Calls visit(number, header, owner) for each chunk that somebody has, or had and left behind (kOwnerOrphan).
+template <class Visit>
+void for_each_chunk(const Segment& segment, Visit&& visit) {
+  const uint64_t high = segment.header().chunk_high.load(std::memory_order_acquire);
+  for (uint32_t number = 0; number < high; ++number) {
+    ChunkHeader& head = segment.chunk(number);
+    if (const uint32_t owner = head.owner.load(std::memory_order_acquire); owner != 0)
+      visit(number, head, owner);
+  }
+}
+inline bool is_kind(const ChunkHeader& head, ChunkKind kind) {
+  return head.kind.load(std::memory_order_acquire) == static_cast<uint32_t>(kind);
+}
+// Calls visit(offset) for each used slot of a chunk.
+template <class Visit>
+void for_each_slot_in(const Segment& segment, uint32_t chunk, Visit&& visit) {
+  const uint64_t slot_bytes = segment.chunk(chunk).slot_bytes;
+  for_each_used(segment.chunk(chunk).used, [&](uint32_t slot) {
+    if (slot * slot_bytes < kChunkBytes) visit(segment.chunk_offset(chunk) + slot * slot_bytes);
+  });
+}
+// Calls visit(offset) for each used slot of each chunk of that kind whose owner is `owner` (endpoint + 1, kOwnerOrphan).
+template <class Visit>
+void for_each_slot(const Segment& segment, ChunkKind kind, uint32_t owner, Visit&& visit) {
+  for_each_chunk(segment, [&](uint32_t number, const ChunkHeader& head, uint32_t has) {
+    if (has == owner && is_kind(head, kind)) for_each_slot_in(segment, number, visit);
+  });
+}
+// Calls visit(id, entry) for each object entry in use: sealed, pending, or being freed.
+template <class Visit>
+void for_each_entry(const Segment& segment, Visit&& visit) {
+  const uint32_t node_tag = segment.header().node_tag;
+  for_each_chunk(segment, [&](uint32_t number, const ChunkHeader& head, uint32_t) {
+    if (!is_kind(head, ChunkKind::kEntries)) return;
+    const auto first = static_cast<uint32_t>(segment.chunk_offset(number) / kEntryBytes);
+    for_each_used(head.used, [&](uint32_t slot) {
+      if (slot >= kEntriesPerChunk) return;
+      ObjectEntry& entry = segment.entry(first + slot);
+      const uint64_t unique = entry.unique.load(std::memory_order_acquire);
+      if (unique != 0) visit(ObjectId{node_tag, first + slot, unique}, entry);
+    });
+  });
+}
+
 // --- raylet: after an endpoint died (sweep_row first)
-// Marks its chunks orphan; empty ones and row chunks go back at once.
+// Its chunks of what outlives it (objects, unread events) become orphans; rows and empty ones go back at once. Records and
+// rings stay: others may still read them (release_chunks).
 void orphan_chunks(Segment& segment, uint32_t endpoint);
+// Takes back whatever chunks the endpoint still has.
+void release_chunks(Segment& segment, uint32_t endpoint);
 // Takes back orphan chunks whose last slot was freed. Returns how many. Call now and then.
 size_t reclaim_orphans(Segment& segment);
-// Calls visit(offset) for each used slot of each chunk of that kind whose owner is `owner` (endpoint + 1, kOwnerOrphan).
-void for_each_slot(Segment& segment, ChunkKind kind, uint32_t owner,
-                   const std::function<void(uint64_t)>& visit);
 
 }  // namespace polyray

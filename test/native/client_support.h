@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -162,7 +163,7 @@ class TestWorker {
   void handle(Event& event) {
     if (event.kind == EventKind::kShutdown) over_ = true;
     if (event.kind == EventKind::kCancel) cancelled_[event.id.unique] = event.a;
-    if (event.kind == EventKind::kStreamCredit) credit_ = event.a;
+    if (event.kind == EventKind::kStreamCredit) room_ += event.a;
     if (event.kind == EventKind::kCall) execute(event.call);
     if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone)
       ready_.insert(event.id.unique);
@@ -266,6 +267,27 @@ class TestWorker {
       }
       return finish(call, "end");
     }
+    if (verb == "hold") return held_.push_back(call);  // ended by letgo
+    if (verb == "emit") {                              // so many items of the calls that are held
+      for (const IncomingCall& held : held_)
+        for (uint32_t i = 0; i < std::stoul(rest); ++i) {
+          items_.push_back(client_->put(value_of("item"), {}).value());
+          EXPECT_TRUE(client_->stream_item(held.handle, i, items_.back()).is_ok());
+          client_->release_ref(items_.back());
+        }
+      return finish(call, "emitted");
+    }
+    if (verb == "letgo") {
+      for (const IncomingCall& held : held_) finish(held, "let go");
+      held_.clear();
+      return finish(call, "done");
+    }
+    if (verb == "kept") {  // items that are still there, room that the caller gave for more
+      const auto left = std::count_if(items_.begin(), items_.end(), [this](const ObjectId& id) {
+        return client_->status(id) != ObjectStatus::kGone;
+      });
+      return finish(call, std::to_string(left) + " " + std::to_string(room_));
+    }
     if (verb == "fail") {
       const auto envelope = error_envelope({.code = StatusCode::kTaskFailed, .message = rest});
       static_cast<void>(client_->return_small(call.handle, 0, envelope, {}, true));
@@ -318,7 +340,9 @@ class TestWorker {
   std::map<uint64_t, uint32_t> cancelled_;  // how, by task
   std::vector<Flood> floods_;
   std::string log_;
-  uint32_t credit_ = 0;
+  std::vector<IncomingCall> held_;
+  std::vector<ObjectId> items_;  // of streams
+  uint32_t room_ = 0;
   int counter_ = 0;
   bool over_ = false;
 };

@@ -169,6 +169,7 @@ TEST(Kill, ASigkillAtAnyMomentLeavesASweepableStore) {
     for (auto& word : segment->slab(0).used) word.store(0);
     orphan_slabs(*segment, kChild, [](uint64_t, uint64_t) {});
     orphan_chunks(*segment, kChild);
+    release_chunks(*segment, kChild);
     reclaim_orphans(*segment);
     for (uint32_t chunk = 0; chunk < segment->header().chunk_high.load(); ++chunk) {
       const uint32_t owner = segment->chunk(chunk).owner.load();

@@ -41,6 +41,20 @@ TEST(Deaths, EverythingOfAKilledClientComesBack) {
   EXPECT_EQ(after.store_used_bytes, before.store_used_bytes);
 }
 
+TEST(Deaths, ANumberThatIsUsedAgainStartsWithoutTheDevicesOfTheDead) {
+  auto raylet = bare_raylet();
+  auto witness = std::move(Client::attach(options_for(*raylet)).value());
+  auto first = std::move(Client::attach(options_for(*raylet)).value());
+  const uint32_t number = first->endpoint();
+  witness->segment().endpoint(number).devices.store(5);  // as the raylet does for a GPU lease
+  EXPECT_EQ(first->devices(), 5u);
+  first.reset();
+  ASSERT_TRUE(soon([&] { return raylet->stats().endpoints == 1; }));
+  auto second = std::move(Client::attach(options_for(*raylet)).value());
+  ASSERT_EQ(second->endpoint(), number);
+  EXPECT_EQ(second->devices(), 0u);
+}
+
 TEST(Deaths, ObjectsThatOthersHoldSurviveTheirMaker) {
   auto raylet = bare_raylet(64 << 20);
   auto witness = std::move(Client::attach(options_for(*raylet)).value());

@@ -157,6 +157,12 @@ TEST(SegmentTest, ChecksOffsetsOfOthers) {
   EXPECT_TRUE(segment->valid_record(offset));
   call.payload_bytes += 1;
   EXPECT_FALSE(segment->valid_record(offset));
+  call.payload_bytes = 64;
+  call.ref_count = 1;
+  call.top_ref_count = 5;
+  EXPECT_FALSE(segment->valid_record(offset)) << "more top-level refs than refs";
+  call.flags = kCallArgsInStore;
+  EXPECT_TRUE(segment->valid_record(offset)) << "the refs are listed in the stored arguments";
   call.payload_bytes = 0;
   call.return_count = 0xffffffff;
   call.ref_count = 0xffffffff;

@@ -163,17 +163,22 @@ TEST(Slots, OthersMayFreeWhileTheOwnerAllocates) {
 
 TEST(Slots, ChunksOfTheDeadDrainAndComeBack) {
   auto segment = make_segment();
-  SlotPool pool(*segment, ChunkKind::kRecords, 5);
+  SlotPool pool(*segment, ChunkKind::kEvents, 5);
+  SlotPool records(*segment, ChunkKind::kRecords, 5);
   const uint64_t kept = pool.allocate(128).value();
   const uint64_t empty = pool.allocate(4096).value();
+  const uint64_t record = records.allocate(128).value();
   slot_free(*segment, empty);
   orphan_chunks(*segment, 5);
   EXPECT_EQ(segment->chunk(segment->chunk_of(empty)).owner.load(), 0u)
       << "empty ones come back at once";
   EXPECT_EQ(segment->chunk(segment->chunk_of(kept)).owner.load(), kOwnerOrphan);
+  EXPECT_EQ(segment->chunk(segment->chunk_of(record)).owner.load(), 6u) << "others may read it";
+  release_chunks(*segment, 5);
+  EXPECT_EQ(segment->chunk(segment->chunk_of(record)).owner.load(), 0u);
   EXPECT_EQ(reclaim_orphans(*segment), 0u);
   std::vector<uint64_t> visited;
-  for_each_slot(*segment, ChunkKind::kRecords, kOwnerOrphan,
+  for_each_slot(*segment, ChunkKind::kEvents, kOwnerOrphan,
                 [&](uint64_t offset) { visited.push_back(offset); });
   EXPECT_EQ(visited, std::vector<uint64_t>{kept});
   EXPECT_TRUE(slot_free(*segment, kept));
