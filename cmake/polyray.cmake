@@ -57,7 +57,7 @@ function(polyray_flags target)
     # GCC's bounds warnings are not reliable under a sanitizer, and it has none for fences.
     target_compile_options(${target} PRIVATE -fsanitize=${checks} -fno-sanitize-recover=all
                            -fno-omit-frame-pointer -Wno-array-bounds -Wno-stringop-overflow
-                           -Wno-maybe-uninitialized -Wno-restrict)
+                           -Wno-stringop-overread -Wno-maybe-uninitialized -Wno-restrict)
     if(POLYRAY_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -Wno-tsan)
     endif()
