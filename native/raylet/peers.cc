@@ -208,14 +208,9 @@ void Peers::flush() {
 
 std::optional<std::vector<uint8_t>> Peers::take_payload(const Peer& from, uint64_t offset,
                                                         uint64_t bytes) {
-  if (offset < segment_.header().chunks_offset || offset >= segment_.control_bytes())
-    return std::nullopt;
+  if (!segment_.valid_payload(offset, bytes)) return std::nullopt;
   const ChunkHeader& chunk = segment_.chunk(segment_.chunk_of(offset));
-  if (chunk.owner.load(std::memory_order_acquire) != from.endpoint + 1 ||
-      chunk.kind.load(std::memory_order_acquire) != static_cast<uint32_t>(ChunkKind::kRecords))
-    return std::nullopt;
-  if (!slot_is_used(segment_, offset) || bytes > slot_bytes_at(segment_, offset))
-    return std::nullopt;
+  if (chunk.owner.load(std::memory_order_acquire) != from.endpoint + 1) return std::nullopt;
   const uint8_t* start = segment_.at(offset);
   std::vector<uint8_t> copy(start, start + bytes);
   slot_free(segment_, offset);

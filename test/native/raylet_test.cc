@@ -6,6 +6,7 @@
 #include <fstream>
 #include <random>
 
+#include "raylet/peers.h"
 #include "raylet_support.h"
 #include "store/slots.h"
 
@@ -383,6 +384,26 @@ TEST(Leases, WhatTheNodeCanNeverDoFailsWithTheMissingResource) {
   const std::string text = get(*client, id);
   EXPECT_EQ(client->status(id), ObjectStatus::kError);
   EXPECT_NE(text.find("CPU"), std::string::npos) << text;
+}
+
+TEST(Raylet, TakesPayloadsOnlyFromUsedSlotsOfTheSender) {
+  SegmentOptions options;
+  options.data_bytes = 1 << 20;
+  options.max_chunks = 5;  // they do not fill the region
+  const std::unique_ptr<Segment> segment = std::move(Segment::create(options).value());
+  raylet::Peers peers(*segment);
+  raylet::Peer sender;
+  sender.endpoint = 3;
+  SlotPool own(*segment, ChunkKind::kRecords, 3), foreign(*segment, ChunkKind::kRecords, 4);
+  const uint64_t good = own.allocate(300).value();
+  const uint64_t stranger = foreign.allocate(300).value();
+  for (const uint64_t wild :
+       {uint64_t{0}, segment->header().chunks_offset - 128, segment->control_bytes() - 128,
+        segment->control_bytes(), ~uint64_t{0} - 127, good + 8, good + 512, stranger})
+    EXPECT_FALSE(peers.take_payload(sender, wild, 8).has_value()) << wild;
+  EXPECT_FALSE(peers.take_payload(sender, good, 513).has_value()) << "larger than the slot";
+  EXPECT_EQ(peers.take_payload(sender, good, 300)->size(), 300u);
+  EXPECT_FALSE(peers.take_payload(sender, good, 300).has_value()) << "it is taken";
 }
 
 }  // namespace
