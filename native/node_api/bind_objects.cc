@@ -108,9 +108,7 @@ napi_value put_abort(napi_env env, napi_callback_info info) {
 
 napi_value status_of(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t handle = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr ? nullptr : make_u32(env, static_cast<uint32_t>(client->status(slot->id)));
 }
 
@@ -133,10 +131,8 @@ ObjectStatus subscribe_slot(Client& client, HandleSlot& slot, bool with_value) {
 
 napi_value subscribe(napi_env env, napi_callback_info info) {
   Arguments<2> a(env, info);
-  const uint32_t handle = a.u32(0);
   const bool with_value = a.boolean(1);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr
              ? nullptr
              : make_u32(env, static_cast<uint32_t>(subscribe_slot(*client, *slot, with_value)));
@@ -153,10 +149,8 @@ napi_value unsubscribe(napi_env env, napi_callback_info info) {
 
 napi_value read_object(napi_env env, napi_callback_info info) {
   Arguments<2> a(env, info);
-  const uint32_t handle = a.u32(0);
   const bool wait = a.boolean(1);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   ObjectStatus status = client->status(slot->id);
   if (status == ObjectStatus::kPending && wait) status = subscribe_slot(*client, *slot, true);
@@ -170,12 +164,10 @@ napi_value read_object(napi_env env, napi_callback_info info) {
 
 napi_value read_into(napi_env env, napi_callback_info info) {
   Arguments<3> a(env, info);
-  const uint32_t handle = a.u32(0);
   const auto target = a.bytes(1);
   const uint64_t offset = a.size(2);
   if (a.ok() && offset > target.size()) a.wrong(2, "an offset in the target");
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   uint32_t* out = a.self().out;
   const ObjectStatus status = client->status(slot->id);
@@ -216,18 +208,14 @@ napi_value release_view(napi_env env, napi_callback_info info) {
 
 napi_value object_size(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t handle = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr ? nullptr
                          : make_number(env, static_cast<double>(client->object_size(slot->id)));
 }
 
 napi_value object_info(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t handle = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   const ObjectInfo about = client->info(slot->id);
   napi_value result = nullptr;
@@ -244,9 +232,7 @@ napi_value object_info(napi_env env, napi_callback_info info) {
 
 napi_value free_object(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t handle = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(handle);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr ? nullptr : make_bool(env, client->free_object(slot->id));
 }
 

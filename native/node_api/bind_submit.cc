@@ -154,15 +154,13 @@ napi_value submit_actor_call(napi_env env, napi_callback_info info) {
 
 napi_value set_actor_state(napi_env env, napi_callback_info info) {
   Arguments<7> a(env, info);
-  const uint32_t actor = a.u32(0);
   const uint32_t phase = a.u32(1);
   const uint64_t peer = uint64_t{a.u32(2)} | uint64_t{a.u32(3)} << 32;
   const uint32_t incarnation = a.u32(4);
   const int32_t max_task_retries = a.i32(5);
   const auto error = a.bytes_or_null(6);
   if (phase > 4) a.wrong(1, "an ActorPhase");
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
+  const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   client->set_actor_state(slot->id, static_cast<ActorPhase>(phase), peer, incarnation,
                           max_task_retries, error);
@@ -171,18 +169,14 @@ napi_value set_actor_state(napi_env env, napi_callback_info info) {
 
 napi_value actor_phase(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t actor = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr ? nullptr
                          : make_u32(env, static_cast<uint32_t>(client->actor_phase(slot->id)));
 }
 
 napi_value actor_pending_calls(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t actor = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(actor);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr
              ? nullptr
              : make_number(env, static_cast<double>(client->actor_pending_calls(slot->id)));
@@ -190,21 +184,17 @@ napi_value actor_pending_calls(napi_env env, napi_callback_info info) {
 
 napi_value cancel(napi_env env, napi_callback_info info) {
   Arguments<4> a(env, info);
-  const uint32_t task = a.u32(0);
   const bool force = a.boolean(1);
   const bool recursive = a.boolean(2);
   const auto error = a.bytes(3);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(task);
+  const auto [client, slot] = a.object(0);
   return slot == nullptr ? nullptr
                          : make_bool(env, client->cancel(slot->id, force, recursive, error));
 }
 
 napi_value call_peer(napi_env env, napi_callback_info info) {
   Arguments<1> a(env, info);
-  const uint32_t task = a.u32(0);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(task);
+  const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   const uint64_t peer = client->call_peer(slot->id);
   a.self().out[0] = static_cast<uint32_t>(peer >> 32);
@@ -213,10 +203,8 @@ napi_value call_peer(napi_env env, napi_callback_info info) {
 
 napi_value stream_consumed(napi_env env, napi_callback_info info) {
   Arguments<2> a(env, info);
-  const uint32_t task = a.u32(0);
   const uint32_t items = a.u32(1);
-  auto client = a.ok() ? a.self().client_or_throw() : nullptr;
-  HandleSlot* slot = client == nullptr ? nullptr : a.self().handle_or_throw(task);
+  const auto [client, slot] = a.object(0);
   if (slot != nullptr) client->stream_consumed(slot->id, items);
   return nullptr;
 }

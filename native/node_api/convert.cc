@@ -42,6 +42,12 @@ napi_value set_error_factory(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+ObjectArgument object_of(Environment& self, uint32_t handle) {
+  std::shared_ptr<Client> client = self.client_or_throw();
+  HandleSlot* slot = client == nullptr ? nullptr : self.handle_or_throw(handle);
+  return {std::move(client), slot};
+}
+
 napi_value throw_status(napi_env env, const Status& status) {
   bool pending = false;
   napi_is_exception_pending(env, &pending);

@@ -10,16 +10,27 @@
 #include <node_api.h>
 
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 
+namespace polyray {
+class Client;
+}
+
 namespace polyray::node_api {
 
 class Environment;
+struct HandleSlot;
+
+// The endpoint and the slot of a handle; the slot is null after throwing.
+using ObjectArgument = std::pair<std::shared_ptr<Client>, HandleSlot*>;
+ObjectArgument object_of(Environment& self, uint32_t handle);
 
 // Throws an Error with numeric `code` and `errno`; returns null for `return throw_status(...)`.
 napi_value throw_status(napi_env env, const Status& status);
@@ -121,6 +132,11 @@ class Arguments {
     bool value = false;
     if (ok_ && napi_get_value_bool(env_, values_[i], &value) != napi_ok) wrong(i, "a boolean");
     return value;
+  }
+  // REQUIRES: every other argument was read.
+  ObjectArgument object(size_t i) {
+    const uint32_t handle = u32(i);
+    return ok_ ? object_of(*self_, handle) : ObjectArgument{nullptr, nullptr};
   }
   std::string text(size_t i) {
     size_t length = 0;
