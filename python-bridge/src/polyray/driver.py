@@ -378,6 +378,8 @@ def _node_flags(
             )
         for name, amount in resources.items():
             assert isinstance(amount, (int, float)), f"{name} ({type(amount)}): {amount}"
+            if not abs(amount) < float("inf"):
+                raise ValueError(f"resources[{name!r}] must be a finite number, not {amount}.")
             if amount < 0:
                 raise ValueError(
                     "Resource quantities must be nonnegative. Violated by resource "
