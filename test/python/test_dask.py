@@ -109,9 +109,11 @@ def test_hooks_see_each_step() -> None:
         def _ray_finish(self, result: Any) -> None:
             seen.append(("finished", result))
 
-    with Steps():
-        assert ray_dask_get(graph, "b") == 101
-    assert seen == [("submitted", "b", True), ("all", 1), ("finished", 101)]
+    for compute in (ray_dask_get, ray_dask_get_sync):
+        seen.clear()
+        with Steps():
+            assert compute(graph, "b") == 101
+        assert seen == [("submitted", "b", True), ("all", 1), ("finished", 101)]
     assert ray_dask_get(graph, "b") == 3
     print_key = RayDaskCallback(ray_pretask=lambda key, refs: key, ray_posttask=_checked)
     assert ray_dask_get(graph, "b", ray_callbacks=[print_key]) == 3

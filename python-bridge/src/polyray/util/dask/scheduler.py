@@ -61,13 +61,22 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     """
     if "resources" in kwargs or "resources" in dask.get_annotations():
         raise ValueError(_RESOURCES)
+    return _computed(dsk, keys, kwargs, waits=False)
+
+
+def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+    """As ray_dask_get(), but each task is waited for before the next is submitted."""
+    return _computed(dsk, keys, kwargs, waits=True)
+
+
+def _computed(dsk: Any, keys: Any, kwargs: dict[str, Any], waits: bool) -> Any:
     persist = kwargs.pop("ray_persist", False)
     options = dict(kwargs.pop("ray_remote_args", None) or {})
     dsk, own = _graph_of(dsk)
     graph = convert_legacy_graph(dict(dsk))
     with local_ray_callbacks(kwargs.pop("ray_callbacks", None)) as active:
         hooks = unpack_ray_callbacks(active)
-        results = _submitted(graph, _flat(keys), options, own, hooks)
+        results = _submitted(graph, _flat(keys), options, own, hooks, waits)
         refs = _nested(keys, results)
         for hook in hooks.ray_postsubmit_all_cbs:
             hook([results[key] for key in _flat(keys)], dsk)
@@ -75,18 +84,6 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
         for hook in hooks.ray_finish_cbs:
             hook(found)
     return found
-
-
-def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
-    """As ray_dask_get(), but each task is waited for before the next is submitted."""
-    options = dict(kwargs.pop("ray_remote_args", None) or {})
-    dsk, own = _graph_of(dsk)
-    graph = convert_legacy_graph(dict(dsk))
-    with local_ray_callbacks(kwargs.pop("ray_callbacks", None)) as active:
-        hooks = unpack_ray_callbacks(active)
-        results = _submitted(graph, _flat(keys), options, own, hooks, waits=True)
-    persist = kwargs.get("ray_persist", False)
-    return _nested(keys, results if persist else _fetched(results, _flat(keys)))
 
 
 def _graph_of(dsk: Any) -> tuple[Any, dict[Hashable, dict[str, Any]]]:
@@ -126,7 +123,7 @@ def _submitted(
     options: dict[str, Any],
     own: Mapping[Any, dict[str, Any]],
     hooks: Any,
-    waits: bool = False,
+    waits: bool,
 ) -> dict[Any, Any]:
     results: dict[Any, Any] = {}
     plain = run_task.options(**options) if options else run_task
