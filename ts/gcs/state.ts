@@ -9,6 +9,14 @@ import { ActorPhase } from "../native/binding.ts";
 
 export type { HandleMeta };
 export { ActorPhase };
+/** Phases by number as lists and metrics name them. */
+export const actorStates = [
+  "DEPENDENCIES_UNREADY",
+  "PENDING_CREATION",
+  "ALIVE",
+  "RESTARTING",
+  "DEAD",
+] as const;
 
 /** An endpoint and its serial, packed as the rings do: endpoint | serial << 32. */
 export type Peer = bigint;

@@ -9,7 +9,7 @@ import { userAmounts } from "../base/amounts.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { idFromBytes } from "../base/ids.ts";
 import { maxListRows, maxTraceEvents } from "../core/state-request.ts";
-import { ActorPhase, type ActorRow, type GcsState } from "../gcs/state.ts";
+import { ActorPhase, type ActorRow, actorStates, type GcsState } from "../gcs/state.ts";
 import { EndpointKind, type NativeBinding } from "../native/binding.ts";
 import { jobIdOf, rowsOf, TaskLog, type TaskRow, workerIdOf } from "./task-log.ts";
 import { traceEvents } from "./trace-events.ts";
@@ -20,7 +20,6 @@ type Fields = Record<string, unknown>;
 const pageBytes = 32 * 1024;
 const pageMs = 15_000;
 const maxDeadWorkers = 1000;
-const actorStates = ["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"];
 const entryStates = ["FREE", "PENDING", "SEALED", "DEAD"];
 
 /** What it needs to know of the node. */

@@ -4,7 +4,7 @@
 
 import { limits } from "../base/limits.ts";
 import type { Family, Sample } from "../gcs/metrics-table.ts";
-import type { GcsState } from "../gcs/state.ts";
+import { actorStates, type GcsState } from "../gcs/state.ts";
 import type { ProcessCounts, ProcessStats, RayletStats } from "../native/stats.ts";
 
 /** The processes of one kind and language. */
@@ -23,7 +23,6 @@ export interface Role {
 
 const kinds = ["", "raylet", "service", "driver", "worker", "client"];
 const languages = ["native", "typescript", "python"];
-const actorStates = ["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"];
 
 /** Sums of processes by role, those that ended included. */
 export function rolesOf(processes: readonly ProcessStats[]): Role[] {
