@@ -109,23 +109,29 @@ export class ActorPool<H extends object> implements AsyncDisposable {
   }
 
   /** Results in the order of the values. */
-  async *map<T, R>(
+  map<T, R>(
     work: PoolWork<H, T, R>,
     values: Iterable<T>,
   ): AsyncGenerator<Awaited<R>, void, undefined> {
-    this.#startMap();
-    for (const value of values) this.submit(work, value);
-    while (this.hasNext()) yield (await this.getNext()) as Awaited<R>;
+    return this.#mapped(work, values, () => this.getNext());
   }
 
   /** Results as they are ready. */
-  async *mapUnordered<T, R>(
+  mapUnordered<T, R>(
     work: PoolWork<H, T, R>,
     values: Iterable<T>,
   ): AsyncGenerator<Awaited<R>, void, undefined> {
+    return this.#mapped(work, values, () => this.getNextUnordered());
+  }
+
+  async *#mapped<T, R>(
+    work: PoolWork<H, T, R>,
+    values: Iterable<T>,
+    next: () => Promise<unknown>,
+  ): AsyncGenerator<Awaited<R>, void, undefined> {
     this.#startMap();
     for (const value of values) this.submit(work, value);
-    while (this.hasNext()) yield (await this.getNextUnordered()) as Awaited<R>;
+    while (this.hasNext()) yield (await next()) as Awaited<R>;
   }
 
   /** Adds an actor. */

@@ -8,7 +8,7 @@
 
 import { isMainThread } from "node:worker_threads";
 import { InvalidOptionError, makeError, PolyrayError } from "../base/errors.ts";
-import { Connection } from "../core/connection.ts";
+import { Connection, type Place } from "../core/connection.ts";
 import { connectionOrNull, onFirstUse, setConnection } from "../core/context.ts";
 import { loggingVariables } from "../core/logging.ts";
 import { flushMetrics } from "../core/metrics.ts";
@@ -46,14 +46,10 @@ export interface Runtime extends AsyncDisposable {
   readonly metricsUrl: string | null;
 }
 
-interface Place {
+/** A place that can be attached to. */
+interface SessionPlace extends Place {
   readonly socketName: string;
   readonly token: string;
-  readonly address: string;
-  readonly nodeId: string;
-  readonly sessionDir: string;
-  readonly sessionId: string;
-  readonly namespace: string;
   readonly metricsPort?: number | undefined;
 }
 
@@ -178,7 +174,11 @@ function startAsked(options: InitOptions): Current {
   return attach(findSession(address), options, null);
 }
 
-function attach(place: Place, options: InitOptions, embedded: EmbeddedRuntime | null): Current {
+function attach(
+  place: SessionPlace,
+  options: InitOptions,
+  embedded: EmbeddedRuntime | null,
+): Current {
   const namespace = options.namespace ?? place.namespace;
   const logToDriver = options.logToDriver ?? true;
   const opened = open(place, namespace, options, logToDriver);
@@ -188,7 +188,7 @@ function attach(place: Place, options: InitOptions, embedded: EmbeddedRuntime | 
 /** Makes a connection that of this process. */
 function become(
   opened: Connection,
-  place: Omit<Place, "socketName" | "token">,
+  place: Omit<SessionPlace, "socketName" | "token">,
   embedded: EmbeddedRuntime | null,
   ready: Promise<void>,
 ): Current {
@@ -230,7 +230,7 @@ function startInlineRuntime(options: InitOptions): Current {
 }
 
 function open(
-  place: Place,
+  place: SessionPlace,
   namespace: string,
   options: InitOptions,
   logToDriver: boolean,
@@ -338,7 +338,7 @@ function workerRuntime(): Runtime {
 
 // worker_threads of this process join the runtime that the process has: they find it by the process's note.
 
-function noteSession(place: Place | null): void {
+function noteSession(place: SessionPlace | null): void {
   if (place === null) return loadNative().setRuntimeNote(null);
   const { socketName, token, address, nodeId, sessionDir, sessionId, namespace } = place;
   loadNative().setRuntimeNote(
@@ -350,13 +350,13 @@ function noteSession(place: Place | null): void {
       sessionDir,
       sessionId,
       namespace,
-    } satisfies Place),
+    } satisfies SessionPlace),
   );
 }
 
-function sharedSession(): Place | null {
+function sharedSession(): SessionPlace | null {
   const note = loadNative().runtimeNote();
-  return note === null ? null : (JSON.parse(note) as Place);
+  return note === null ? null : (JSON.parse(note) as SessionPlace);
 }
 
 onFirstUse(() => {
