@@ -299,13 +299,15 @@ def test_calls_that_run_are_answered_when_another_call_leaves() -> None:
     @ray.remote(num_cpus=0, max_concurrency=3)
     class Threads:
         def __init__(self) -> None:
-            self.left = threading.Event()
+            self.stays, self.left = threading.Event(), threading.Event()
 
         def leave(self) -> None:
+            assert self.stays.wait(60)
             self.left.set()
             ray.actor.exit_actor()
 
         def stay(self) -> str:
+            self.stays.set()
             self.left.wait(60)
             time.sleep(0.3)
             return "answered"
@@ -313,13 +315,15 @@ def test_calls_that_run_are_answered_when_another_call_leaves() -> None:
     @ray.remote(num_cpus=0)
     class Coroutines:
         def __init__(self) -> None:
-            self.left = asyncio.Event()
+            self.stays, self.left = asyncio.Event(), asyncio.Event()
 
         async def leave(self) -> None:
+            await self.stays.wait()
             self.left.set()
             ray.actor.exit_actor()
 
         async def stay(self) -> str:
+            self.stays.set()
             await self.left.wait()
             await asyncio.sleep(0.3)
             return "answered"

@@ -68,5 +68,6 @@ export async function busyRuntime(): Promise<{
     async () => (await state.listTasks({ filters: [["state", "=", "RUNNING"]] })).length === 1,
     "the sleeper runs",
   );
+  t.teardown(() => void [member, big]); // what nobody holds is gone at the next collection
   return { runtime, big, sleeper };
 }
