@@ -2,11 +2,11 @@
 // What a node offers: resources found on the machine or given by the user, checked, as fixed-point amounts.
 // Pure except for reading the machine's size. Errors are InvalidOptionError naming the option.
 
-import { accessSync, constants, mkdirSync, readFileSync, statfsSync } from "node:fs";
-import { availableParallelism, totalmem } from "node:os";
+import { accessSync, constants, mkdirSync, statfsSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidOptionError, ObjectStoreFullError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { type MachineSize, machineSize } from "./machine.ts";
 
 /** Options of a node, as `init` and `polyray start` take them. */
 export interface NodeOptions {
@@ -38,20 +38,6 @@ export interface NodeConfig {
 const minStoreBytes = 8 * 1024 * 1024;
 const reserved = new Set(["CPU", "GPU", "memory", "object_store_memory"]);
 
-/** Memory of this machine or container, in bytes (the cgroup's limit when it is lower). */
-export function machineMemoryBytes(): number {
-  const total = totalmem();
-  for (const path of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
-    try {
-      const limit = Number(readFileSync(path, "utf8").trim());
-      if (Number.isFinite(limit) && limit > 0) return Math.min(total, limit);
-    } catch {
-      // no such cgroup file: the next one, or the machine's memory
-    }
-  }
-  return total;
-}
-
 function fixed(name: string, amount: unknown): number {
   if (typeof amount !== "number" || !Number.isFinite(amount) || amount < 0) {
     throw new InvalidOptionError(
@@ -62,8 +48,8 @@ function fixed(name: string, amount: unknown): number {
 }
 
 /** Checks the options and fills the defaults. */
-export function nodeConfig(options: NodeOptions): NodeConfig {
-  const memory = machineMemoryBytes();
+export function nodeConfig(options: NodeOptions, machine: MachineSize = machineSize()): NodeConfig {
+  const memory = machine.memoryBytes;
   const store = options.objectStoreMemory ?? Math.min(Math.floor(memory * 0.3), 200 * 1024 ** 3);
   if (!Number.isInteger(store) || store < minStoreBytes) {
     throw new InvalidOptionError(
@@ -76,7 +62,7 @@ export function nodeConfig(options: NodeOptions): NodeConfig {
     );
   }
   const resources: Record<string, number> = {
-    CPU: fixed("numCpus", options.numCpus ?? availableParallelism()),
+    CPU: fixed("numCpus", options.numCpus ?? machine.cpus),
     memory: fixed("memory", options.memory ?? Math.floor(memory * 0.7)),
     object_store_memory: fixed("objectStoreMemory", store),
   };
