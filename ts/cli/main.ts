@@ -38,6 +38,25 @@ function question(cli: Command, usage: string, description: string): Command {
     .option("--json", "print one JSON document");
 }
 
+const orders = {
+  object_size: "size",
+  size: "size",
+  pid: "pid",
+  reference_type: "type",
+  age: "age",
+} as const;
+const groupings = { node_address: "node", stack_trace: "maker" } as const;
+const units = { b: "B", kb: "KB", mb: "MB", gb: "GB" } as const;
+
+/** Ray writes these choices in capitals; both are right. */
+function memoryFlag<T>(choices: Readonly<Record<string, T>>): (text: string) => T {
+  return (text) => {
+    const found = choices[text.toLowerCase()];
+    if (found !== undefined) return found;
+    throw new InvalidArgumentError(`Allowed choices are ${Object.keys(choices).join(", ")}.`);
+  };
+}
+
 const kindHelp = "tasks, actors, objects, workers, nodes, jobs, placement-groups";
 
 function addQuestions(cli: Command): void {
@@ -67,12 +86,18 @@ function addQuestions(cli: Command): void {
     "count tasks by function, actors by class, objects by what made them",
   ).action(async (kind, options) => (await import("./commands/list.ts")).summary(kind, options));
   question(cli, "memory", "show the object store: who holds what, what made it")
-    .addOption(
-      new Option("--sort-by <key>", "order of the objects")
-        .choices(["size", "pid", "age"])
-        .default("size"),
+    .option("--group-by <what>", "node_address or stack_trace", memoryFlag(groupings))
+    .option(
+      "--sort-by <key>",
+      "object_size (or size; largest first), pid, reference_type or age",
+      memoryFlag(orders),
+      "size",
     )
+    .option("--units <unit>", "sizes in B, KB, MB or GB (default: what fits)", memoryFlag(units))
+    .option("--stats-only", "only how full the store is")
     .option("--limit <n>", "at most so many objects", number, 50)
+    .option("--num-entries <n>", "at most so many objects of each group", number)
+    .addOption(new Option("--n <n>").argParser(number).hideHelp())
     .action(async (options) => (await import("./commands/memory.ts")).memory(options));
   question(
     cli,
@@ -106,6 +131,7 @@ function program(): Command {
     .option("--memory <bytes>", "logical memory for tasks (default: 70 % of the machine's)", number)
     .option("--resources <json>", `custom resources, such as '{"alice": 1}'`, json)
     .option("--labels <key=value,...>", "labels of this node")
+    .option("--labels-file <file>", "more labels: lines `key: value` (YAML), or a JSON object")
     .option(
       "--object-store-memory <bytes>",
       "size of the object store (default: 30 % of memory)",

@@ -45,6 +45,53 @@ t.test("an embedded runtime", async (t) => {
     t.equal(machine.store.capacity_bytes, 128 * 2 ** 20);
   });
 
+  await t.test("memory in groups, orders and units, and Ray's names of them", async (t) => {
+    const groups = async (...args: string[]) =>
+      (
+        await json<{ groups: { group: string; total_objects: number; objects: Row[] }[] }>(
+          t,
+          "memory",
+          ...args,
+        )
+      ).groups;
+    const [node, ...others] = await groups("--group-by", "NODE_ADDRESS", "--sort-by", "PID");
+    t.same(others, [], "one node");
+    t.equal(node?.group, "127.0.0.1");
+    const pids = node?.objects.map((row) => Number(row.pid)) ?? [];
+    t.same(
+      pids,
+      pids.toSorted((a, b) => a - b),
+    );
+    const makers = await groups("--group-by", "stack_trace", "--num-entries", "1");
+    const returned = makers.find((one) => one.group === `task ${long}`);
+    t.ok(makers.some((one) => one.group === "put"));
+    t.ok(makers.every((one) => one.objects.length === 1 && one.total_objects >= 1));
+    t.ok(returned === undefined || returned.total_objects > 1);
+    t.equal(
+      makers.reduce((sum, one) => sum + one.total_objects, 0),
+      node?.total_objects,
+      "each object is in one group",
+    );
+    const [types] = await groups("--group-by", "node_address", "--sort-by", "REFERENCE_TYPE");
+    const seen = types?.objects.map((row) => String(row.reference_type)) ?? [];
+    t.same(seen, seen.toSorted());
+    t.ok(new Set(seen).size > 1);
+    const { out } = await ok(t, "memory", "--group-by", "STACK_TRACE", "--units", "KB", "--n", "1");
+    t.match(out, /^Object store: [\d.]+ KB of 131072\.00 KB in use/);
+    t.match(out, /^put: \d+ objects, 78\d\.\d\d KB$/m);
+    t.match(out, /shown; --num-entries shows more\.$/m);
+    t.match(
+      (await ok(t, "memory", "--units", "B", "--stats-only")).out,
+      /^.* of 134217728 B in use; .*\n$/,
+    );
+    t.strictSame(Object.keys(await json<Row>(t, "memory", "--stats-only")), ["store"]);
+    for (const flag of ["--group-by", "--sort-by", "--units"]) {
+      const { code, err } = await polyray(["memory", flag, "colour"]);
+      t.equal(code, 2);
+      t.match(err, /Allowed choices are/);
+    }
+  });
+
   await t.test("the timeline goes to a file or out", async (t) => {
     const file = join(scratchFolder(), "trace.json");
     t.match((await ok(t, "timeline", file)).out, /^\d+ runs written to .*trace\.json$/m);

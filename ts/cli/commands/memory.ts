@@ -8,54 +8,102 @@ import { print, printJson, size, table } from "../table.ts";
 
 export interface MemoryFlags extends AskFlags {
   readonly limit: number;
-  readonly sortBy: "size" | "pid" | "age";
+  readonly sortBy: "size" | "pid" | "type" | "age";
+  readonly groupBy?: "node" | "maker";
+  readonly units?: keyof typeof unitBytes;
+  readonly statsOnly?: true;
+  readonly numEntries?: number;
+  /** Ray's short form of it. */
+  readonly n?: number;
 }
+
+const unitBytes = { B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
 
 const holdersOf = (row: WireRow): ObjectHolder[] => row.holders as ObjectHolder[];
 const bytesOf = (row: WireRow): number => Math.max(0, Number(row.object_size));
 
 export async function memory(flags: MemoryFlags): Promise<void> {
   const { answer, stats } = await ask(flags, async (current, timeoutMs) => ({
-    answer: await fetchRows(current, "objects", { limit: maxListRows, timeoutMs }),
+    answer:
+      flags.statsOnly === true
+        ? null
+        : await fetchRows(current, "objects", { limit: maxListRows, timeoutMs }),
     stats: (await current.request("store.stats")).stats as Record<string, number>,
   }));
-  const rows = [...answer.rows];
-  if (flags.sortBy === "size") rows.sort((a, b) => bytesOf(b) - bytesOf(a));
-  if (flags.sortBy === "pid") rows.sort((a, b) => Number(a.pid) - Number(b.pid));
   const store = {
     used_bytes: stats.storeUsedBytes ?? 0,
     capacity_bytes: stats.storeCapacityBytes ?? 0,
     spilled_bytes: stats.spilledBytes ?? 0,
     spilled_objects: stats.spilledObjects ?? 0,
   };
+  const sized = sizesIn(flags.units);
+  const used = `Object store: ${sized(store.used_bytes)} of ${sized(store.capacity_bytes)} in use`;
+  const onDisk = `on disk: ${sized(store.spilled_bytes)}`;
+  if (answer === null) {
+    if (flags.json === true) return printJson({ store });
+    return print([`${used}; ${onDisk}`]);
+  }
+  const rows = sorted(answer.rows, flags.sortBy);
   const holders = byHolder(rows);
-  const shown = rows.slice(0, flags.limit);
-  if (flags.json === true) return printJson({ store, holders, objects: shown });
-  const lines = [
-    `Object store: ${size(store.used_bytes)} of ${size(store.capacity_bytes)} in use, ${rows.length} objects; on disk: ${size(store.spilled_bytes)}`,
-  ];
-  if (rows.length > 0)
+  const groups = byGroup(rows, flags);
+  const shown = groups.reduce((sum, group) => sum + group.objects.length, 0);
+  if (flags.json === true) {
+    const objects = { objects: groups.flatMap((group) => group.objects) };
+    return printJson({ store, holders, ...(flags.groupBy === undefined ? objects : { groups }) });
+  }
+  const lines = [`${used}, ${rows.length} objects; ${onDisk}`];
+  if (rows.length > 0) lines.push("", ...holderLines(holders, sized));
+  for (const group of groups) {
+    if (flags.groupBy !== undefined)
+      lines.push("", `${group.group}: ${group.total_objects} objects, ${sized(group.total_bytes)}`);
+    if (group.objects.length > 0) lines.push("", ...objectLines(group.objects, sized));
+  }
+  if (answer.filtered > shown)
     lines.push(
-      "",
-      ...table(holders, [
-        { title: "HOLDER", text: (one) => one.type.toLowerCase() },
-        { title: "PID", text: (one) => (one.pid === 0 ? "-" : String(one.pid)), right: true },
-        { title: "OBJECTS", text: (one) => String(one.objects), right: true },
-        { title: "SIZE", text: (one) => size(one.bytes), right: true },
-        { title: "IN PLACE", text: (one) => String(one.pinned), right: true },
-      ]),
-      "",
-      ...table(shown, [
-        { title: "OBJECT_ID", text: (row) => String(row.object_id) },
-        { title: "SIZE", text: (row) => size(Number(row.object_size)), right: true },
-        { title: "STATE", text: (row) => String(row.store_state).toLowerCase() },
-        { title: "HELD BY", text: heldBy, cut: true },
-        { title: "MADE BY", text: madeBy, cut: true },
-      ]),
+      `${shown} of ${answer.filtered} shown; ${flags.groupBy === undefined ? "--limit" : "--num-entries"} shows more.`,
     );
-  if (answer.filtered > shown.length)
-    lines.push(`${shown.length} of ${answer.filtered} shown; --limit shows more.`);
   print(lines);
+}
+
+type Sized = (bytes: number) => string;
+
+function sizesIn(unit: MemoryFlags["units"]): Sized {
+  if (unit === undefined) return size;
+  return (bytes) =>
+    bytes < 0
+      ? "-"
+      : unit === "B"
+        ? `${bytes} B`
+        : `${(bytes / unitBytes[unit]).toFixed(2)} ${unit}`;
+}
+
+function sorted(rows: readonly WireRow[], by: MemoryFlags["sortBy"]): WireRow[] {
+  const found = [...rows];
+  if (by === "size") found.sort((a, b) => bytesOf(b) - bytesOf(a));
+  if (by === "pid") found.sort((a, b) => Number(a.pid) - Number(b.pid));
+  if (by === "type")
+    found.sort((a, b) => (String(a.reference_type) < String(b.reference_type) ? -1 : 1));
+  return found;
+}
+
+function holderLines(holders: readonly HolderSum[], sized: Sized): string[] {
+  return table(holders, [
+    { title: "HOLDER", text: (one) => one.type.toLowerCase() },
+    { title: "PID", text: (one) => (one.pid === 0 ? "-" : String(one.pid)), right: true },
+    { title: "OBJECTS", text: (one) => String(one.objects), right: true },
+    { title: "SIZE", text: (one) => sized(one.bytes), right: true },
+    { title: "IN PLACE", text: (one) => String(one.pinned), right: true },
+  ]);
+}
+
+function objectLines(rows: readonly WireRow[], sized: Sized): string[] {
+  return table(rows, [
+    { title: "OBJECT_ID", text: (row) => String(row.object_id) },
+    { title: "SIZE", text: (row) => sized(Number(row.object_size)), right: true },
+    { title: "STATE", text: (row) => String(row.store_state).toLowerCase() },
+    { title: "HELD BY", text: heldBy, cut: true },
+    { title: "MADE BY", text: madeBy, cut: true },
+  ]);
 }
 
 function heldBy(row: WireRow): string {
@@ -65,6 +113,37 @@ function heldBy(row: WireRow): string {
 
 function madeBy(row: WireRow): string {
   return row.call_site === "put" ? `put by ${row.pid}` : String(row.call_site);
+}
+
+interface Group {
+  readonly group: string;
+  readonly total_objects: number;
+  readonly total_bytes: number;
+  /** Those that are shown. */
+  readonly objects: readonly WireRow[];
+}
+
+// Groups keep the order of their first rows; without a grouping all rows are one.
+function byGroup(rows: readonly WireRow[], flags: MemoryFlags): Group[] {
+  const most = flags.numEntries ?? flags.n ?? flags.limit;
+  const found = new Map<string, WireRow[]>();
+  for (const row of rows) {
+    const key =
+      flags.groupBy === "node"
+        ? String(row.ip)
+        : flags.groupBy === "maker"
+          ? String(row.call_site)
+          : "all";
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [row]);
+    else group.push(row);
+  }
+  return [...found].map(([group, all]) => ({
+    group,
+    total_objects: all.length,
+    total_bytes: all.reduce((sum, row) => sum + bytesOf(row), 0),
+    objects: all.slice(0, most),
+  }));
 }
 
 interface HolderSum {

@@ -11,6 +11,7 @@ import { InvalidOptionError, SystemError } from "../../base/errors.ts";
 import { type TracingOptions, tracingError } from "../../core/tracing.ts";
 import type { HeadOptions } from "../../runtime/head.ts";
 import { readyLine } from "../../runtime/ready-line.ts";
+import { labelsOf } from "../labels.ts";
 import { print, printJson } from "../table.ts";
 
 export interface StartFlags {
@@ -23,6 +24,7 @@ export interface StartFlags {
   readonly memory?: number | undefined;
   readonly resources?: Record<string, number> | undefined;
   readonly labels?: string | undefined;
+  readonly labelsFile?: string;
   readonly objectStoreMemory?: number | undefined;
   readonly plasmaDirectory?: string | undefined;
   readonly objectSpillingDirectory?: readonly string[] | undefined;
@@ -88,21 +90,12 @@ async function runHere(flags: StartFlags): Promise<void> {
 }
 
 function headOptions(flags: StartFlags): HeadOptions {
-  const labels = Object.fromEntries(
-    (flags.labels ?? "")
-      .split(",")
-      .filter((pair) => pair !== "")
-      .map((pair) => {
-        const [key, ...value] = pair.split("=");
-        return [String(key).trim(), value.join("=").trim()];
-      }),
-  );
   return {
     numCpus: flags.numCpus,
     numGpus: flags.numGpus,
     memory: flags.memory,
     resources: flags.resources,
-    labels,
+    labels: labelsOf(flags.labels, flags.labelsFile),
     objectStoreMemory: flags.objectStoreMemory,
     plasmaDirectory: flags.plasmaDirectory,
     objectSpillingDirectory: flags.objectSpillingDirectory ?? spillingOf(flags.systemConfig),
