@@ -18,6 +18,8 @@ export {
 export {
   availableResources,
   clusterResources,
+  getNodeInstanceId,
+  getNodeIpAddress,
   type NodeInfo,
   nodes,
   type StoreStats,

@@ -458,3 +458,32 @@ def test_a_limit_of_pending_calls_travels_with_the_handle() -> None:
         again.sleep.remote()
     ray.get(running)
     del slow
+
+
+def test_events_are_a_generator_method_and_attributes_are_not_remote() -> None:
+    @ray.remote(num_cpus=0)
+    class Bus:
+        def __init__(self) -> None:
+            self.count = 0
+            self.queue: asyncio.Queue[str] = asyncio.Queue()
+
+        @property
+        def size(self) -> int:
+            return self.queue.qsize()
+
+        async def tell(self, event: str) -> None:
+            await self.queue.put(event)
+
+        async def events(self) -> AsyncIterator[str]:
+            while (event := await self.queue.get()) != "end":
+                yield event
+
+    bus = Bus.remote()
+    events = iter(bus.events.remote())
+    ray.get(bus.tell.remote("one"))
+    assert ray.get(next(events)) == "one"
+    ray.get([bus.tell.remote("two"), bus.tell.remote("end")])
+    assert [ray.get(ref) for ref in events] == ["two"]
+    for name in ("count", "size"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(bus, name)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polyray as ray
 import pytest
@@ -129,6 +130,87 @@ def test_retry_exceptions_runs_again_until_it_works(tmp_path: Path) -> None:
         return os.path.getsize(path)
 
     assert ray.get(flaky.remote(str(tmp_path / "count"))) == 3
+
+
+def test_the_body_knows_which_attempt_it_is() -> None:
+    @ray.remote(max_retries=3, retry_exceptions=True)
+    def attempt() -> int:
+        number = ray.get_runtime_context().get_attempt_number()
+        if number == 0:
+            raise OSError("the first")
+        if number == 1:
+            os._exit(1)
+        return number
+
+    @ray.remote(max_task_retries=2, num_cpus=0)
+    class Actor:
+        @ray.method(retry_exceptions=True)
+        def attempt(self) -> int:
+            number = ray.get_runtime_context().get_attempt_number()
+            if number < 2:
+                raise OSError("not yet")
+            return number
+
+        async def wait(self) -> int:
+            return ray.get_runtime_context().get_attempt_number()
+
+    assert ray.get_runtime_context().get_attempt_number() == 0
+    assert ray.get(attempt.remote()) == 2
+    actor = Actor.remote()
+    assert ray.get([actor.attempt.remote(), actor.wait.remote()]) == [2, 0]
+
+
+def test_wait_on_a_thousand_refs_until_all_are_ready() -> None:
+    @ray.remote
+    def same(x: int) -> int:
+        return x
+
+    left = refs = [same.remote(i) for i in range(1000)]
+    seen: list[int] = []
+    step = 1
+    while left:
+        number = min(step, len(left))
+        ready, rest = ray.wait(left, num_returns=number)
+        assert len(ready) == number
+        kept = set(rest)
+        assert rest == [ref for ref in left if ref in kept]
+        seen += ray.get(ready)
+        left, step = rest, step % 7 + 1
+    assert sorted(seen) == list(range(1000))
+    ready, rest = ray.wait(refs, num_returns=1000, timeout=0)
+    assert (ready, rest) == (refs, [])
+
+
+class Part:
+    def here(self) -> int:
+        return 1
+
+
+def test_fractions_add_up_exactly_in_steps_of_a_ten_thousandth() -> None:
+    def part(amount: float) -> Any:
+        return ray.remote(Part).options(num_cpus=0, resources={"alice": amount}).remote()
+
+    parts = [*(part(0.3333) for _ in range(3)), part(0.0001)]
+    assert ray.get([one.here.remote() for one in parts]) == [1] * 4
+    assert ray.available_resources().get("alice", 0) == 0
+    late = part(0.0001)
+    first = late.here.remote()
+    assert ray.wait([first], timeout=0.1)[0] == []
+    ray.kill(parts[0])
+    assert ray.get(first) == 1
+
+
+def test_logical_memory_holds_work_back() -> None:
+    part = int(ray.cluster_resources()["memory"] * 0.6)
+    options = ray.remote(Part).options(num_cpus=0, memory=part)
+    one = options.remote()
+    assert ray.get(one.here.remote()) == 1
+    assert ray.available_resources()["memory"] < part
+    two = options.remote()
+    first = two.here.remote()
+    assert ray.wait([first], timeout=0.1)[0] == []
+    ray.kill(one)
+    assert ray.get(first) == 1
 
 
 def test_a_dead_worker_is_an_error_after_the_retries(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ export async function nodes(): Promise<NodeInfo[]> {
   }));
 }
 
+/** The address of this machine, as `nodes()` shows it. */
+export async function getNodeIpAddress(): Promise<string> {
+  const current = connection();
+  const own = (await nodes()).find((node) => node.nodeId === current.place.nodeId);
+  return own?.address ?? "127.0.0.1";
+}
+
+/** The cloud's id of this machine (RAY_CLOUD_INSTANCE_ID); empty when it is not set. */
+export function getNodeInstanceId(): string {
+  return process.env.RAY_CLOUD_INSTANCE_ID ?? "";
+}
+
 /** All resources: `CPU`, `GPU`, `memory`, `object_store_memory` and custom names. */
 export async function clusterResources(): Promise<Record<string, number>> {
   return (await connection().request("resources.total")).resources as Record<string, number>;

@@ -186,6 +186,13 @@ class RuntimeContext:
 
     # -- what it was given
 
+    def get_attempt_number(self) -> int:
+        """Which run of this task or method this is: 0 is the first (Ray's shows it in its state API
+        only). 0 in a driver.
+        """
+        run = self._running()
+        return 0 if run is None else int(run.attempt)
+
     def get_assigned_resources(self) -> dict[str, float]:
         """What this task or actor was given; AssertionError in a driver."""
         _assert_worker()

@@ -5,7 +5,9 @@
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  availableResources,
   get,
+  kill,
   method,
   type ObjectRef,
   PendingCallsLimitExceeded,
@@ -127,6 +129,24 @@ t.test("options of resources hold work back", async (t) => {
   t.equal(await get(f.options({ name: "one" }).options({ numCpus: 0.5 }).remote(0)), "one");
   t.equal(await get(f.options({ name: "one" }).options({ name: "two" }).remote(0)), "two");
   t.same(await get(f.options({ name: "f" }).map([1, 1], { batch: 1 })), ["f", "f"]);
+});
+
+t.test("fractions add up exactly, in steps of a ten-thousandth", async (t) => {
+  class Part {
+    here(): number {
+      return 1;
+    }
+  }
+  const part = (alice: number) => remote(Part, { resources: { alice } }).remote();
+  const parts = [...Array.from({ length: 3 }, () => part(0.6666)), part(0.0001), part(0.0001)];
+  await get(parts.map((one) => one.here.remote()));
+  t.equal((await availableResources()).alice ?? 0, 0, "2 are used up, none is over");
+  const late = part(0.0001);
+  const first = late.here.remote();
+  t.same((await wait([first], { timeoutMs: 100 })).ready, []);
+  await kill(parts[4] as object);
+  t.equal(await get(first), 1);
+  for (const one of [...parts.slice(0, 4), late]) await kill(one);
 });
 
 t.test("retries: classes, predicates, plans", async (t) => {

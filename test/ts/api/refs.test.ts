@@ -84,6 +84,31 @@ t.test("wait: a list that shrinks, equal lists at once, time limits, released re
   await t.rejects(wait([slow, slow]), { code: "INVALID_ARGUMENT" });
 });
 
+t.test("wait on a thousand refs, again and again, until all are ready", async (t) => {
+  let left = Array.from({ length: 1000 }, (_, i) => later.remote(i, 0));
+  const all = left;
+  const seen: number[] = [];
+  for (let step = 1; left.length > 0; step = (step % 7) + 1) {
+    const numReturns = Math.min(step, left.length);
+    const { ready, notReady } = await wait(left, { numReturns });
+    t.equal(ready.length, numReturns);
+    seen.push(...(await get(ready)));
+    const rest = new Set(notReady);
+    t.same(
+      notReady,
+      left.filter((ref) => rest.has(ref)),
+      "in the order of the list",
+    );
+    left = notReady;
+  }
+  t.same(
+    seen.sort((a, b) => a - b),
+    Array.from({ length: 1000 }, (_, i) => i),
+  );
+  const again = await wait(all, { numReturns: 1000, timeoutMs: 0 });
+  t.same([again.ready.length, again.notReady.length], [1000, 0]);
+});
+
 class Cell {
   readonly #value: number;
   constructor(value: number) {

@@ -14,7 +14,7 @@ import {
   wait,
 } from "polyray";
 import t from "tap";
-import { rejection, startRuntime } from "./harness.ts";
+import { rejection, startRuntime, thrown } from "./harness.ts";
 
 await startRuntime();
 
@@ -62,6 +62,45 @@ t.test("errors and early ends of generators", async (t) => {
   const got: string[] = [];
   for await (const value of remote(Feed).remote().items.remote(2).values()) got.push(value);
   t.same(got, ["item 0", "item 1"]);
+});
+
+t.test("an actor's events are an async generator method; its getters are not remote", async (t) => {
+  class Bus {
+    #waiting: ((event: string) => void)[] = [];
+    get size(): number {
+      return this.#waiting.length;
+    }
+    listeners(): number {
+      return this.size;
+    }
+    tell(event: string): void {
+      for (const wake of this.#waiting.splice(0)) wake(event);
+    }
+    async *events(): AsyncGenerator<string, void, undefined> {
+      for (;;) {
+        const event = await new Promise<string>((wake) => this.#waiting.push(wake));
+        if (event === "end") return;
+        yield event;
+      }
+    }
+  }
+  const bus = remote(Bus, { maxConcurrency: 4 }).remote();
+  const listen = async (): Promise<string[]> => {
+    const heard: string[] = [];
+    for await (const event of bus.events.remote()) heard.push(await get(event));
+    return heard;
+  };
+  const listeners = [listen(), listen()];
+  for (const event of ["one", "two", "end"]) {
+    while ((await get(bus.listeners.remote())) < 2) await new Promise((next) => setImmediate(next));
+    await get(bus.tell.remote(event));
+  }
+  t.same(await Promise.all(listeners), [
+    ["one", "two"],
+    ["one", "two"],
+  ]);
+  const getter = thrown(() => (bus as unknown as { size: unknown }).size);
+  t.match(getter.message, /Bus has no method "size"; it has: listeners, tell, events/);
 });
 
 t.test("maps keep a bound and an order", async (t) => {
