@@ -68,8 +68,8 @@ const folders = (value: unknown): string | null => {
 /** Checks of the options by name. */
 export const initChecks = {
   address: checks.text,
-  numCpus: checks.finite,
-  numGpus: checks.finite,
+  numCpus: checks.amount,
+  numGpus: checks.amount,
   memory: checks.bytes,
   resources: checks.amounts,
   labels: checks.texts,

@@ -4,6 +4,7 @@
 
 import { parseBytes } from "../base/amounts.ts";
 import { InvalidOptionError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 
 /** Null, or what the value must be. */
 export type Check = (value: unknown) => string | null;
@@ -16,12 +17,18 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 const finite: Check = (v) =>
   typeof v === "number" && Number.isFinite(v) && v >= 0 ? null : "a number >= 0";
 
+const leastAmount = 1 / limits.resourceUnit;
+
+const amount: Check = (v) =>
+  finite(v) ?? (v === 0 || (v as number) >= leastAmount ? null : `0 or at least ${leastAmount}`);
+
 const whole =
   (least: number): Check =>
   (v) =>
     Number.isInteger(v) && (v as number) >= least ? null : `a whole number >= ${least}`;
 const values = {
   finite,
+  amount,
   positive: (v) => (typeof v === "number" && v > 0 ? null : "a number > 0"),
   durationMs: (v) => (typeof v === "number" && v >= 0 ? null : "milliseconds, a number >= 0"),
   positiveMs: (v) => (typeof v === "number" && v > 0 ? null : "milliseconds > 0"),
@@ -33,10 +40,13 @@ const values = {
       return `bytes (a number >= 0) or text such as "4GiB"`;
     }
   },
-  amounts: (v) =>
-    isRecord(v) && Object.values(v).every((n) => finite(n) === null)
+  amounts: (v) => {
+    if (!isRecord(v) || !Object.values(v).every((n) => finite(n) === null))
+      return "an object of numbers >= 0, such as { alice: 1 }";
+    return Object.values(v).every((n) => amount(n) === null)
       ? null
-      : "an object of numbers >= 0, such as { alice: 1 }",
+      : `an object of numbers that are 0 or at least ${leastAmount}`;
+  },
   bool: (v) => (typeof v === "boolean" ? null : "true or false"),
   anyText: (v) => (typeof v === "string" ? null : "a string"),
   text: (v) => (typeof v === "string" && v !== "" ? null : "a non-empty string"),

@@ -9,10 +9,10 @@ import { schedulingError } from "./placement.ts";
 import { checkRuntimeEnv } from "./runtime-env.ts";
 import type { ActorOptions, MethodOptions, SharedOptions, TaskOptions } from "./types.ts";
 
-const { amounts, bool, bytes, finite, signal, text, whole } = checks;
+const { amount, amounts, bool, bytes, finite, signal, text, whole } = checks;
 const gpus: Check = (v) =>
-  finite(v) !== null
-    ? finite(v)
+  amount(v) !== null
+    ? amount(v)
     : (v as number) <= 1 || Number.isInteger(v)
       ? null
       : "a share of one GPU (up to 1) or a whole number";
@@ -59,7 +59,7 @@ const isolation: Check = (v) =>
 const lifetime: Check = (v) =>
   v === "detached" || v === "non_detached" ? null : `"detached" or "non_detached"`;
 const shared: Readonly<Record<string, Check>> = {
-  numCpus: finite,
+  numCpus: amount,
   numGpus: gpus,
   memory: bytes,
   resources: amounts,

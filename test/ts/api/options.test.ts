@@ -32,6 +32,12 @@ t.test("wrong options are named with what is allowed", (t) => {
   }
   const wrong: [Record<string, unknown>, RegExp][] = [
     [{ numCpus: "2" }, /numCpus must be a number >= 0, not "2"/],
+    [{ numCpus: 0.00009 }, /numCpus must be 0 or at least 0\.0001, not 0\.00009/],
+    [{ numGpus: 1e-9 }, /numGpus must be 0 or at least 0\.0001/],
+    [
+      { resources: { alice: 1e-9 } },
+      /resources must be an object of numbers that are 0 or at least/,
+    ],
     [{ numGpus: 1.5 }, /numGpus must be a share of one GPU \(up to 1\) or a whole number/],
     [{ memory: "lots" }, /memory must be bytes .*"4GiB"/],
     [{ resources: { alice: -1 } }, /resources must be an object of numbers >= 0/],
