@@ -8,12 +8,15 @@ files that polyray.util.tracing.setup_local_tmp_tracing writes.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from polyray.tracing import Run, Tracing
 from support import run_program
 
 HOOK = "ray.util.tracing.setup_local_tmp_tracing:setup_tracing"
@@ -129,7 +132,21 @@ ray.get(counter.increment.remote())
     assert _tree(spans).count(below) == 2
 
 
-def test_typescript_workers_without_an_sdk_pass_the_trace_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacks", ["sdk", "api"])
+def test_typescript_workers_without_opentelemetry_pass_the_trace_on(
+    tmp_path: Path, lacks: str
+) -> None:
+    hides = tmp_path / "hides.cjs"
+    hides.write_text(
+        "const Module = require('node:module');\n"
+        "const plain = Module._resolveFilename;\n"
+        "Module._resolveFilename = (name, ...rest) => {\n"
+        "  const own = !rest[0]?.filename?.includes('/node_modules/');\n"  # the SDK finds it
+        "  if (own && name === '@opentelemetry/api') throw new Error('not installed');\n"
+        "  return plain.call(Module, name, ...rest);\n"
+        "};\n"
+    )
+    env = {"NODE_OPTIONS": f"--require {hides}"} if lacks == "api" else {}
     source = f"""
 import sys
 sys.path.insert(0, {str(FIXTURES)!r})
@@ -137,7 +154,7 @@ import polyray as ray
 ray.init(num_cpus=2, _tracing_startup_hook={HOOK!r})
 assert ray.get(ray.js_function({str(FIXTURES / "spans.ts")!r}, "back").remote(1)) == 3
 """
-    spans = _run(source, tmp_path)
+    spans = _run(source, tmp_path, **env)
     assert _tree(spans) == ["back ray.remote > spans_side.leaf ray.remote_worker"]
     assert len({span["context"]["trace_id"] for span in spans}) == 1
 
@@ -185,6 +202,24 @@ assert not ray.is_initialized()
     assert "pip install opentelemetry-api" in done.stdout
 
 
+def test_tracing_for_typescript_alone_does_not_need_the_package(tmp_path: Path) -> None:
+    package = tmp_path / "opentelemetry"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ModuleNotFoundError('hidden')\n")
+    run_program(
+        f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})  # of the workers too
+import polyray as ray
+from polyray.util.tracing.tracing_helper import _is_tracing_enabled
+ray.init(num_cpus=1)
+assert not _is_tracing_enabled()
+assert ray.get(ray.remote(_is_tracing_enabled).remote()) is False
+""",
+        env={"POLYRAY_TRACING": json.dumps({"setup": "./otel.mjs#setUp"})},
+    )
+
+
 def test_a_worker_that_cannot_set_it_up_answers_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "hooks.py").write_text(
         "import os\nDRIVER = os.getpid()\ndef set_up():\n"
@@ -229,3 +264,87 @@ assert ray.get(loaded.remote()) == []
 assert not [name for name in sys.modules if name == "polyray.tracing"]
 """
     )
+
+
+class Recorder:
+    """Stands for Tracing and for its span: what happens to the span of a run."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def start(self, name: str, attributes: object, carrier: object) -> tuple[Recorder, None]:
+        return self, None
+
+    def enter(self, context: None) -> None: ...
+
+    def leave(self, token: None) -> None: ...
+
+    def fail(self, span: object, error: BaseException) -> None:
+        self.seen.append(type(error).__name__)
+
+    def end(self) -> None:
+        self.seen.append("end")
+
+
+def _stops() -> None:
+    raise StopIteration
+
+
+def _two(fails: bool) -> Iterator[int]:
+    yield 1
+    if fails:
+        raise KeyError
+    yield 2
+
+
+async def _two_later(fails: bool) -> AsyncIterator[int]:
+    for item in _two(fails):
+        yield item
+
+
+async def _later(fails: bool) -> int:
+    return sum(_two(fails))
+
+
+def _first(run: Any) -> None:
+    items = run(False)
+    next(items)
+    items.close()
+
+
+async def _collect(run: Any, fails: bool) -> list[int]:
+    return [item async for item in run(fails)]
+
+
+@pytest.mark.parametrize(
+    ("body", "use", "seen"),
+    [
+        (_stops, lambda run: run(), ["StopIteration", "end"]),
+        (_two, lambda run: list(run(False)), ["end"]),
+        (_two, lambda run: list(run(True)), ["KeyError", "end"]),
+        (_two, _first, ["end"]),
+        (_two_later, lambda run: asyncio.run(_collect(run, False)), ["end"]),
+        (_two_later, lambda run: asyncio.run(_collect(run, True)), ["KeyError", "end"]),
+        (_later, lambda run: asyncio.run(run(False)), ["end"]),
+        (_later, lambda run: asyncio.run(run(True)), ["KeyError", "end"]),
+    ],
+)
+def test_the_span_of_a_run_ends_once(
+    body: Callable[..., Any], use: Callable[[Any], Any], seen: list[str]
+) -> None:
+    recorder = Recorder()
+    with contextlib.suppress(KeyError, StopIteration):
+        use(Run(recorder, "f", {}, {}, body))  # type: ignore[arg-type]
+    assert recorder.seen == seen
+
+
+def test_an_error_without_a_text_stays_the_error() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    span: Any = TracerProvider().get_tracer("test").start_span("run")
+    Tracing().fail(span, Mute())
+    assert span.status.description == "Mute"

@@ -14,6 +14,9 @@ import { loggingVariables } from "../core/logging.ts";
 import { flushMetrics } from "../core/metrics.ts";
 import { taskContext } from "../core/task-context.ts";
 import {
+  asksHere,
+  canTrace,
+  needsSetUp,
   setUpTracing,
   startTracing,
   stopTracing,
@@ -77,7 +80,7 @@ export async function init(options: InitOptions = {}): Promise<Runtime> {
   if (stopping !== null) await stopping;
   const asked = questions();
   if (asked !== null) await asked;
-  const traced = tracingAsked(options.tracing);
+  const traced = tracingHere(options);
   if (current === null && traced !== null) await setUpTracing(traced);
   if (current !== null) {
     if (options.ignoreReinitError !== true) {
@@ -133,13 +136,19 @@ function start(options: InitOptions): Current {
       "CLOSED",
       "the runtime is being shut down: await shutdown() before the next use",
     );
-  if (tracingAsked(options.tracing) !== null) startTracing();
+  if (tracingHere(options) !== null) startTracing();
   try {
     return startAsked(options);
   } catch (error) {
     stopTracing();
     throw error;
   }
+}
+
+// What this program asks for, unless it is for Python's sake alone and this one lacks the package.
+function tracingHere(options: InitOptions): TracingOptions | null {
+  const asked = tracingAsked(options.tracing);
+  return asked === null || asksHere(asked) || canTrace() ? asked : null;
 }
 
 function startAsked(options: InitOptions): Current {
@@ -291,9 +300,16 @@ function prestarted(opened: Connection): { prestart?: string } {
 }
 
 // The runtime that was joined asks for it (`polyray start --tracing-startup-hook`), and this program says nothing of it.
-async function traceAs(opened: Connection, traced: TracingOptions): Promise<void> {
-  await setUpTracing(traced);
-  startTracing();
+// One that lacks the package did not ask: it goes on without spans, and so do its TypeScript workers when they lack it too.
+async function traceAs(opened: Connection, told: TracingOptions): Promise<void> {
+  const able = canTrace();
+  const { setup, ...others } = told;
+  const traced = able ? told : others;
+  if (able) {
+    await setUpTracing(traced);
+    if (current?.connection !== opened) return; // shutdown() came meanwhile
+    startTracing();
+  }
   const envVars = { ...opened.keyBase.envVars, ...tracingVariables(traced) };
   opened.keyBase = { ...opened.keyBase, envVars };
   opened.keyVersion++;
@@ -364,6 +380,12 @@ onFirstUse(() => {
     throw makeError(
       "NOT_INITIALIZED",
       "no runtime can be started while a question of the state API is under way: await it, or init(), before the first use",
+    );
+  const traced = tracingHere({});
+  if (traced !== null && needsSetUp(traced))
+    throw makeError(
+      "NOT_INITIALIZED",
+      `call init() first: tracing has a set-up (${tracingVariable}), which runs before the first call`,
     );
   return start({}).connection;
 });

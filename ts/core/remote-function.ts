@@ -54,7 +54,7 @@ export class RemoteFunctionCore {
   /** Submits a call. */
   remote(...args: unknown[]): unknown {
     if (submitting.run === null) return this.#submit(args);
-    const name = this.taskOptions.name ?? this.source.name;
+    const { name } = this.source;
     return submitting.run({ kind: "task", name, args }, (call) => this.#submit(call.args));
   }
 

@@ -3,7 +3,8 @@
 // the call (docs/design/0003-tracing.md). Off, nothing of this runs: submitting sees no interceptor, a call no options.
 //
 // Owns: whether tracing is on in this environment. Only the API package is used, and loaded only here; spans go where the
-// program's SDK sends them. Invariant: a span ends once, however its call ends.
+// program's SDK sends them. Invariants: (1) a span ends once, however its call ends; (2) what the body threw is what the caller
+// gets; (3) a body's promise or thenable is asked for its value once.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { InvalidOptionError } from "../base/errors.ts";
@@ -118,10 +119,21 @@ export function tracingVariables(
   return { [tracingVariable]: text === "{}" ? "1" : text };
 }
 
+/** Whether a program that asks for this asks for spans of TypeScript. */
+export function asksHere({ setup, pythonSetup }: TracingOptions): boolean {
+  return setup !== undefined || pythonSetup === undefined;
+}
+
 /** Set-ups of this environment: an SDK can be set up once. */
 const setUps = new Map<string, Promise<void>>();
+const setUpsDone = new Set<string>();
 
-/** Runs the set-up that was asked for, once. */
+/** Whether the set-up that was asked for has yet to run. */
+export function needsSetUp({ setup }: TracingOptions): boolean {
+  return setup !== undefined && !setUpsDone.has(setup);
+}
+
+/** Runs the set-up that was asked for, once. Throws InvalidOptionError when the API is not installed. */
 export function setUpTracing({ setup }: TracingOptions): Promise<void> {
   openTelemetry();
   if (setup === undefined) return Promise.resolve();
@@ -143,25 +155,43 @@ async function runSetUp(setup: string): Promise<void> {
       `[invalid option] tracing: ${setup.slice(0, at)} has no function "${setup.slice(at + 1)}".`,
     );
   await run();
+  setUpsDone.add(setup);
 }
 
 /** Tracing of this environment; `on` is null while it is off. */
 export const tracing: { on: Tracing | null } = { on: null };
 
+/** The package that makes spans; optional. */
+const apiPackage = "@opentelemetry/api";
+
+/** Whether the program has the API package. */
+export function canTrace(): boolean {
+  return findPackage(apiPackage) !== null;
+}
+
 /** The API package of the program. Throws InvalidOptionError when it is not installed. */
 function openTelemetry(): OpenTelemetry {
-  const found = findPackage("@opentelemetry/api");
+  const found = findPackage(apiPackage);
   if (found === null)
     throw new InvalidOptionError(
-      "[invalid option] tracing needs the package @opentelemetry/api, which is not installed here. Install it: npm install @opentelemetry/api",
+      `[invalid option] tracing needs the package ${apiPackage}, which is not installed here. Install it: npm install ${apiPackage}`,
     );
   return found.require(found.file) as OpenTelemetry;
 }
 
 /** Turns tracing on. Throws as openTelemetry. */
 export function startTracing(): void {
+  turnOn(() => new Spans(openTelemetry()));
+}
+
+/** Gives the trace of a call on to the calls that it makes; makes no spans and needs no package. */
+export function passTraces(): void {
+  turnOn(() => new PassedOn());
+}
+
+function turnOn(make: () => Tracing): void {
   if (tracing.on !== null) return;
-  const on = new Tracing(openTelemetry());
+  const on = make();
   tracing.on = on;
   on.stop = submitting.add((call, next) => on.submit(call, () => next(call)));
 }
@@ -187,7 +217,42 @@ export interface TracedCall {
   readonly taskId?: string;
 }
 
-export class Tracing {
+export interface Tracing {
+  stop: () => void;
+  /** Runs a submission; the call takes the trace along. */
+  submit<T>(call: TracedCall, run: () => T): T;
+  /** The run of a call that begins here. */
+  open(call: TracedCall, carrier: Carrier): Execution;
+  /** Sends what the SDK still holds, when it can be asked. */
+  flush(): Promise<void>;
+}
+
+/** Of an environment without the API. */
+class PassedOn implements Tracing {
+  readonly #kept = new AsyncLocalStorage<Carrier>();
+  stop: () => void = () => undefined;
+
+  submit<T>(_call: TracedCall, run: () => T): T {
+    const outer = outgoing.trace;
+    outgoing.trace = this.#kept.getStore() ?? null;
+    try {
+      return run();
+    } finally {
+      outgoing.trace = outer;
+    }
+  }
+
+  open(_call: TracedCall, carrier: Carrier): Execution {
+    return new Execution(null, (run) => this.#kept.run(carrier, run));
+  }
+
+  flush(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Spans by the API. */
+class Spans implements Tracing {
   readonly #api: OpenTelemetry;
   readonly #tracer: Tracer;
   /** The context of what runs, for programs whose SDK (or none) keeps none. */
@@ -199,7 +264,6 @@ export class Tracing {
     this.#tracer = api.trace.getTracer("polyray", version);
   }
 
-  /** Runs a submission inside a span; the call takes the span's context along. */
   submit<T>(call: TracedCall, run: () => T): T {
     const parent = this.#active();
     const span = this.#start(call, "ray.remote", producer, parent);
@@ -217,7 +281,6 @@ export class Tracing {
     }
   }
 
-  /** The span of a call that begins here. */
   open(call: TracedCall, carrier: Carrier): Execution {
     const parent = this.#parentOf(carrier);
     const span = this.#start(call, "ray.remote_worker", consumer, parent);
@@ -225,7 +288,6 @@ export class Tracing {
     return new Execution(span, (run) => this.#within(context, run));
   }
 
-  /** Sends what the SDK still holds, when it can be asked. */
   async flush(): Promise<void> {
     const provider = this.#api.trace.getTracerProvider() as Flushes & { getDelegate?(): Flushes };
     const real = provider.getDelegate?.() ?? provider;
@@ -302,10 +364,11 @@ interface Flushes {
 
 /** The span of a call that runs. */
 export class Execution {
-  readonly #span: Span;
+  /** Null: there is none, or it has ended. */
+  #span: Span | null;
   readonly #within: <T>(run: () => T) => T;
 
-  constructor(span: Span, within: <T>(run: () => T) => T) {
+  constructor(span: Span | null, within: <T>(run: () => T) => T) {
     this.#span = span;
     this.#within = within;
   }
@@ -321,13 +384,16 @@ export class Execution {
     }
     if (stays) return result;
     const { then } = (result ?? {}) as { then?: unknown };
-    if (typeof result === "object" && typeof then === "function")
-      this.#endWith(result as unknown as PromiseLike<unknown>);
-    else this.end();
+    if (typeof result === "object" && typeof then === "function") {
+      const once = this.#within(() => Promise.resolve(result)); // a lazy thenable runs at each `then`
+      this.#endWith(once);
+      return once as T;
+    }
+    this.end();
     return result;
   }
 
-  #endWith(promise: PromiseLike<unknown>): void {
+  #endWith(promise: Promise<unknown>): void {
     promise.then(
       () => this.end(),
       (error: unknown) => this.end(error),
@@ -343,15 +409,28 @@ export class Execution {
 
   /** `error`: what the body threw. */
   end(...error: [] | [unknown]): void {
-    if (error.length > 0) fail(this.#span, error[0]);
-    this.#span.end();
+    const span = this.#span;
+    if (span === null) return;
+    this.#span = null;
+    if (error.length > 0) fail(span, error[0]);
+    span.end();
   }
 }
 
 function fail(span: Span, error: unknown): void {
-  const message = error instanceof Error ? error.message : String(error);
-  span.recordException(error instanceof Error ? error : message);
+  const message = textOf(error);
   span.setStatus({ code: failed, message });
+  try {
+    span.recordException(error instanceof Error ? error : message);
+  } catch {} // it reads what the user's error is made of
+}
+
+function textOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "an error without a text";
+  }
 }
 
 function placeOf(connection: Connection): Record<string, string> {

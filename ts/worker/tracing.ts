@@ -7,8 +7,10 @@ import type { Connection } from "../core/connection.ts";
 import { flushLastMetrics } from "../core/metrics.ts";
 import type { TaskContext } from "../core/task-context.ts";
 import {
+  canTrace,
   constructorName,
   type Execution,
+  passTraces,
   setUpTracing,
   startTracing,
   tracing,
@@ -25,6 +27,10 @@ export async function setUpWorkerTracing(): Promise<PolyrayError | null> {
   try {
     const asked = tracingAsked(undefined);
     if (asked === null) return null;
+    if (asked.setup === undefined && !canTrace()) {
+      passTraces(); // the program may have asked for Python's sake alone
+      return null;
+    }
     await setUpTracing(asked);
     startTracing();
     return null;

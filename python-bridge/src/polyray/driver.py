@@ -144,7 +144,8 @@ class _Job:
     def set_up_tracing(self, runtimes: Mapping[str, str] | None = None) -> None:
         """Spans of this process: as it asks for, else as the runtime that it joins does.
 
-        InvalidOptionError when that cannot be."""
+        InvalidOptionError when that cannot be. One that lacks the packages and did not ask for
+        them goes on without spans, and so do its Python workers when they lack them too."""
         if runtimes is not None and "POLYRAY_TRACING" in self.env_vars:
             return
         if runtimes is not None:
@@ -152,7 +153,9 @@ class _Job:
         if self.tracing is not None:
             from polyray import tracing
 
-            tracing.turn_on(self.tracing)
+            needed = runtimes is None and tracing.asks_here(self.tracing)
+            if not tracing.turn_on(self.tracing, needed=needed):
+                self.tracing = {k: v for k, v in self.tracing.items() if k != "pythonSetup"}
             self.env_vars.update(tracing.variables(self.tracing))
 
     def set_up_logs(self) -> None:

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -72,8 +73,18 @@ class Tracing:
             f"{name} ray.remote",
             kind=self.trace.SpanKind.PRODUCER,
             attributes={"ray.function": name, **attributes, **place_attributes()},
-        ):
-            yield {"trace": self.carrier()}
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield {"trace": self.carrier()}
+            except BaseException as error:
+                self.fail(span, error)
+                raise
+
+    def created(self, actor_id: str) -> None:
+        """The submission that runs has made this actor."""
+        self.trace.get_current_span().set_attribute("ray.actor_id", actor_id)
 
     def start(self, name: str, attributes: Mapping[str, str], carrier: Mapping[str, str]) -> Any:
         """The span of a run, and its context."""
@@ -86,13 +97,70 @@ class Tracing:
         )
         return span, self.trace.set_span_in_context(span, parent)
 
+    def enter(self, context: Any) -> Any:
+        """Make the context of a run the current one; gives what leave() takes."""
+        return self.context.attach(context)
 
-_on: Tracing | None = None
+    def leave(self, token: Any) -> None:
+        self.context.detach(token)
+
+    def fail(self, span: Any, error: BaseException) -> None:
+        """Record what a body threw, whatever its text does."""
+        status = self.trace.Status(self.trace.StatusCode.ERROR, _text(error))
+        span.set_status(status)
+        with contextlib.suppress(Exception):  # it asks the user's error for its text
+            span.record_exception(error)
+
+    def flush(self) -> None:
+        send = getattr(self.trace.get_tracer_provider(), "force_flush", None)
+        if send is not None:
+            send(1000)
+
+
+class PassedOn:
+    """Tracing of a worker without the API: no spans, but the calls of a call get its trace."""
+
+    def __init__(self) -> None:
+        self._kept: ContextVar[Mapping[str, str] | None] = ContextVar("polyray_trace", default=None)
+
+    @contextlib.contextmanager
+    def submitting(self, name: str, attributes: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        kept = self._kept.get()
+        yield {} if kept is None else {"trace": kept}
+
+    def created(self, actor_id: str) -> None:
+        pass
+
+    def start(self, name: str, attributes: Mapping[str, str], carrier: Mapping[str, str]) -> Any:
+        return None, carrier
+
+    def enter(self, context: Any) -> Any:
+        return self._kept.set(context)
+
+    def leave(self, token: Any) -> None:
+        with contextlib.suppress(ValueError):  # a coroutine that is closed from elsewhere
+            self._kept.reset(token)
+
+    def fail(self, span: Any, error: BaseException) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+_on: Tracing | PassedOn | None = None
 
 
 def is_on() -> bool:
     """Whether this process makes spans."""
-    return _on is not None
+    return isinstance(_on, Tracing)
 
 
 def asked(startup_hook: Any) -> dict[str, str] | None:
@@ -138,14 +206,31 @@ def variables(wanted: Mapping[str, str] | None) -> dict[str, str]:
 _set_up: set[str] = set()
 
 
-def turn_on(wanted: Mapping[str, str]) -> None:
-    """Make spans from now on; runs the set-up, once a process."""
-    global _on
-    on = _on or Tracing()
+def asks_here(wanted: Mapping[str, str]) -> bool:
+    """Whether a program that asks for this asks for spans of Python."""
+    return "pythonSetup" in wanted or "setup" not in wanted
+
+
+def turn_on(wanted: Mapping[str, str], *, needed: bool) -> bool:
+    """Make spans from now on; runs the set-up, once a process. Without the API: False.
+
+    `needed`: TracingUnavailableError instead."""
+    try:
+        on = _on or Tracing()
+    except TracingUnavailableError:
+        if needed:
+            raise
+        return False
     hook = wanted.get("pythonSetup")
     if hook is not None and hook not in _set_up:
         _hook(hook)()
         _set_up.add(hook)
+    _turn_on(on)
+    return True
+
+
+def _turn_on(on: Tracing | PassedOn) -> None:
+    global _on
     if _on is None:
         _on = on
         for owner, _, traced in _REPLACED:
@@ -180,8 +265,9 @@ def start_worker() -> str | None:
     """Turn it on in a worker whose job asks for it; gives what went wrong."""
     try:
         wanted = asked(None)
-        if wanted is not None:
-            turn_on(wanted)
+        # The program may have asked for TypeScript's sake alone.
+        if wanted is not None and not turn_on(wanted, needed="pythonSetup" in wanted):
+            _turn_on(PassedOn())
     except Exception as error:  # the hook is the user's
         import traceback
 
@@ -193,10 +279,7 @@ def start_worker() -> str | None:
 def flush() -> None:
     """Send the spans that the program's SDK still holds."""
     if _on is not None:
-        provider = _on.trace.get_tracer_provider()
-        send = getattr(provider, "force_flush", None)
-        if send is not None:
-            send(1000)
+        _on.flush()
 
 
 # -- attributes
@@ -271,7 +354,7 @@ def _create_actor(self: ActorClass, /, *args: Any, **kwargs: Any) -> Any:
         traced = _copy(self)
         traced._call_options = options
         handle = _PLAIN_CLASS(traced, *args, **kwargs)
-        on.trace.get_current_span().set_attribute("ray.actor_id", handle._actor_id.hex())
+        on.created(handle._actor_id.hex())
         return handle
 
 
@@ -295,7 +378,12 @@ class Run:
     """
 
     def __init__(
-        self, on: Tracing, name: str, attributes: Mapping[str, str], carrier: Any, body: Any
+        self,
+        on: Tracing | PassedOn,
+        name: str,
+        attributes: Mapping[str, str],
+        carrier: Any,
+        body: Any,
     ) -> None:
         self._on = on
         self._body = body
@@ -303,63 +391,82 @@ class Run:
         self._token: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with self:
-            result = self._body(*args, **kwargs)
+        try:
+            with self:
+                result = self._body(*args, **kwargs)
+        except BaseException as error:  # also what interrupts the body
+            self._end(error)
+            raise
         if isinstance(result, GeneratorType):
             return self._steps(result)
         if isinstance(result, AsyncGeneratorType):
             return self._async_steps(result)
         if isinstance(result, CoroutineType):
             return self._awaited(result)
-        self._span.end()
+        self._end()
         return result
 
     def __enter__(self) -> None:
-        self._token = self._on.context.attach(self._context)
+        self._token = self._on.enter(self._context)
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._on.context.detach(self._token)
-        if error is None or isinstance(error, (StopIteration, StopAsyncIteration)):
+    def __exit__(self, *error: object) -> None:
+        self._on.leave(self._token)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        """End the span, at the first call."""
+        span, self._span = self._span, None
+        if span is None:
             return
-        otel = self._on.trace
-        text = f"{type(error).__name__}: {error}"
-        self._span.record_exception(error)  # also of what interrupts the body
-        self._span.set_status(otel.Status(otel.StatusCode.ERROR, text))
-        self._span.end()
+        if error is not None:
+            self._on.fail(span, error)
+        span.end()
+
+    @contextlib.contextmanager
+    def _to_its_end(self) -> Iterator[None]:
+        """Around all that a coroutine or generator does; one that is closed did not fail."""
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+        finally:
+            self._end()
 
     async def _awaited(self, result: Any) -> Any:
-        with self:
-            value = await result
-        self._span.end()
-        return value
+        with self._to_its_end(), self:
+            return await result
 
     # Of a generator each step runs in the context: between them its reader's holds.
 
     def _steps(self, items: Any) -> Iterator[Any]:
-        try:
-            while True:
-                try:
-                    with self:
-                        item = next(items)
-                except StopIteration:
-                    return
-                yield item
-        finally:
-            items.close()
-            self._span.end()
+        with self._to_its_end():
+            try:
+                while True:
+                    try:
+                        with self:
+                            item = next(items)
+                    except StopIteration:
+                        return
+                    yield item
+            finally:
+                with self:
+                    items.close()
 
     async def _async_steps(self, items: Any) -> AsyncIterator[Any]:
-        try:
-            while True:
-                try:
-                    with self:
-                        item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            await items.aclose()
-            self._span.end()
+        with self._to_its_end():
+            try:
+                while True:
+                    try:
+                        with self:
+                            item = await anext(items)
+                    except StopAsyncIteration:
+                        return
+                    yield item
+            finally:
+                with self:
+                    await items.aclose()
 
 
 def around(run: Any, body: Any, class_name: str | None = None, method: str = "") -> Any:

@@ -21,7 +21,9 @@ await startRuntime();
 
 t.test("submit sees every call and may change it", async (t) => {
   const seen: InterceptedCall[] = [];
-  const add = remote((a: number, b: number) => a + b);
+  const add = remote(function add(a: number, b: number) {
+    return a + b;
+  });
   class Box {
     twice(x: number) {
       return 2 * x;
@@ -33,17 +35,18 @@ t.test("submit sees every call and may change it", async (t) => {
     using _inner = use({
       submit: (call, next) => next({ ...call, args: call.args.map((x) => Number(x) * 10) }),
     });
-    t.same(await get([add.remote(1, 2), box.twice.remote(3)]), [30, 60]);
+    const shown = add.options({ name: "shown" });
+    t.same(await get([add.remote(1, 2), box.twice.remote(3), shown.remote(4, 5)]), [30, 60, 90]);
   }
   t.equal(await get(add.remote(1, 2)), 3, "disposed: gone");
   t.same(
-    seen.map(({ kind, args }) => [kind, args]),
+    seen.map(({ kind, name, args }) => [kind, name, args]),
     [
-      ["task", [1, 2]],
-      ["method", [3]],
+      ["task", "add", [1, 2]],
+      ["method", "Box.twice", [3]],
+      ["task", "add", [4, 5]],
     ],
   );
-  t.equal(seen[1]?.name, "Box.twice");
   t.match(
     thrown(() => use({ run: () => 1 } as never)),
     { message: /no option "run"/ },

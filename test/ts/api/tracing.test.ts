@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: `init({ tracing })`: its forms are checked, a missing package is named with the command that installs it, a set-up
-// that fails is told, the variable stands for the option; without either nothing of OpenTelemetry is loaded. The spans over
-// processes and languages: test/ts/mixed/tracing.test.ts.
+// that fails is told, the variable stands for the option; without either nothing of OpenTelemetry is loaded; a traced call
+// gives what a plain one gives, a value or an error. The spans over processes and languages: test/ts/mixed/tracing.test.ts.
 // Method: the inline runtime with an SDK that keeps its spans; a resolver that hides the package; workers look at themselves.
 
 import Module from "node:module";
@@ -29,12 +29,9 @@ function ended(): string[] {
   return names.sort();
 }
 
-const sum = remote(
-  function total(a: number, b: number) {
-    return a + b;
-  },
-  { name: "total" },
-);
+const sum = remote(function total(a: number, b: number) {
+  return a + b;
+});
 const ofTotal = ["total ray.remote", "total ray.remote > total ray.remote_worker"];
 
 t.test("the inline mode makes the same spans; after shutdown there are none", async (t) => {
@@ -67,6 +64,41 @@ t.test("a submission that throws is a failed span", async (t) => {
   t.match(exporter.getFinishedSpans()[0]?.events, [{ name: "exception" }]);
   exporter.reset();
   await shutdown();
+});
+
+t.test("a lazy thenable runs once", async (t) => {
+  let runs = 0;
+  const query = remote(function query() {
+    return { then: (done: (value: number) => void) => done(++runs) };
+  });
+  await init({ mode: "inline", tracing: true });
+  t.equal(await get(query.remote() as never), 1);
+  t.equal(runs, 1);
+  t.same(ended(), ["query ray.remote", "query ray.remote > query ray.remote_worker"]);
+  await shutdown();
+});
+
+t.test("what a body throws arrives as it does without tracing", async (t) => {
+  const fails = remote(function fails() {
+    throw Object.create(null); // it has no text
+  });
+  const later = remote(async function later() {
+    throw Object.create(null);
+  });
+  const found: unknown[] = [];
+  for (const tracing of [false, true]) {
+    await init({ mode: "inline", tracing });
+    for (const one of [fails, later]) {
+      const { name, code, message } = await rejection(get(one.remote()));
+      found.push([name, code, message.replace(/[0-9a-f]{16,}/g, "ID")]);
+    }
+    await shutdown();
+  }
+  t.same(found.slice(2), found.slice(0, 2));
+  const runs = exporter.getFinishedSpans().filter((span) => span.name.endsWith("_worker"));
+  const codes = runs.map((span) => span.status.code);
+  t.same(codes, [2, 2], "each failed, and ended once");
+  exporter.reset();
 });
 
 t.test("POLYRAY_TRACING stands for the option, which goes before it", async (t) => {
@@ -120,7 +152,24 @@ t.test("a set-up that is not there or fails is told, and nothing runs", async (t
   t.notOk(isInitialized());
 });
 
-t.test("without the package the error names the command that installs it", async (t) => {
+t.test("a set-up that only the variable names must run before the first use", async (t) => {
+  const source = "data:text/javascript,export const works = () => { globalThis.setUps = 1 };";
+  process.env.POLYRAY_TRACING = JSON.stringify({ setup: `${source}#works` });
+  t.teardown(() => delete process.env.POLYRAY_TRACING);
+  t.match(
+    thrown(() => sum.remote(1, 2)),
+    { code: "NOT_INITIALIZED", message: /call init\(\) first: tracing has a set-up/ },
+  );
+  t.notOk(isInitialized());
+  await init({ mode: "inline" });
+  t.equal((globalThis as { setUps?: number }).setUps, 1);
+  t.equal(await get(sum.remote(1, 2)), 3);
+  t.same(ended(), ofTotal);
+  await shutdown();
+});
+
+/** Runs it as in a program without the package. */
+async function withoutPackage(run: () => Promise<void>): Promise<void> {
   const loader = Module as unknown as {
     _resolveFilename: (name: string, ...rest: unknown[]) => string;
   };
@@ -130,15 +179,36 @@ t.test("without the package the error names the command that installs it", async
     return plain(name, ...rest);
   };
   try {
-    t.match(await rejection(init({ tracing: true })), {
-      code: "INVALID_OPTION",
-      message: /npm install @opentelemetry\/api/,
-    });
-    t.notOk(isInitialized());
+    await run();
   } finally {
     loader._resolveFilename = plain;
   }
-});
+}
+
+t.test("without the package the error names the command that installs it", (t) =>
+  withoutPackage(async () => {
+    for (const tracing of [true, { setup: "m#f" }, { setup: "m#f", pythonSetup: "m:f" }])
+      t.match(await rejection(init({ mode: "inline", tracing })), {
+        code: "INVALID_OPTION",
+        message: /npm install @opentelemetry\/api/,
+      });
+    t.notOk(isInitialized());
+  }),
+);
+
+t.test("tracing for Python's sake alone does not need the package", (t) =>
+  withoutPackage(async () => {
+    t.teardown(() => delete process.env.POLYRAY_TRACING);
+    const tracing = { pythonSetup: "m:f" };
+    for (const options of [{ tracing }, {}]) {
+      await init({ mode: "inline", ...options });
+      t.equal(await get(sum.remote(1, 2)), 3);
+      t.same(ended(), []);
+      await shutdown();
+      process.env.POLYRAY_TRACING = JSON.stringify(tracing);
+    }
+  }),
+);
 
 t.test("a worker loads nothing of it unless it is on", async (t) => {
   const loaded = remote(async () => {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: with `tracing` one OpenTelemetry trace covers calls over the language border: each submission is a span, each run is its
 // child, what a run submits is below it; tasks, methods of plain and async actors, constructors, streams, errors.
-// Method: drivers and workers of both languages write their spans into one file; the test reads the tree from it.
+// Who has no OpenTelemetry API and did not ask for it runs without spans; the trace goes through it all the same.
+// Method: drivers and workers of both languages write their spans into one file; the test reads the tree from it. A package of
+// the same name that cannot be imported, and a resolver that finds none, stand for an environment without the API.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import Module from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { trace } from "@opentelemetry/api";
 import { get, init, pyActor, pyFunction, remote, shutdown } from "polyray";
 import t from "tap";
-import { spansVariable, type Written } from "./fixtures/spans.ts";
+import { type Gated, spansVariable, type Written } from "./fixtures/spans.ts";
 import {
   fixtures,
   polyray,
@@ -95,8 +98,8 @@ const crossed = (name: string): string =>
 
 t.test("one trace covers TypeScript, Python, TypeScript and Python", async (t) => {
   const middle = pyFunction<[number, string], number>("spans_side", "middle");
-  const outer = remote(async (x: number, m: string) => (await get(middle.remote(x, m))) + 1, {
-    name: "outer",
+  const outer = remote(async function outer(x: number, m: string) {
+    return (await get(middle.remote(x, m))) + 1;
   });
   const tree = await traced(9, async () => t.equal(await get(outer.remote(5, module)), 13));
   const path = ["program", call("outer"), crossed("middle"), call("back"), crossed("leaf")];
@@ -193,18 +196,12 @@ t.test(
 
 t.test("what a body throws is recorded at the span of its run", async (t) => {
   const fails = pyFunction<[], void>("spans_side", "fail");
-  const own = remote(
-    () => {
-      throw new RangeError("of TypeScript");
-    },
-    { name: "broken" },
-  );
-  const later = remote(
-    async () => {
-      throw new TypeError("of a promise");
-    },
-    { name: "later" },
-  );
+  const own = remote(function broken() {
+    throw new RangeError("of TypeScript");
+  });
+  const later = remote(async function later() {
+    throw new TypeError("of a promise");
+  });
   const plain = pyActor<{ fail(): void }, [number]>("spans_side", "Plain").remote(1);
   const tree = await traced(9, async () => {
     for (const ref of [fails.remote(), own.remote(), later.remote(), plain.fail.remote()])
@@ -223,12 +220,54 @@ t.test("what a body throws is recorded at the span of its run", async (t) => {
   t.same(tree.spans.filter((span) => span.failed).length, 4, "submissions did not fail");
 });
 
+// A folder that hides the OpenTelemetry API from the Python that looks there first.
+const hides = join(folder, "hides");
+mkdirSync(join(hides, "opentelemetry"), { recursive: true });
+writeFileSync(join(hides, "opentelemetry", "__init__.py"), 'raise ModuleNotFoundError("hidden")\n');
+const hidden = `${hides}:${fixtures}`;
+
+t.test("Python workers that lack the API make no spans and pass the trace on", async (t) => {
+  await shutdown();
+  process.env.PYTHONPATH = hidden;
+  t.teardown(() => {
+    process.env.PYTHONPATH = fixtures;
+  });
+  await init({ numCpus: 4, logToDriver: false, tracing: { setup: `${module}#setUp` } });
+  const middle = pyFunction<[number, string], number>("spans_side", "middle");
+  const tree = await traced(4, async () => t.equal(await get(middle.remote(5, module)), 12));
+  t.same(tree.paths(), ["program > middle ray.remote > back ray.remote_worker > leaf ray.remote"]);
+  const actor = pyActor<{ ask(m: string): number }>("spans_side", "Async").remote();
+  await actor.ready();
+  const asked = await traced(4, async () => t.equal(await get(actor.ask.remote(module)), 3));
+  t.same(asked.paths(), [
+    "program > Async.ask ray.remote > back ray.remote_worker > leaf ray.remote",
+  ]);
+  await shutdown();
+});
+
+/** Runs it as in a program without the package. */
+async function withoutPackage(run: () => Promise<void>): Promise<void> {
+  const loader = Module as unknown as {
+    _resolveFilename: (name: string, ...rest: unknown[]) => string;
+  };
+  const plain = loader._resolveFilename;
+  loader._resolveFilename = (name, ...rest) => {
+    if (name === "@opentelemetry/api") throw new Error("not installed");
+    return plain(name, ...rest);
+  };
+  try {
+    await run();
+  } finally {
+    loader._resolveFilename = plain;
+  }
+}
+
 const JOINS = `
 import sys
 import polyray as ray
 from polyray.util.tracing.tracing_helper import _is_tracing_enabled
 ray.init(sys.argv[1], **({"_tracing_startup_hook": False} if sys.argv[2] == "no" else {}))
-assert _is_tracing_enabled() == (sys.argv[2] == "yes")
+assert _is_tracing_enabled() == (sys.argv[2] == "yes"), sys.argv[2]
 assert ray.get(ray.js_function(sys.argv[3], "back").remote(2)) == 5
 `;
 
@@ -248,6 +287,20 @@ t.test("a runtime that was started with hooks has the programs that join it trac
       if (said === "yes") await until(() => names().length >= 4, "four spans");
       t.same(new Tree(written()).paths(), said === "yes" ? [path] : []);
     }
+    const without = await runPython(["-c", JOINS, address, "without", module], {
+      PYTHONPATH: hidden,
+    });
+    t.equal(without.code, 0, without.err);
+    await withoutPackage(async () => {
+      await init({ address, logToDriver: false });
+      const leaf = pyFunction<[number], number>("spans_side", "leaf");
+      const here = remote(async function here() {
+        return await get(leaf.remote(2));
+      });
+      t.equal(await within(get(leaf.remote(4)), "leaf"), 8);
+      t.equal(await within(get(here.remote()), "here"), 4);
+      await shutdown();
+    });
     for (const tracing of [undefined, false]) {
       writeFileSync(file, "");
       await init({ address, logToDriver: false, ...(tracing === undefined ? {} : { tracing }) });
@@ -257,6 +310,30 @@ t.test("a runtime that was started with hooks has the programs that join it trac
       t.same(new Tree(written()).paths(), tracing === false ? [] : [crossed("leaf")]);
       await shutdown();
     }
+  } finally {
+    await polyray(["stop", "--address", address]);
+  }
+});
+
+t.test("a shutdown while the set-up runs leaves tracing off", async (t) => {
+  const { address } = await startHead("--tracing-startup-hook", `${module}#gated`);
+  try {
+    const reached = new Promise<() => void>((resolve) => {
+      (globalThis as unknown as Gated).gate = resolve;
+    });
+    const starting = init({ address, logToDriver: false });
+    const goOn = await within(reached, "the set-up");
+    const over = shutdown();
+    goOn();
+    await within(Promise.allSettled([starting, over]), "shutdown");
+    writeFileSync(file, "");
+    await init({ mode: "inline" });
+    const one = remote(function one() {
+      return 1;
+    });
+    t.equal(await get(one.remote()), 1);
+    await shutdown();
+    t.same(written(), []);
   } finally {
     await polyray(["stop", "--address", address]);
   }
