@@ -39,6 +39,8 @@ export interface InlineCall {
   readonly top: readonly Entry[];
   readonly actor: InlineActor | null;
   readonly incarnation: number;
+  /** What tells its actor's queue when it settles. */
+  awaits: Entry | null;
   attempt: number;
   retriesLeft: number;
   isSettled: boolean;
@@ -476,6 +478,7 @@ export class Calls {
       returns,
       held,
       top,
+      awaits: null,
       attempt: 0,
       isSettled: false,
       endMs: 0,
@@ -510,7 +513,10 @@ export class Calls {
       const call = actor.queue[at] as InlineCall;
       const waits = call.top.find((entry) => entry.status === ObjectStatus.pending);
       if (waits !== undefined) {
-        waits.onSettled.push(() => this.#flushActor(actor));
+        if (call.awaits !== waits) {
+          call.awaits = waits;
+          waits.onSettled.push(() => this.#flushActor(actor));
+        }
         if ((call.flags & CallFlag.unordered) === 0) return;
         at++; // later calls may overtake it
         continue;

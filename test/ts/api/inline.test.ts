@@ -236,6 +236,32 @@ const programs: Record<string, () => Promise<unknown>> = {
     await get(gate.open.remote());
     return [early, await get(late), await get(inOrder)];
   },
+  "many calls that overtake each other": async () => {
+    class Gates {
+      readonly #opens: (() => void)[] = [];
+      readonly #passed = Array.from(
+        { length: 40 },
+        (_, i) => new Promise<void>((resolve) => (this.#opens[i] = resolve)),
+      );
+      open(i: number): void {
+        this.#opens[i]?.();
+      }
+      async wait(i: number): Promise<number> {
+        await this.#passed[i];
+        return i;
+      }
+    }
+    const all = Array.from({ length: 40 }, (_, i) => i);
+    const gates = remote(Gates, { maxConcurrency: 50 }).remote();
+    const free = remote(Counter).options({ ordered: false }).remote();
+    const late = all.map((i) => free.add.remote(gates.wait.remote(i)));
+    const sums: number[] = [];
+    for (const i of all.toReversed()) {
+      await get(gates.open.remote(i));
+      sums.push(await get(late[i] as ObjectRef<number>));
+    }
+    return sums;
+  },
 };
 
 const outcomes: Record<string, Record<string, unknown>> = {};
