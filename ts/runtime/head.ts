@@ -9,9 +9,10 @@ import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { version } from "../base/version.ts";
 import type { TracingOptions } from "../core/tracing.ts";
+import type { NativeBinding } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, publishSession, removeSession } from "../node/session.ts";
-import { warmPython } from "../node/spawn.ts";
+import { type WarmPython, warmPython } from "../node/spawn.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
 import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService } from "./service.ts";
@@ -47,9 +48,8 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const startedAtMs = Date.now();
   const node = nodeConfig(options);
   let session = createSession();
-  const wanted = options.python !== undefined && (node.resources.CPU ?? 0) > 0;
-  const python = wanted ? warmPython(options.python, session.sessionId) : undefined;
-  const native = loadNative();
+  let python: WarmPython | undefined;
+  let native: NativeBinding | null = null;
   let service: NodeService | null = null;
   let closeServer = (): void => undefined;
   let closeMetrics = (): void => undefined;
@@ -65,11 +65,14 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     closeMetrics();
     service?.stop();
     python?.zygote.close();
-    native.stopRaylet(stopGraceMs);
+    native?.stopRaylet(stopGraceMs);
     removeSession(session.sessionDir);
     finish();
   };
   try {
+    if (options.python !== undefined && (node.resources.CPU ?? 0) > 0)
+      python = warmPython(options.python, session.sessionId);
+    native = loadNative();
     session = startNodeRaylet(native, session, node);
     const tcp = options.tcp === null ? null : await listeningPlace(options.tcp);
     const metrics = await serveMetrics(options.metricsPort, () => service);

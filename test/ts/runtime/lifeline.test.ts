@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a head that belongs to a driver (`start --embedded`) ends at SIGTERM and at the end of its lifeline, whether that is a
-// pipe or a socket, and blocking or not.
-// Method: the command in a process of its own; its standard input is the lifeline.
+// Goal: a head that belongs to a driver (cli/embedded.ts) ends at SIGTERM and at the end of its lifeline, whether that is a
+// pipe or a socket, and blocking or not; one that cannot load its addon says so and ends. Nothing of it is left.
+// Method: the program in a process of its own; its standard input is the lifeline.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, constants, mkdtempSync, openSync, readdirSync, rmSync } from "node:fs";
@@ -12,8 +12,14 @@ import t from "tap";
 
 t.setTimeout(180_000); // many processes start
 
-const cli = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
+const program = fileURLToPath(new URL("../../../dist/cli/embedded.js", import.meta.url));
+const python = fileURLToPath(new URL("../../../.venv/bin/python", import.meta.url));
 const flags = ["--num-cpus", "1", "--lifeline-fd", "0", "--ready-fd", "3"];
+
+function sessions(scratch: string): string[] {
+  const [user = ""] = readdirSync(scratch).filter((entry) => entry.startsWith("polyray-"));
+  return readdirSync(join(scratch, user)).filter((entry) => entry.startsWith("session-"));
+}
 
 const lifelines: Record<string, (folder: string) => { stdin: "pipe" | number; close: () => void }> =
   {
@@ -33,20 +39,17 @@ for (const [name, make] of Object.entries(lifelines))
       const scratch = mkdtempSync(join(tmpdir(), "polyray-lifeline-"));
       t.teardown(() => rmSync(scratch, { recursive: true, force: true }));
       const { stdin, close } = make(scratch);
-      const child: ChildProcess = spawn(
-        process.execPath,
-        [cli, "start", "--head", "--embedded", ...flags],
-        {
-          stdio: [stdin, "ignore", "inherit", "pipe"],
-          env: { ...process.env, POLYRAY_TMPDIR: scratch },
-        },
-      );
+      const child: ChildProcess = spawn(process.execPath, [program, ...flags], {
+        stdio: [stdin, "ignore", "inherit", "pipe"],
+        env: { ...process.env, POLYRAY_TMPDIR: scratch },
+      });
       t.teardown(() => child.kill("SIGKILL"));
       if (typeof stdin === "number") closeSync(stdin);
       const ended = new Promise((resolve) => {
         child.once("exit", (code, signal) => resolve([code, signal]));
       });
-      await new Promise((resolve) => child.stdio[3]?.once("data", resolve));
+      const ready = new Promise((resolve) => child.stdio[3]?.once("data", () => resolve("ready")));
+      t.equal(await Promise.race([ready, ended]), "ready");
       if (ending === "SIGTERM") child.kill("SIGTERM");
       else {
         child.stdin?.end();
@@ -54,9 +57,22 @@ for (const [name, make] of Object.entries(lifelines))
       }
       t.same(await ended, [0, null]);
       if (ending === "SIGTERM") close();
-      const [user = ""] = readdirSync(scratch).filter((entry) => entry.startsWith("polyray-"));
-      t.same(
-        readdirSync(join(scratch, user)).filter((entry) => entry.startsWith("session-")),
-        [],
-      );
+      t.same(sessions(scratch), []);
     });
+
+t.test("a head without its addon says so and ends, while its lifeline is open", async (t) => {
+  const scratch = mkdtempSync(join(tmpdir(), "polyray-lifeline-"));
+  t.teardown(() => rmSync(scratch, { recursive: true, force: true }));
+  const child = spawn(process.execPath, [program, ...flags, "--python", python], {
+    stdio: ["pipe", "ignore", "pipe", "pipe"],
+    env: { ...process.env, POLYRAY_TMPDIR: scratch, POLYRAY_NATIVE: join(scratch, "none.node") },
+  });
+  t.teardown(() => child.kill("SIGKILL"));
+  let said = "";
+  child.stderr?.on("data", (bytes: Buffer) => {
+    said += String(bytes);
+  });
+  t.equal(await new Promise((resolve) => child.once("close", resolve)), 1);
+  t.match(said, /none\.node: no such file/);
+  t.same(sessions(scratch), []);
+});
