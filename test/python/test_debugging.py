@@ -61,6 +61,26 @@ def test_logs_are_found_by_process_actor_task_and_name(node: str) -> None:
     assert state.list_logs(node_id=node, glob_filter="no*") == {}
 
 
+def test_lines_and_bytes_of_a_log_are_as_written(node: str) -> None:
+    name = "written-here.out"
+    path = os.path.join(_session(), "logs", name)
+    long = b"x" * 100_000
+    lines = [b"first\n", long + b"\n", b"\n", b"10 %\r20 %\x0c\n", "gr\u00fcn".encode()]
+    for end in (b"", b"\n"):
+        with open(path, "wb") as file:
+            file.write(b"".join(lines) + end)
+        for count in range(7):
+            expected = b"".join(lines[max(0, 5 - count) :]) + end if count > 0 else b""
+            assert b"".join(state.get_log(filename=name, tail=count, encoding=None)) == expected
+    with open(path, "wb") as file:
+        file.write("gr\u00fc".encode()[:-1])
+    for errors in ("strict", None):
+        with pytest.raises(UnicodeDecodeError):
+            _log(filename=name, errors=errors)
+    assert _log(filename=name, errors="replace") == "gr\ufffd"
+    os.unlink(path)
+
+
 def test_a_log_is_followed(node: str) -> None:
     talker = Talker.remote()
     ray.get(talker.say.remote("one"))

@@ -73,13 +73,18 @@ def get_log(
     if suffix not in _GROUPS:
         raise RayStateApiException(f"suffix must be out or err, not {suffix!r}.")
     path = _path(folder, filename, pid or _pid_of(address, actor_id, task_id), suffix)
-    decoder = None if encoding is None else codecs.getincrementaldecoder(encoding)(errors or "")
+    decoder = (
+        None if encoding is None else codecs.getincrementaldecoder(encoding)(errors or "strict")
+    )
     for part in _parts(path, tail, (_interval or 0.5) if follow else None):
         if decoder is None:
             yield part
             continue
         text = decoder.decode(part)
         yield _ANSI.sub("", text) if filter_ansi_code else text
+    rest = "" if decoder is None else decoder.decode(b"", final=True)
+    if rest:
+        yield rest
 
 
 def _folder(address: str | None, node_id: str | None) -> str:
@@ -143,15 +148,21 @@ def _start_of(file: Any, tail: int) -> int:
     """Where the last `tail` lines begin."""
     if tail < 0:
         return 0
-    at = end = file.seek(0, os.SEEK_END)
-    seen = b""
-    while at > 0 and seen.rstrip(b"\n").count(b"\n") < tail:
+    at: int = file.seek(0, os.SEEK_END)
+    if tail == 0 or at == 0:
+        return at
+    at -= 1  # the end of the last line begins none
+    while at > 0:
         step = min(_CHUNK_BYTES, at)
         at -= step
         file.seek(at)
-        seen = file.read(step) + seen
-    lines = seen.splitlines(keepends=True)
-    return int(end) - sum(len(line) for line in lines[max(0, len(lines) - tail) :])
+        part = file.read(step)
+        found = len(part)
+        while (found := part.rfind(b"\n", 0, found)) >= 0:
+            tail -= 1
+            if tail == 0:
+                return at + found + 1
+    return 0
 
 
 __all__ = ["get_log", "list_logs"]
