@@ -98,8 +98,9 @@ for (const [tool, make] of Object.entries(tools))
     const folder = join(scratch, "slow_to_install");
     mkdirSync(folder);
     const { packages, path } = make(folder);
-    const start = (): ChildProcess =>
-      spawn(process.execPath, ["--import", "tsx", driver, JSON.stringify({ tool, packages })], {
+    const start = (): ChildProcess => {
+      const args = ["--import", "tsx", driver, JSON.stringify({ tool, packages })];
+      const child = spawn(process.execPath, args, {
         stdio: ["ignore", "pipe", "inherit"],
         env: {
           ...process.env,
@@ -108,6 +109,9 @@ for (const [tool, make] of Object.entries(tools))
           ...(path === undefined ? {} : { PATH: `${path}:${process.env.PATH}` }),
         },
       });
+      t.teardown(() => child.kill("SIGKILL"));
+      return child;
+    };
     const pids = (): number[] =>
       existsSync(join(folder, "pids"))
         ? (readFileSync(join(folder, "pids"), "utf8").match(/\d+/g) ?? []).map(Number)
@@ -127,7 +131,7 @@ for (const [tool, make] of Object.entries(tools))
     second.stdout?.on("data", (bytes: Buffer) => {
       out += bytes.toString();
     });
-    const code = await new Promise((resolve) => second.once("exit", resolve));
+    const code = await new Promise((resolve) => second.once("close", resolve));
     t.equal(code, 0);
     t.equal(out, "5\n", "the environment was made anew");
     t.ok(pids().length > killed.length);
