@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from polyray import runtime
 from polyray.util.state.common import DEFAULT_RPC_TIMEOUT
@@ -144,11 +144,11 @@ def _parts(path: str, tail: int, interval_s: float | None) -> Iterator[bytes]:
                 time.sleep(interval_s)
 
 
-def _start_of(file: Any, tail: int) -> int:
+def _start_of(file: BinaryIO, tail: int) -> int:
     """Where the last `tail` lines begin."""
     if tail < 0:
         return 0
-    at: int = file.seek(0, os.SEEK_END)
+    at = file.seek(0, os.SEEK_END)
     if tail == 0 or at == 0:
         return at
     at -= 1  # the end of the last line begins none
