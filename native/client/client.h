@@ -281,6 +281,9 @@ class Client {
   virtual size_t poll(std::vector<Event>& events, size_t limit) = 0;
   // Sends bells of what was pushed since the last poll or flush. Bindings call it once per turn (or at once for a lone call).
   virtual void flush() = 0;
+  // Before arm, when nothing was there: looks for records for some microseconds if that is likely to be cheaper than to
+  // sleep (client/brief_watch.h). True: poll again. No lock needed, but no other thread polls meanwhile.
+  virtual bool watch() = 0;
   // Arms the wake word. True: sleep now; false: poll again.
   virtual bool arm(uint32_t bits) = 0;
   // Sleeps until rung, interrupted by a signal, or timeout_ms (-1: some while); callers loop. No lock needed.

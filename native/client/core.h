@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "client/actor_queue.h"
+#include "client/brief_watch.h"
 #include "client/call_list.h"
 #include "client/client.h"
 #include "client/flat_map.h"
@@ -147,6 +148,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
 
   size_t poll(std::vector<Event>& events, size_t limit) override;
   void flush() override;
+  bool watch() override;
   bool arm(uint32_t bits) override;
   void wait_doorbell(int timeout_ms) override;
   void socket_readable() override { next_raylet_check_ns_ = 0; }
@@ -474,6 +476,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   EndpointCounters* counts_;  // in shared memory; once detached: late_counts_
   EndpointCounters late_counts_{};
   uint64_t next_raylet_check_ns_ = 0;
+  BriefWatch brief_watch_{os::processors()};
 };
 
 inline uint64_t id_word(const ObjectId& id) {

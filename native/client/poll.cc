@@ -45,6 +45,7 @@ size_t ClientCore::poll(std::vector<Event>& events, size_t limit) {
   sink_ = &events;
   sink_limit_ = most;
   drain();
+  if (brief_watch_.asleep() && !inbox_.empty()) brief_watch_.woken(os::now_ns());
   flush_overflow();
   while (inbox_at_ < inbox_.size() && events.size() < most) {
     const Inbox item = inbox_[inbox_at_++];
@@ -214,6 +215,22 @@ void ClientCore::flush_overflow() {
   }
 }
 
+bool ClientCore::watch() {
+  if (!brief_watch_.due() || detached_ || forked_) return false;
+  const uint64_t until = os::now_ns() + BriefWatch::kLookNs;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (inbound_.rung()) {
+        brief_watch_.found();
+        return true;
+      }
+      os::relax();
+    }
+  } while (os::now_ns() < until);
+  brief_watch_.in_vain();
+  return false;
+}
+
 bool ClientCore::arm(uint32_t bits) {
   if (forked_) return true;
   if (detached_) return early_.empty() && (!raylet_gone_ || shutdown_told_);
@@ -221,7 +238,9 @@ bool ClientCore::arm(uint32_t bits) {
   if (!early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver())
     return false;
   armed_bits_ = bits;
-  return inbound_.arm(bits);
+  if (!inbound_.arm(bits)) return false;
+  brief_watch_.sleeps(os::now_ns());
+  return true;
 }
 
 // A wait inside this client took the armed word over: give the event loop its wake-up back.

@@ -251,7 +251,7 @@ size_t Environment::drain() {
     }
     if (events_.empty()) {
       client->flush();
-      if (client->arm(kArmedEventFd)) break;
+      if (!client->watch() && client->arm(kArmedEventFd)) break;
       continue;
     }
     for (size_t next = 0; next < events_.size() && epoch == epoch_ && client_ != nullptr;) {
@@ -320,7 +320,7 @@ uint32_t Environment::wait_sync(std::span<const uint32_t> numbers, uint32_t need
       if (left_ms <= 0) break;
     }
     client->flush();
-    if (client->arm(kArmedFutex))
+    if (!client->watch() && client->arm(kArmedFutex))
       client->wait_doorbell(static_cast<int>(std::min(left_ms + 0.999, 60000.0)));
   }
   for (uint32_t number : numbers) {

@@ -49,6 +49,17 @@ uint64_t now_ns();
 void fill_random(std::span<uint8_t> bytes);
 void sleep_ms(uint32_t ms);
 
+// --- processors --------------------------------------------------------------------------------------------------
+uint32_t processors();  // that this process may use
+// Tells the processor that this thread waits for another one's write.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
 // --- files and mappings (os/memory.cc) ---------------------------------------------------------------------------
 Result<Fd> open_memory_file(const char* name, uint64_t bytes);  // memfd, sparse, sealing allowed
 Result<Fd> open_unlinked_file(const char* path,

@@ -6,6 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "os/env.h"
 
 namespace polyray::os {
@@ -67,6 +70,10 @@ void fill_random(std::span<uint8_t> bytes) {
     if (n > 0) done += static_cast<size_t>(n);
     // getrandom without flags fails only by EINTR once the system is up.
   }
+}
+
+uint32_t processors() {
+  return std::max(1u, std::thread::hardware_concurrency());
 }
 
 void sleep_ms(uint32_t ms) {

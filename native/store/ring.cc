@@ -240,7 +240,10 @@ size_t InboundRings::drain_ring(uint32_t inbound, size_t limit,
 }
 
 bool InboundRings::has_ready() const {
-  if (!queue_.empty()) return true;
+  return !queue_.empty() || rung();
+}
+
+bool InboundRings::rung() const {
   for (const auto& word : segment_.endpoint(endpoint_).ready_summary)
     if (word.load(std::memory_order_acquire) != 0) return true;
   return false;

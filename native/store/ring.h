@@ -71,6 +71,8 @@ class InboundRings {
   size_t drain(size_t limit, const std::function<void(uint64_t, const RingSlot&)>& handler,
                const std::function<void(uint64_t)>& on_starved);
   bool has_ready() const;
+  // The same of what was not collected yet: reads atomics only.
+  bool rung() const;
   // Arms the endpoint's wake word (protocols.h). True: it may sleep.
   bool arm(uint32_t bits);
   // Sleeps on the futex word armed with kArmedFutex until rung or timeout_ms (-1 for ever). No lock is held.
