@@ -212,6 +212,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
   if (done()) return WaitOutcome::kReady;
   const auto start = Clock::now();
   bool told = false;
+  bool watched = false;
   ++inside_;
   ++entries_;
   const auto loop = [&]() -> WaitOutcome {
@@ -231,7 +232,17 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       const auto slept_from = Clock::now();
       if (draining_) {
         wake_.wait_for(lock, Millis(slice));
+      } else if (!watched) {
+        watched = true;  // and what changed meanwhile is looked at before the sleep
+        draining_ = true;
+        lock.unlock();
+        client_->watch();
+        lock.lock();
+        draining_ = false;
+        wake_.notify_all();
+        continue;
       } else if (client_->arm(kArmedFutex)) {
+        watched = false;
         draining_ = true;
         lock.unlock();
         client_->wait_doorbell(static_cast<int>(slice));
