@@ -285,16 +285,24 @@ class Executor(CallEnds):
         self._method_shown = name
         _native.set_process_title(f"polyray::{actor.name}.{name}")
 
-    def run_method(self, call: Any) -> None:
+    def begin_method(self, call: Any) -> Running | None:
+        """Count a call as one that runs, before another thread may take a later one: that may be
+        the actor's last. None: run_method tells what is wrong with it."""
+        actor = self._actor
+        if actor is None or actor.exiting:
+            return None
+        return self.enter_method(actor, call)
+
+    def run_method(self, call: Any, run: Running | None = None) -> None:
         actor = self._actor
         name = call.method
-        run = None
         try:
             if actor is None:
                 raise ActorDiedError("[actor died] this process holds no actor.")
-            if actor.exiting:  # its caller hears of the actor's end
-                return
-            run = self.enter_method(actor, call)
+            if run is None:
+                if actor.exiting:  # its caller hears of the actor's end
+                    return
+                run = self.enter_method(actor, call)
             if self.cancel_seen and self.was_cancelled(call):
                 return
             if name != self._method_shown:

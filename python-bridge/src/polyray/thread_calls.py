@@ -49,7 +49,13 @@ class CallThreads:
                 return
             self._count += 1
             number = self._count
-        threading.Thread(target=self._serve, name=f"polyray-method_{number}").start()
+        try:
+            threading.Thread(target=self._serve, name=f"polyray-method_{number}").start()
+        except RuntimeError:  # the system gives no more: those that are there go on
+            with self._lock:
+                self._count -= 1
+            if number == 1:
+                raise
 
     def _serve(self) -> None:
         executor = self._executor
@@ -60,10 +66,11 @@ class CallThreads:
                 call = next_call(-1)
                 if call is None:
                     return
+                run = executor.begin_method(call)
                 if self._count < self._limit and not client.takers:
                     self._add()
-                executor.run_method(call)
-                del call  # big arguments are pinned by it
+                executor.run_method(call, run)
+                del call, run  # big arguments are pinned by it
         except RayError as error:
             executor.stop_waiting(error)
 
