@@ -22,8 +22,14 @@ void do_chores(Endpoint& endpoint) {
       endpoint.session->with([](Client& client) { client.gc_done(); });
   }
   if (endpoint.on_cancel.is_none()) return;
-  for (const auto& [task, how] : chores.cancelled)
-    endpoint.on_cancel(id_bytes(task), (how & kCancelNotRecursive) == 0);
+  for (const auto& [task, how] : chores.cancelled) {
+    try {
+      endpoint.on_cancel(id_bytes(task), (how & kCancelNotRecursive) == 0);
+    } catch (nb::python_error& error) {
+      if (!error.matches(PyExc_Exception)) throw;  // an interrupt of this thread's own call
+      error.discard_as_unraisable("a cancellation");
+    }
+  }
 }
 
 void raise_ended() {

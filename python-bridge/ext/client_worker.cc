@@ -88,6 +88,7 @@ nb::object next_call(Endpoint& self, int64_t timeout_ms) {
   const bool main = on_main_thread();
   bool arrived = false;
   for (;;) {
+    if (session.calls_stopped()) return nb::none();
     {
       const Locked lock(session);
       if (session.take_call(call, arrived)) break;
@@ -112,11 +113,24 @@ nb::list take_calls(Endpoint& self) {
     session.take_calls(calls);
     chores = session.has_chores();
   }
-  if (chores) do_chores(self);
   nb::list made;
   for (const IncomingCall& call : calls) made.append(make_call(self.session, call));
+  if (chores) do_chores(self);
   if (session.ended()) raise_ended();
   return made;
+}
+
+// What the main thread does now and then while others take the calls, who may all be busy.
+void tend(Endpoint& self) {
+  Session& session = self.open();
+  bool chores = false;
+  {
+    const Locked lock(session);
+    session.look();
+    chores = session.has_chores();
+  }
+  if (chores) do_chores(self);
+  if (session.ended()) raise_ended();
 }
 
 int host_calls(Endpoint& self) {
@@ -280,6 +294,7 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
       .def_prop_ro("doorbell_fd", [](Endpoint& self) { return self.open().client().doorbell_fd(); })
       .def("host_calls", &host_calls)
       .def("take_calls", &take_calls)
+      .def("tend", &tend)
       .def("stop_calls", [](Endpoint& self) { self.session->stop_calls(); })
       .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"),
            nb::arg("is_error"))

@@ -367,6 +367,13 @@ int Session::host_calls() {
   return calls_fd_.get();
 }
 
+void Session::look() {
+  if (!usable() || draining_) return;
+  drain();
+  client_->flush();
+  wake_.notify_all();
+}
+
 void Session::take_calls(std::deque<IncomingCall>& calls) {
   ++looks_;
   if (calls_told_) os::drain_event(calls_fd_.get());
@@ -376,7 +383,7 @@ void Session::take_calls(std::deque<IncomingCall>& calls) {
     drain(true);
     if (inside_ == 0 && !client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
   }
-  calls.swap(calls_);
+  if (!stopped_) calls.swap(calls_);
 }
 
 void Session::stop_calls() {

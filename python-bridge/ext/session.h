@@ -98,6 +98,7 @@ class Session {
   int host_calls();
   // All incoming calls, for that loop; arms the doorbell.
   void take_calls(std::deque<IncomingCall>& calls);  // held
+  void look();                                       // held: takes in what has come
   // Nobody waits for calls any more.
   void stop_calls();
   bool calls_stopped() const { return stopped_; }

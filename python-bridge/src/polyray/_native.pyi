@@ -231,6 +231,9 @@ class Client:
         this gives is readable, it calls take_calls()."""
 
     def take_calls(self) -> list[Call]: ...
+    def tend(self) -> None:
+        """Take in what has come, for threads that are busy: cancellations, the end."""
+
     def stop_calls(self) -> None:
         """next_call gives None, in every thread that waits there."""
 

@@ -503,7 +503,10 @@ def cancel_id(rt: Runtime, task: bytes, reason: Any = None) -> None:
     from polyray.serialize import encode_error
 
     ref = rt.client.ref_of(task)
-    error = encode_error(cancelled_error(ref.task_bytes(), reason), rt)
+    try:
+        error = encode_error(cancelled_error(ref.task_bytes(), reason), rt)
+    except Exception:  # a reason that cannot be sent
+        error = encode_error(cancelled_error(ref.task_bytes()), rt)
     rt.client.cancel(ref, False, True, error.to_bytes())
 
 

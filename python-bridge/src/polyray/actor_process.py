@@ -33,6 +33,7 @@ class Actor:
         self.groups = dict(fields.concurrency_groups)
         self.limit = fields.max_concurrency or (1000 if self.is_async else 1)
         self.leaves = False  # exit_actor() was called
+        self.ended = False  # the instance is gone
         self.exiting = False  # the control service knows: no other call begins
         self.meta = {
             "language": "py",
@@ -70,6 +71,7 @@ class Actor:
 
     def end(self) -> None:
         """The graceful end: `__ray_shutdown__`, then nothing holds the instance any more."""
+        self.ended = True
         instance, self.instance = self.instance, None
         self.methods.clear()
         if instance is None:
@@ -82,6 +84,10 @@ class Actor:
                 import traceback
 
                 traceback.print_exc()
+
+
+class ActorEnds(BaseException):
+    """A call began as the actor ended: its caller hears of that end."""
 
 
 _running: Actor | None = None
@@ -104,4 +110,4 @@ def shown_task(task: bytes) -> bytes:
     return task_bytes(task, actor, runtime.current().job)
 
 
-__all__ = ["Actor", "become", "running_actor", "shown_task"]
+__all__ = ["Actor", "ActorEnds", "become", "running_actor", "shown_task"]

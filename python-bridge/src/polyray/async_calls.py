@@ -17,7 +17,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from polyray import _native, runtime
-from polyray.actor_process import Actor
+from polyray.actor_process import Actor, ActorEnds
 from polyray.call_ends import CANCELLED, STREAMING
 from polyray.exceptions import AsyncioActorExit, RayError
 
@@ -135,11 +135,11 @@ class AsyncCalls:
         loop.call_soon_threadsafe(self._start, call, loop, slots)
 
     def _start(self, call: Any, loop: asyncio.AbstractEventLoop, slots: Slots) -> None:
-        task = call.task
-        self._tasks[task] = loop.create_task(self._run(call, task, slots))
+        loop.create_task(self._run(call, call.task, slots))
 
     def cancel(self, task_id: bytes) -> None:
-        """Cancel the coroutine of a call, if it has one."""
+        """Cancel the coroutine of a call. One that has not begun looks by itself when it begins:
+        cancelled here it would end without an answer."""
 
         def cancel() -> None:
             task = self._tasks.get(task_id)
@@ -147,20 +147,22 @@ class AsyncCalls:
                 task.cancel()
 
         for loop in self.loops.all():
-            # One turn later: a task that has not begun would end without a reply.
-            loop.call_soon_threadsafe(loop.call_soon, cancel)
+            loop.call_soon_threadsafe(cancel)
 
     async def _run(self, call: Any, task: bytes, slots: Slots) -> None:
         executor = self._executor
         actor = self._actor
         entered = False
+        current = asyncio.current_task()
+        assert current is not None
+        self._tasks[task] = current
         try:
             if slots.free > 0:
                 slots.free -= 1
             else:
                 await slots.wait()
             entered = True
-            if actor.exiting:
+            if actor.exiting or executor.leaving:
                 return
             run = executor.enter_method(actor, call)
             if executor.cancel_seen and executor.was_cancelled(call):
@@ -181,6 +183,8 @@ class AsyncCalls:
                 executor.finish(call, result)
         except asyncio.CancelledError:
             executor.settle_error(call, executor.stopped(task), CANCELLED)
+        except ActorEnds:
+            pass
         except AsyncioActorExit:
             executor.exit_actor("it left by exit_actor()")
         except BaseException as error:  # whatever the method raises is the caller's
@@ -190,7 +194,7 @@ class AsyncCalls:
             if entered:
                 slots.leave()
             executor.left_method(call)
-        self._client.flush()
+            self._client.flush()
 
     async def _stream(self, call: Any, items: Any) -> None:
         executor = self._executor

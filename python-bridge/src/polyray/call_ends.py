@@ -59,6 +59,9 @@ class CallEnds:
         self.interrupted: bytes | None = None  # the task that was told of its cancellation
         self.cancel_seen = False  # a call of this process was cancelled once
         self.leaving = False
+        self.terminated = False  # the end is under way
+        self.replying = False  # the main thread sends the result of a task
+        self._last = threading.Lock()  # taken by the thread that ends the worker
         self._pid = os.getpid()
 
     # -- results
@@ -250,7 +253,7 @@ class CallEnds:
             return None
         try:
             return getattr(decode(error, self.rt), "cause", None)
-        except RayError:  # a value that this process cannot read
+        except Exception:  # a value that this process cannot read
             return None
 
     def was_cancelled(self, call: Any) -> bool:
@@ -286,7 +289,7 @@ class CallEnds:
         reason = self._cancel_reason(task)
         for index in range(run.told, run.to_tell):
             cancel_id(self.rt, run.children[index], reason)
-            run.told = index + 1
+            run.told = max(run.told, index + 1)
 
     # -- leaving
 
@@ -304,7 +307,8 @@ class CallEnds:
             self.leaving = True
             if threading.current_thread() is not threading.main_thread():
                 self._client.flush()
-                os.kill(self._pid, signal.SIGTERM)  # the main thread waits for calls
+                if self._last.acquire(blocking=False):  # once: the end itself is not disturbed
+                    os.kill(self._pid, signal.SIGTERM)  # the main thread waits for calls
 
     def _leave_actor(self, error: SystemExit) -> None:
         """The running call is not answered: its caller, like all others, hears of the end."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyray import _native, accelerators, output, runtime
 from polyray.actor import ActorExit
-from polyray.actor_process import Actor, become
+from polyray.actor_process import Actor, ActorEnds, become
 from polyray.call_ends import OK, STREAMING, TASK, CallEnds
 from polyray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 from polyray.handle import CALL_OPTIONS, HAS_CALL_OPTIONS
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from polyray.thread_calls import CallThreads
 
 _METHOD = 3
+_TEND_S = 0.2
 _NONE = encode(None).to_bytes()
 
 
@@ -80,10 +81,15 @@ class Executor(CallEnds):
             del call  # big arguments are pinned by it
             if self._elsewhere:
                 self._client.flush()
-                self._over.wait()  # signals come here
-                if self._failure is not None:
-                    raise self._failure
+                self._rest()
                 return
+
+    def _rest(self) -> None:
+        """Others take the calls: signals come here, and what they leave while all are busy."""
+        while not self.leaving and not self._over.wait(_TEND_S):
+            self._client.tend()
+        if self._failure is not None:
+            raise self._failure
 
     def stop_waiting(self, failure: RayError) -> None:
         """Whoever takes calls has found that the runtime has ended."""
@@ -161,10 +167,13 @@ class Executor(CallEnds):
             if call.flags & STREAMING:
                 self.stream(call, function(*args, **kwargs))
             else:
-                self.finish(call, function(*args, **kwargs))
+                result = function(*args, **kwargs)
+                self.replying = True
+                self.finish(call, result)
         except BaseException as error:  # whatever user code raises is the caller's
             self.fail(call, error, name, spec)
         finally:
+            self.replying = False
             self.main_task = None
             self._runs.pop(call.task, None)
             self._variable.set(None)
@@ -262,6 +271,8 @@ class Executor(CallEnds):
         return found
 
     def _find_method(self, actor: Actor, name: str) -> Callable[..., Any]:
+        if actor.ended:
+            raise ActorEnds
         if name == "__ray_ready__":
             return lambda: True
         if name == "__ray_call__":
@@ -289,7 +300,7 @@ class Executor(CallEnds):
         """Count a call as one that runs, before another thread may take a later one: that may be
         the actor's last. None: run_method tells what is wrong with it."""
         actor = self._actor
-        if actor is None or actor.exiting:
+        if actor is None or actor.exiting or self.leaving:
             return None
         return self.enter_method(actor, call)
 
@@ -300,7 +311,7 @@ class Executor(CallEnds):
             if actor is None:
                 raise ActorDiedError("[actor died] this process holds no actor.")
             if run is None:
-                if actor.exiting:  # its caller hears of the actor's end
+                if actor.exiting or self.leaving:  # its caller hears of the actor's end
                     return
                 run = self.enter_method(actor, call)
             if self.cancel_seen and self.was_cancelled(call):
@@ -318,6 +329,8 @@ class Executor(CallEnds):
                 self.stream(call, result)
             else:
                 self.finish(call, result)
+        except ActorEnds:
+            pass
         except BaseException as error:  # whatever the method raises is the caller's
             shown = run.name if run is not None else name
             self.fail(call, error, shown, None)
@@ -341,6 +354,7 @@ class Executor(CallEnds):
     def _on_cancel(self, task: bytes, recursive: bool) -> None:
         """A call that runs here was cancelled: tasks are interrupted by a signal, coroutines here;
         a plain method goes on and may ask is_canceled()."""
+        self.cancel_seen = True
         self._cancels.add(task)
         if recursive:
             self.cancel_children(task)

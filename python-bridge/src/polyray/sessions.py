@@ -213,9 +213,14 @@ def start_runtime(flags: Sequence[str]) -> tuple[Embedded, Place]:
         os.close(life_read)
         os.close(ready_write)
     embedded = Embedded(process, life_write)
-    _load_ahead()
-    line = _read_line(ready_read)
-    os.close(ready_read)
+    try:
+        _load_ahead()
+        line = _read_line(ready_read)
+    except BaseException:  # an interrupt: nothing is left behind
+        embedded.stop()
+        raise
+    finally:
+        os.close(ready_read)
     if not line:
         embedded.stop()
         said.seek(0)
@@ -228,7 +233,7 @@ def _load_ahead() -> None:
     """What the first call needs, while the runtime starts. Its absence is told by that call."""
     import contextlib
 
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):
         import cloudpickle  # noqa: F401
 
         import polyray.task_spec  # noqa: F401

@@ -9,10 +9,11 @@ With groups the main thread sorts the calls into pools.
 from __future__ import annotations
 
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from polyray.exceptions import RayError
+from polyray.exceptions import LocalRayletDiedError, NotInitializedError, RayError
 
 if TYPE_CHECKING:
     from polyray.actor_process import Actor
@@ -61,8 +62,8 @@ class CallThreads:
         executor = self._executor
         client = self._client
         next_call = client.next_call
-        try:
-            while True:
+        while True:
+            try:
                 call = next_call(-1)
                 if call is None:
                     return
@@ -70,9 +71,12 @@ class CallThreads:
                 if self._count < self._limit and not client.takers:
                     self._add()
                 executor.run_method(call, run)
-                del call, run  # big arguments are pinned by it
-        except RayError as error:
-            executor.stop_waiting(error)
+            except (LocalRayletDiedError, NotInitializedError) as error:
+                executor.stop_waiting(error)
+                return
+            except Exception:  # its caller was told that there is no result
+                traceback.print_exc()
+            call = run = None  # big arguments are pinned by it
 
     # -- with groups
 

@@ -49,12 +49,15 @@ def main() -> int:
     try:
         client.worker_ready()
         executor.serve()
+        executor.terminated = True  # the end is under way: SIGTERM does not cut it short
+        client.stop_calls()
         executor.end_actor()
         runtime.last_words()
         client.worker_exit()
     except (LocalRayletDiedError, NotInitializedError):
         return 0  # the runtime has ended
     except SystemExit as leaving:
+        client.stop_calls()
         executor.end_actor()
         runtime.last_words()
         return leaving.code if isinstance(leaving.code, int) else 0
@@ -104,7 +107,8 @@ def _install_signals(executor: Executor, client: Any) -> None:
 
     def terminate(number: int, frame: Any) -> None:
         executor.leave()
-        if executor.main_task is None:
+        if executor.main_task is None and not executor.replying and not executor.terminated:
+            executor.terminated = True
             raise Terminated(0)
 
     def in_child() -> None:  # a forked child is no worker: SIGTERM and SIGINT end it again
