@@ -143,6 +143,7 @@ Status ClientCore::submit(CallKind kind, const ObjectId& spec, uint32_t number,
   CallRecord& written = record_of(call);
   written.seq = call.seq;
   written.caller_slot = slot;
+  if (kind == CallKind::kTask && retries != 0) written.flags |= kCallRetriable;
   written.incarnation = incarnation;
   for (uint32_t i = 0; i < made; ++i) {
     row_.acquire(returns[i]);  // the call's own, besides the one of our caller

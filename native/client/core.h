@@ -237,6 +237,8 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void observe_objects(std::vector<uint8_t>& rows);
   void observe_endpoints(std::vector<uint8_t>& rows);
   void observe_holders(std::vector<uint8_t>& rows);
+  void observe_runs(std::vector<uint8_t>& rows);
+  void observe_run(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows);
 
   // --- deadlines.cc
   void set_alarm(CallSlot call, uint64_t at_ms);
@@ -253,7 +255,14 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void settle_with(CallSlot call, StatusCode code, const std::string& message);
   void complete(CallSlot call);
   bool all_sealed(const PendingCall& call);
-  void task_lost(CallSlot call, uint32_t dead_endpoint, const std::string& how);
+  // What kPeerGone says of a process that the node ended for lack of memory; `text` is empty for any other.
+  struct MemoryEnd {
+    std::string text;
+    bool again = false;  // its tasks may run again
+  };
+  MemoryEnd memory_end(uint64_t word);
+  void task_lost(CallSlot call, uint32_t dead_endpoint, const std::string& how,
+                 const MemoryEnd& memory);
   void class_request_failed(uint32_t class_number, std::span<const uint8_t> json);
   void run_ready();
 

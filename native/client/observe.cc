@@ -9,6 +9,8 @@
 //   objects (2):   ObjectId, u64 size, u32 state, u32 refs, u32 pins, u32 creator, u32 creator pid, u32 supervisor + 1
 //   endpoints (3): u32 endpoint, kind, pid, serial, job, language, state, inbound rings in use
 //   holders (4):   ObjectId, u32 endpoint, u32 pid, u32 what (1 a reference, 2 bytes in place): one row for each
+//   runs (5):      tasks that a worker has claimed: ObjectId, u64 caller, u64 worker (endpoint | serial << 32 each), u32 pid
+//                  of the worker, u32 retriable
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -171,6 +173,7 @@ std::vector<uint8_t> ClientCore::observe(uint32_t what) {
   if (what == 2) observe_objects(rows);
   if (what == 3) observe_endpoints(rows);
   if (what == 4) observe_holders(rows);
+  if (what == 5) observe_runs(rows);
   return rows;
 }
 
@@ -240,6 +243,31 @@ void ClientCore::observe_event(uint32_t owner, uint64_t offset, std::vector<uint
                  outcome, static_cast<uint32_t>(EventOutcome::kRead), std::memory_order_acq_rel)) {
     rows.resize(rows.size() - kRowBytes);  // its slot is used again meanwhile
   }
+}
+
+void ClientCore::observe_runs(std::vector<uint8_t>& rows) {
+  for_each_chunk(*segment_, [&](uint32_t number, const ChunkHeader& chunk, uint32_t owner) {
+    if (owner == kOwnerOrphan || !is_kind(chunk, ChunkKind::kRecords)) return;
+    for_each_slot_in(*segment_, number, [&](uint64_t offset) {
+      if (rows.size() < kMaxRows * kRowBytes) observe_run(owner - 1, offset, rows);
+    });
+  });
+}
+
+void ClientCore::observe_run(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows) {
+  if (!is_call(*segment_, offset, owner)) return;
+  const CallRecord& record = segment_->record(offset);
+  const auto claim = static_cast<Claim>(record.claim.load(std::memory_order_acquire));
+  if (claim != Claim::kRunning || record.kind != static_cast<uint16_t>(CallKind::kTask)) return;
+  const uint64_t caller = record.caller | uint64_t{record.caller_serial} << 32;
+  const uint64_t worker = record.target;
+  if (static_cast<uint32_t>(worker) >= kMaxEndpoints) return;
+  uint8_t* row = add_row(rows);
+  put_bytes(row, 0, &record_returns(record)[0], sizeof(ObjectId));
+  put_bytes(row, 16, &caller, sizeof caller);
+  put_bytes(row, 24, &worker, sizeof worker);
+  put_u32(row, 32, segment_->endpoint(static_cast<uint32_t>(worker)).pid);
+  put_u32(row, 36, (record.flags & kCallRetriable) != 0 ? 1 : 0);
 }
 
 void ClientCore::observe_objects(std::vector<uint8_t>& rows) {

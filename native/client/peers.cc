@@ -162,6 +162,17 @@ void ClientCore::drop_rings(Peer& peer) {
   last_ring_ = 0;
 }
 
+ClientCore::MemoryEnd ClientCore::memory_end(uint64_t word) {
+  const uint64_t offset = word & ~uint64_t{1};
+  if (offset == 0) return {};
+  const uint32_t room = slot_bytes_at(*segment_, offset);
+  if (room == 0) return {};
+  const auto* chars = reinterpret_cast<const char*>(segment_->at(offset));
+  MemoryEnd end{std::string(chars, strnlen(chars, room)), (word & 1) != 0};
+  slot_free(*segment_, offset);
+  return end;
+}
+
 // Everything the peer wrote before its death has been handled.
 void ClientCore::peer_gone(const RingSlot& slot) {
   const uint64_t key = slot.a | slot.d << 32;
@@ -171,6 +182,7 @@ void ClientCore::peer_gone(const RingSlot& slot) {
                           : code == kNoNumber ? std::string("ended")
                                               : "exited with code " + std::to_string(code);
 
+  const MemoryEnd memory = memory_end(slot.c);
   std::erase_if(incoming_, [&](const Incoming& call) { return call.peer == key; });
   for (auto stream = streams_.begin(); stream != streams_.end();) {
     if (stream->second.peer != key) {
@@ -195,7 +207,7 @@ void ClientCore::peer_gone(const RingSlot& slot) {
     const uint32_t number = calls_[*call].number;
     if (std::find(classes.begin(), classes.end(), number) == classes.end())
       classes.push_back(number);
-    task_lost(*call, slot.a, how);
+    task_lost(*call, slot.a, how, memory);
   }
   for (auto& actor : actors_) actor.queue->peer_gone(key);
   for (CallSlot call = 0; call < calls_.size(); ++call) {

@@ -188,8 +188,13 @@ bool move_lease(std::atomic<uint32_t>& word, LeaseState from, LeaseState to) {
 }  // namespace
 
 bool ClientCore::lease_activate(uint32_t lease) {
-  return move_lease(segment_->lease(lease % kMaxLeases).word, LeaseState::kIdle,
-                    LeaseState::kActive);
+  if (!move_lease(segment_->lease(lease % kMaxLeases).word, LeaseState::kIdle, LeaseState::kActive))
+    return false;
+  // Pairs with the fence in RayletCore::watch_leases(): one of the two sees what the other wrote.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (segment_->header().lease_watch.load(std::memory_order_relaxed) != 0)
+    to_raylet({static_cast<uint32_t>(Rec::kLeaseActive), 0, 0, 0, 0}, true);
+  return true;
 }
 
 bool ClientCore::lease_idle(uint32_t lease) {

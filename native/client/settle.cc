@@ -76,7 +76,9 @@ void ClientCore::complete(CallSlot slot) {
 // --- deaths ------------------------------------------------------------------------------------------------------
 
 // A task in flight at a worker that died; it is out of its queue. Sealed means done; unclaimed goes back uncounted.
-void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::string& how) {
+// Ended for lack of memory means again, uncounted, if it has retries and others of its owner give way too.
+void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::string& how,
+                           const MemoryEnd& memory) {
   PendingCall& call = calls_[slot];
   if (all_sealed(call)) return complete(slot);
   CallRecord& record = record_of(call);
@@ -86,14 +88,17 @@ void ClientCore::task_lost(CallSlot slot, uint32_t dead_endpoint, const std::str
     return settle(slot, error);
   }
   if (call.timed_out) return settle_timed_out(slot);
-  if (!unclaimed && call.retries_left == 0) {
+  const bool no_memory = !unclaimed && !memory.text.empty();
+  if (no_memory && !(memory.again && (record.flags & kCallRetriable) != 0))
+    return settle_with(slot, StatusCode::kOutOfMemory, memory.text);
+  if (!unclaimed && !no_memory && call.retries_left == 0) {
     return settle_with(slot, StatusCode::kWorkerCrashed,
                        "[worker crashed] the worker process " + how +
                            " while it ran the task. See the last log lines; raise maxRetries if "
                            "the task may run twice.");
   }
   if (!unclaimed) {
-    if (call.retries_left > 0) --call.retries_left;
+    if (call.retries_left > 0 && !no_memory) --call.retries_left;
     ++call.attempt;
     count(Count::kRetries);
     for (const ObjectId& id : returns_of(call)) {

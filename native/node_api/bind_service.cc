@@ -116,7 +116,7 @@ napi_value raylet_command(napi_env env, napi_callback_info info) {
   const uint64_t c = a.u64(2);
   const uint64_t d = a.u64(3);
   const auto payload = a.bytes_or_null(4);
-  if (a.ok() && (op < 1 || (op > 5 && op != 20 && op != 21 && op != 45))) a.wrong(0, "a RayletOp");
+  if (a.ok() && (op < 1 || (op > 7 && op != 20 && op != 21 && op != 45))) a.wrong(0, "a RayletOp");
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client != nullptr) client->raylet_command(static_cast<RayletOp>(op), b, c, d, payload);
   return nullptr;

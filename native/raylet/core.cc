@@ -259,7 +259,7 @@ void RayletCore::socket_ended(uint32_t endpoint) {
 void RayletCore::end_endpoint(uint32_t endpoint) {
   ending_.erase(endpoint);
   Peer* peer = peers_.find(endpoint);
-  if (peer == nullptr) return;
+  if (peer == nullptr || memory_waits(*peer)) return;
   Deaths::Exit exit;
   if (!exit_known(*peer, exit) && !peer->reap_awaited && peers_.service() != nullptr) {
     // Somebody else is its parent, or has reaped it: who waits for its calls wants to know how it ended.
@@ -267,6 +267,10 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
     if (peer->pidfd.is_open()) poller_.remove(peer->pidfd.get());
     ending_[endpoint] = now_ms_ + kReapWaitMs;
     return;
+  }
+  if (const auto memory = memory_ends_.find(peer->startup_token); memory != memory_ends_.end()) {
+    exit.memory = memory->second.text;
+    exit.again = memory->second.again;
   }
   mark_ready(endpoint);
   drain();
@@ -288,6 +292,39 @@ void RayletCore::end_endpoint(uint32_t endpoint) {
   }
 }
 
+void RayletCore::end_for_memory(uint64_t peer_id, const std::string& payload) {
+  const Peer* peer = peers_.find(peer_id);
+  if (peer == nullptr || peer->kind != EndpointKind::kWorker || payload.size() < 2) return;
+  memory_ends_[peer->startup_token] = {payload.substr(1), payload[0] == '1'};
+  processes_.end(peer_id, peer->startup_token, 0, now_ms_);
+}
+
+bool RayletCore::memory_waits(Peer& peer) {
+  const auto memory = memory_ends_.find(peer.startup_token);
+  if (memory == memory_ends_.end() || stopping_) return false;
+  uint64_t& tell_at_ms = memory->second.tell_at_ms;
+  if (tell_at_ms == 0) tell_at_ms = now_ms_ + kMemoryWaitMs;
+  if (tell_at_ms <= now_ms_) return false;
+  if (!peer.reap_awaited && peer.pidfd.is_open()) poller_.remove(peer.pidfd.get());
+  peer.reap_awaited = true;
+  ending_[peer.endpoint] = tell_at_ms;
+  return true;
+}
+
+// One answer for each time that the service asked. The holder of an idle lease takes it in use without a message, unless it
+// sees the mark.
+void RayletCore::watch_leases() {
+  segment_->header().lease_watch.store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (leases_.active_leases() != 0) leases_active();
+}
+
+void RayletCore::leases_active() {
+  if (segment_->header().lease_watch.exchange(0, std::memory_order_relaxed) == 0) return;
+  JsonObject event("leases_active");
+  peers_.event(event.take());
+}
+
 // How the process of this endpoint ended; true when there is nothing to wait for.
 bool RayletCore::exit_known(const Peer& peer, Deaths::Exit& exit) {
   if (const auto told = exits_.find(peer.startup_token); told != exits_.end()) {
@@ -301,7 +338,7 @@ bool RayletCore::exit_known(const Peer& peer, Deaths::Exit& exit) {
   return exit.signal != 0 || exit.code >= 0 || peer.kind != EndpointKind::kWorker || stopping_;
 }
 
-void RayletCore::worker_exited(uint64_t token, Deaths::Exit exit) {
+void RayletCore::worker_exited(uint64_t token, const Deaths::Exit& exit) {
   const Worker* worker = workers_.by_token(token);
   if (worker == nullptr || worker->endpoint == 0) return;
   exits_[token] = exit;
@@ -342,7 +379,7 @@ void RayletCore::end_late_starts() {
   }
 }
 
-void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
+void RayletCore::worker_ended(const Peer& peer, const Deaths::Exit& exit) {
   const std::string how = exit.signal != 0 ? "by signal " + std::to_string(exit.signal)
                           : exit.code >= 0 ? "with exit code " + std::to_string(exit.code)
                                            : std::string("unexpectedly");
@@ -350,6 +387,7 @@ void RayletCore::worker_ended(const Peer& peer, Deaths::Exit exit) {
                       "workers of this class end before they are ready (the last one " + how + ")");
   processes_.gone(peer.startup_token);
   exits_.erase(peer.startup_token);
+  memory_ends_.erase(peer.startup_token);
   JsonObject event("worker_gone");
   event.number("startupToken", static_cast<int64_t>(peer.startup_token)).number("pid", peer.pid);
   event.number("endpoint", peer.endpoint).number("serial", peer.serial);

@@ -24,9 +24,10 @@ namespace polyray::raylet {
 
 class RayletCore {
  public:
-  static constexpr uint64_t kExitWaitMs = 30;       // for the exit status, after the socket ended
-  static constexpr uint64_t kReapWaitMs = 100;      // for the service's word of how a worker ended
-  static constexpr uint64_t kJobGraceMs = 1000;     // SIGTERM to SIGKILL at a job's end
+  static constexpr uint64_t kExitWaitMs = 30;    // for the exit status, after the socket ended
+  static constexpr uint64_t kReapWaitMs = 100;   // for the service's word of how a worker ended
+  static constexpr uint64_t kMemoryWaitMs = 50;  // before its callers know, so that memory is back
+  static constexpr uint64_t kJobGraceMs = 1000;  // SIGTERM to SIGKILL at a job's end
   static constexpr uint64_t kActorGraceMs = 5000;   // the same for a returned dedicated worker
   static constexpr uint64_t kIdleWorkerMs = 10000;  // surplus idle workers end after this
   static constexpr uint64_t kManyIdleMs = 1000;     // the same when there are many of them
@@ -65,10 +66,16 @@ class RayletCore {
   void socket_ended(uint32_t endpoint);
   void end_endpoint(uint32_t endpoint);
   bool exit_known(const Peer& peer, Deaths::Exit& exit);
-  void worker_exited(uint64_t token, Deaths::Exit exit);
+  void worker_exited(uint64_t token, const Deaths::Exit& exit);
+  // Ends a worker for lack of memory; the payload is as RayletOp::kEndForMemory says.
+  void end_for_memory(uint64_t peer_id, const std::string& payload);
+  // True while the end of this one, ended for lack of memory, is not to be told yet.
+  bool memory_waits(Peer& peer);
+  void watch_leases();
+  void leases_active();
   void end_late_starts();
   void ring_alarms();
-  void worker_ended(const Peer& peer, Deaths::Exit exit);
+  void worker_ended(const Peer& peer, const Deaths::Exit& exit);
   void job_ended(uint32_t job);
   void end_idle_workers();
   // When the next surplus idle worker is to end, if there is one.
@@ -98,7 +105,13 @@ class RayletCore {
   Door door_;
   std::map<uint32_t, uint64_t>
       ending_;  // endpoints whose end is to be handled, and when at the latest
-  std::map<uint64_t, Deaths::Exit> exits_;     // what the service said, by startup token
+  std::map<uint64_t, Deaths::Exit> exits_;  // what the service said, by startup token
+  struct MemoryEnd {
+    std::string text;
+    bool again = false;
+    uint64_t tell_at_ms = 0;  // 0: it has not ended yet
+  };
+  std::map<uint64_t, MemoryEnd> memory_ends_;  // by startup token
   std::map<uint64_t, uint64_t> alarms_;        // when a client wants to be rung, by peer id
   std::map<uint64_t, uint64_t> attach_by_ms_;  // started workers that have not attached
   std::vector<os::Poller::Ready> ready_;

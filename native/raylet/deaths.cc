@@ -32,7 +32,7 @@ bool is_call_of(const Segment& segment, uint64_t offset, const Peer& peer) {
 
 }  // namespace
 
-Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
+Deaths::Report Deaths::handle(const Peer& peer, const Exit& exit) {
   Endpoint& shared = segment_.endpoint(peer.endpoint);
   shared.state.store(static_cast<uint32_t>(EndpointState::kDead), std::memory_order_release);
   Grave& grave = graves_[peer.endpoint];
@@ -58,8 +58,8 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
     Peer* other = peers_.find(contact);
     if (other == nullptr) continue;
     grave.waits_for.insert(other->peer_id());
-    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info, 0,
-                                 peer.serial});
+    peers_.send(*other, RingSlot{static_cast<uint32_t>(Rec::kPeerGone), peer.endpoint, info,
+                                 memory_word(*other, exit), peer.serial});
   }
   // Calls of earlier dead submitters that ran here.
   for (auto it = adopted_.begin(); it != adopted_.end();) {
@@ -74,6 +74,13 @@ Deaths::Report Deaths::handle(const Peer& peer, Exit exit) {
   frees_.recheck_subscriptions();
   bury_the_ready();
   return report;
+}
+
+uint64_t Deaths::memory_word(const Peer& to, const Exit& exit) {
+  if (exit.memory.empty()) return 0;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(exit.memory.c_str());
+  const uint64_t offset = peers_.store_payload(to.endpoint, {bytes, exit.memory.size() + 1});
+  return offset == 0 ? 0 : offset | (exit.again ? 1 : 0);
 }
 
 void Deaths::undo_seal(uint32_t endpoint) {

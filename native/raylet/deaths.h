@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "raylet/frees.h"
@@ -27,6 +28,8 @@ class Deaths {
   struct Exit {
     int32_t code = -1;  // -1: unknown
     int32_t signal = 0;
+    std::string memory = {};  // the error's text when the node ended it for lack of memory
+    bool again = false;       // then: its tasks may run again
   };
   struct Report {
     std::set<uint32_t> busy_workers;  // endpoints that still run calls of the dead one
@@ -40,7 +43,7 @@ class Deaths {
         extents_(extents),
         on_adopted_done_(std::move(on_adopted_done)) {}
   // REQUIRES: its sockets are closed and its inbound records were drained. `peer` is out of the table already.
-  Report handle(const Peer& peer, Exit exit);
+  Report handle(const Peer& peer, const Exit& exit);
   void acknowledged(const Peer& by, uint32_t endpoint, uint32_t serial);
   void step(uint64_t now_ms);
   std::optional<uint64_t> next_deadline_ms() const;
@@ -65,6 +68,8 @@ class Deaths {
   void settle_records(const Peer& peer, Report& report);
   void reclaim_bytes(uint32_t endpoint);
   void settle_supervised(uint32_t endpoint);
+  // The text as kPeerGone carries it to one contact; 0 when there is none.
+  uint64_t memory_word(const Peer& to, const Exit& exit);
   void finish(const Adopted& call);
   void bury(uint32_t endpoint);
   void bury_the_ready();

@@ -7,6 +7,7 @@
 //   {"event":"worker_gone","startupToken":n,"pid":n,"endpoint":n,"serial":n,"exitCode":n,"signal":n}
 //   {"event":"driver_gone","job":n,"endpoint":n,"serial":n}
 //   {"event":"driver_joined","job":n,"endpoint":n,"serial":n,"pid":n,"language":n}
+//   {"event":"leases_active"}   (asked for by RayletOp::kWatchLeases)
 //   {"event":"infeasible","request":...,"resources":{...}}   (no node can ever satisfy it; repeated at most once per class)
 // and takes kRayletCommand records from the service (RayletOp in wire/messages.h).
 // Thread rules: start/stop/stats from any thread; the rest on the raylet thread.

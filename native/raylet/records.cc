@@ -76,6 +76,9 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
     case Rec::kControlPeer:
       control_peer(slot);
       break;
+    case Rec::kLeaseActive:
+      leases_active();
+      break;
     default:
       break;  // kGcDone: what it released came before it; unknown records are ignored
   }
@@ -134,6 +137,14 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
     case RayletOp::kWorkerExited:
       worker_exited(slot.b, {static_cast<int32_t>(slot.c), static_cast<int32_t>(slot.d)});
       break;
+    case RayletOp::kWatchLeases:
+      watch_leases();
+      break;
+    case RayletOp::kEndForMemory: {
+      const auto payload = peers_.take_payload(from, slot.c, slot.d);
+      if (payload) end_for_memory(slot.b, std::string(payload->begin(), payload->end()));
+      break;
+    }
     case RayletOp::kKillEndpoint: {
       const Peer* peer = peers_.find(slot.b);
       if (peer != nullptr)
@@ -177,6 +188,7 @@ void RayletCore::apply(const LeaseEffect& effect) {
     case LeaseEffect::Kind::kGrant:
       segment_->endpoint(effect.worker).devices.store(effect.devices, std::memory_order_release);
       peers_.contact(effect.client, effect.worker);
+      leases_active();
       if (client != nullptr) {
         const uint64_t worker = uint64_t{effect.worker} | uint64_t{effect.serial} << 32;
         peers_.send(*client, RingSlot{static_cast<uint32_t>(Rec::kLeaseGrant), effect.request,

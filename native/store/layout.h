@@ -276,7 +276,7 @@ struct alignas(64) SegmentHeader {
   // Counters for `polyray status --verbose`.
   std::atomic<uint64_t> data_used_bytes;
   std::atomic<uint64_t> objects_live;
-  uint64_t reserved;
+  std::atomic<uint64_t> lease_watch;  // 1: the raylet wants kLeaseActive
   // Record slot with the spill folders' paths, each ended by NUL, the list by an empty one; 0: nothing was spilled yet.
   std::atomic<uint64_t> spill_folders;
   std::atomic<uint64_t> spill_reads;  // spilled objects that clients mapped, and their bytes
@@ -304,6 +304,8 @@ inline constexpr uint16_t kCallArgsInStore =
     2;  // payload is one ObjectId: the sealed args envelope
 inline constexpr uint16_t kCallRetryExceptions =
     4;  // the callee answers kRetry for an exception while retries are left
+inline constexpr uint16_t kCallRetriable =
+    16;  // it was submitted with retries: run again after its worker was ended for lack of memory
 inline constexpr uint16_t kCallLanguageBits = 0xff00;  // passed through; the languages agree
 inline constexpr uint16_t kCallCallerBits =
     kCallStreaming | kCallRetryExceptions | kCallLanguageBits;

@@ -57,6 +57,7 @@ enum class Rec : uint32_t {
 
   kAlarmRequest =
       51,  // bell. b = time (ms, CLOCK_MONOTONIC): kAlarm then; instead of an earlier request
+  kLeaseActive = 52,  // bell. an idle lease is in use again, and lease_watch of the header is set
 
   // raylet -> client
   kObjectReady = 64,  // bell. b,c = id: sealed
@@ -70,8 +71,10 @@ enum class Rec : uint32_t {
   kLeaseFailed =
       68,  // bell. a = request number, b = payload offset, c = bytes: error text (UTF-8 JSON {code,message})
   kServiceAnswer = 69,  // bell. a = request number, b = payload offset, c = bytes
-  kPush = 70,      // bell. a = topic, b = payload offset, c = bytes: published by the node service
-  kPeerGone = 71,  // bell. a = endpoint, d = serial, b = exit info (code | signal << 32)
+  kPush = 70,  // bell. a = topic, b = payload offset, c = bytes: published by the node service
+  kPeerGone =
+      71,  // bell. a = endpoint, d = serial, b = exit info (code | signal << 32), c = when the node ended it for
+  // lack of memory: offset of a record slot with a NUL-terminated text, | 1 if its tasks may run again
   kServiceCall =
       72,  // (to the service) a = request number, b = payload offset, c = bytes, d = from endpoint | serial << 32
   kRayletEvent = 73,  // (to the service) b = payload offset, c = bytes: JSON, see raylet/raylet.h
@@ -100,6 +103,11 @@ enum class RayletOp : uint32_t {
   kEndJob = 4,  // b = job: kill its workers, free its kept objects
   kWorkerExited =
       5,  // b = startup token, c = exit code (int32), d = signal: the parent has reaped it
+  kWatchLeases =
+      6,  // the event leases_active, once, as soon as a lease is in use; at once if one is
+  kEndForMemory =
+      7,  // b = endpoint | serial << 32, c = payload offset, d = bytes: "1" if its tasks may run again, else "0",
+          // then the text of the error; SIGKILL to its group
   kGroupAdd =
       20,  // c = payload offset, d = bytes: GroupSpec; reserves its bundles as soon as they fit
   kGroupRemove =

@@ -38,6 +38,7 @@ try {
     namespace: one.get("--namespace"),
     plasmaDirectory: one.get("--plasma-directory"),
     objectSpillingDirectory: folders.length === 0 ? undefined : folders,
+    systemConfig: one.get("--system-config"),
     tempDir: one.get("--temp-dir"),
   });
 } catch (error) {

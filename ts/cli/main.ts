@@ -148,7 +148,7 @@ function program(): Command {
     )
     .option(
       "--system-config <json>",
-      "Ray's settings as JSON; object_spilling_config is used, others are ignored",
+      "Ray's settings as JSON; object_spilling_config, memory_usage_threshold and memory_monitor_refresh_ms are used",
     )
     .option("--temp-dir <dir>", "root of session folders (default: the system's temporary folder)")
     .option("--namespace <name>", "default namespace of drivers")

@@ -53,6 +53,8 @@ export const RayletOp = {
   killEndpoint: 3,
   endJob: 4,
   workerExited: 5,
+  watchLeases: 6,
+  endForMemory: 7,
   groupAdd: 20,
   groupRemove: 21,
   prestart: 45,
@@ -454,7 +456,7 @@ export interface NativeBinding {
   servicePush(peerEndpoint: number, peerSerial: number, topic: number, payload: Uint8Array): void;
   /** A dedicated worker for a registered spec; the answer is leaseGranted or leaseFailed. */
   requestDedicated(spec: number): number;
-  /** Rows of native/client/observe.cc, 160 bytes each: 1 tasks, 2 objects, 3 endpoints, 4 holders. */
+  /** Rows of native/client/observe.cc, 160 bytes each: 1 tasks, 2 objects, 3 endpoints, 4 holders, 5 runs. */
   observe(what: number): Uint8Array;
   returnLease(lease: number): void;
   submitActorCreate(

@@ -6,6 +6,7 @@ import { accessSync, constants, mkdirSync, statfsSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidOptionError, ObjectStoreFullError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { type MemorySettings, memorySettings } from "../node/memory-monitor.ts";
 import { type MachineSize, machineSize } from "./machine.ts";
 
 /** Options of a node, as `init` and `polyray start` take them. */
@@ -24,6 +25,8 @@ export interface NodeOptions {
   readonly namespace?: string | undefined;
   /** Where metrics are served on loopback; 0: any port. Default: nowhere. */
   readonly metricsPort?: number | undefined;
+  /** Ray's system config: `memory_usage_threshold`, `memory_monitor_refresh_ms`; before the environment. */
+  readonly systemConfig?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface NodeConfig {
@@ -33,6 +36,7 @@ export interface NodeConfig {
   /** One a line. */
   readonly spillFolders: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly memory: MemorySettings;
 }
 
 const minStoreBytes = 8 * 1024 * 1024;
@@ -89,6 +93,7 @@ export function nodeConfig(options: NodeOptions, machine: MachineSize = machineS
     plasmaDirectory: placeOf(options.plasmaDirectory, store),
     spillFolders: spillFolders(options.objectSpillingDirectory).join("\n"),
     labels: options.labels ?? {},
+    memory: memorySettings(process.env, options.systemConfig),
   };
 }
 

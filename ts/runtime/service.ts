@@ -22,9 +22,11 @@ import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
 import { type EnvironmentKey, Environments } from "../node/environments/prepare.ts";
 import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
+import type { MemoryMonitor, MemorySettings } from "../node/memory-monitor.ts";
 import { Spawner, type WarmPython, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
+import { memoryGuard } from "./memory-guard.ts";
 import { StateService } from "./state-service.ts";
 import { rolesOf, systemFamilies } from "./system-metrics.ts";
 
@@ -40,6 +42,7 @@ export interface ServiceConfig {
   readonly version: string;
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
+  readonly memory: MemorySettings;
   /** Where the metrics are scraped; absent: nowhere. */
   readonly metricsPort?: number | undefined;
   /** What drivers that join trace by, unless they say otherwise; absent: they do not. */
@@ -66,6 +69,7 @@ export class NodeService implements GcsHost {
   readonly #terminals = new Terminals();
   readonly #spawner: Spawner;
   readonly #environments: Environments;
+  readonly #memory: MemoryMonitor;
   readonly #held = new Map<string, number[]>();
   readonly #specs = new Map<string, number>();
   readonly #drivers = new Map<number, number>();
@@ -122,6 +126,15 @@ export class NodeService implements GcsHost {
       actorGone: (actor) => this.gcs.apply({ type: "actor_out_of_scope", actor }),
       shutdown: () => this.#onShutdown(),
     });
+    this.#memory = memoryGuard({
+      settings: config.memory,
+      nodeId: config.nodeId,
+      native,
+      endpoint: this.#endpoint,
+      actors: this.gcs.state.actors,
+      tasks: () => this.#states.tasks(),
+      notice: (line) => this.#terminals.notice(0, line),
+    });
     this.gcs.apply({
       type: "node_joined",
       node: {
@@ -142,6 +155,7 @@ export class NodeService implements GcsHost {
 
   /** Ends what the service owns; the raylet is stopped by its starter. */
   stop(): void {
+    this.#memory.stop();
     this.#environments.stop();
     this.#spawner.stop();
     this.#logs.flush();
@@ -274,6 +288,9 @@ export class NodeService implements GcsHost {
       case "worker_gone":
         await this.#workerGone(event);
         break;
+      case "leases_active":
+        this.#memory.leasesActive();
+        break;
       case "group_ready":
         this.gcs.apply({
           type: "group_ready",
@@ -328,8 +345,9 @@ export class NodeService implements GcsHost {
   async #workerGone(event: Record<string, unknown>): Promise<void> {
     const token = BigInt(event.startupToken as number);
     const pid = Number(event.pid);
-    const exit = await this.#exitOf(token);
     const peer = eventPeer(event);
+    const noMemory = this.#memory.workerGone(peer);
+    const exit = await this.#exitOf(token);
     this.gcs.forgetPeer(peer);
     this.#sync.forgetPeer(peer);
     const how =
@@ -341,7 +359,7 @@ export class NodeService implements GcsHost {
     this.#states.workerGone(
       pid,
       Number(peer >> 32n),
-      `The worker process ${how}.`,
+      noMemory ?? `The worker process ${how}.`,
       exit?.exitCode === 0,
     );
     const said =
@@ -351,7 +369,7 @@ export class NodeService implements GcsHost {
     this.gcs.apply({
       type: "worker_gone",
       peer,
-      reason: `its worker process (pid ${pid}) ${how}${said}`,
+      reason: noMemory ?? `its worker process (pid ${pid}) ${how}${said}`,
       intended: false,
       clean: exit?.exitCode === 0,
     });

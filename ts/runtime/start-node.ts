@@ -53,5 +53,6 @@ export function serviceConfig(
     version,
     resources: userAmounts(node.resources),
     labels: node.labels,
+    memory: node.memory,
   };
 }

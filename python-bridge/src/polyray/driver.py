@@ -403,9 +403,16 @@ def _node_flags(
         flags += ["--plasma-directory", str(kwargs["_plasma_directory"])]
     for folder in _spill_folders(kwargs):
         flags += ["--object-spilling-directory", folder]
+    settings = kwargs.get("_system_config") or {}
+    memory = {name: settings[name] for name in _MEMORY_SETTINGS if name in settings}
+    if memory:
+        flags += ["--system-config", json.dumps(memory)]
     if kwargs.get("_temp_dir"):
         flags += ["--temp-dir", str(kwargs["_temp_dir"])]
     return flags
+
+
+_MEMORY_SETTINGS = ("memory_usage_threshold", "memory_monitor_refresh_ms")
 
 
 def _spill_folders(kwargs: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ export interface StartFlags {
   readonly objectStoreMemory?: number | undefined;
   readonly plasmaDirectory?: string | undefined;
   readonly objectSpillingDirectory?: readonly string[] | undefined;
-  readonly systemConfig?: string;
+  readonly systemConfig?: string | undefined;
   readonly tempDir?: string | undefined;
   readonly namespace?: string | undefined;
   readonly metricsPort?: number | undefined;
@@ -90,6 +90,7 @@ async function runHere(flags: StartFlags): Promise<void> {
 }
 
 function headOptions(flags: StartFlags): HeadOptions {
+  const systemConfig = flags.systemConfig === undefined ? {} : settingsOf(flags.systemConfig);
   return {
     numCpus: flags.numCpus,
     numGpus: flags.numGpus,
@@ -98,7 +99,8 @@ function headOptions(flags: StartFlags): HeadOptions {
     labels: labelsOf(flags.labels, flags.labelsFile),
     objectStoreMemory: flags.objectStoreMemory,
     plasmaDirectory: flags.plasmaDirectory,
-    objectSpillingDirectory: flags.objectSpillingDirectory ?? spillingOf(flags.systemConfig),
+    objectSpillingDirectory: flags.objectSpillingDirectory ?? spillingOf(systemConfig),
+    systemConfig,
     namespace: flags.namespace,
     metricsPort: flags.metricsPort ?? flags.metricsExportPort,
     tcp: flags.embedded === true ? null : { host: flags.nodeIpAddress, port: flags.port },
@@ -125,12 +127,18 @@ function tracingOf(hooks: readonly string[] | undefined): TracingOptions | undef
   return options;
 }
 
+function settingsOf(json: string): Readonly<Record<string, unknown>> {
+  return checked(() => {
+    const settings: unknown = JSON.parse(json);
+    if (typeof settings !== "object" || settings === null) throw new Error("it is not an object");
+    return settings as Record<string, unknown>;
+  });
+}
+
 /** The folders of Ray's older `object_spilling_config`: JSON text inside the JSON of `--system-config`. */
-function spillingOf(systemConfig: string | undefined): string[] | undefined {
-  if (systemConfig === undefined) return undefined;
-  try {
-    const { object_spilling_config: inner } = JSON.parse(systemConfig) as Record<string, unknown>;
-    if (inner === undefined) return undefined;
+function spillingOf({ object_spilling_config: inner }: Readonly<Record<string, unknown>>) {
+  if (inner === undefined) return undefined;
+  return checked(() => {
     const config = (typeof inner === "string" ? JSON.parse(inner) : inner) as {
       type?: string;
       params?: { directory_path?: string | string[] };
@@ -138,6 +146,12 @@ function spillingOf(systemConfig: string | undefined): string[] | undefined {
     if (config.type !== "filesystem") throw new Error(`type "${config.type}" is not supported`);
     const folders = config.params?.directory_path ?? [];
     return typeof folders === "string" ? [folders] : folders;
+  });
+}
+
+function checked<T>(read: () => T): T {
+  try {
+    return read();
   } catch (error) {
     throw new InvalidOptionError(
       `[invalid option] --system-config: ${(error as Error).message}. For example: '{"object_spilling_config": "{\\"type\\":\\"filesystem\\",\\"params\\":{\\"directory_path\\":\\"/tmp/spill\\"}}"}'.`,
