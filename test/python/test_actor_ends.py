@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -127,16 +126,21 @@ def test_sigterm_in_a_constructor(limit: int, tmp_path: Path) -> None:
         ray.get(ref, timeout=60)
 
 
-def test_a_call_that_is_cancelled_before_its_loop_begins_it_is_answered() -> None:
-    @ray.remote(num_cpus=0)
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_a_call_that_is_cancelled_before_its_loop_begins_it_is_answered(
+    limit: int, tmp_path: Path
+) -> None:
+    @ray.remote(num_cpus=0, max_concurrency=limit)
     class Busy:
         def __init__(self) -> None:
             self.none = ray.put(None)  # this process has calls of its own
 
-        async def block(self, folder: str) -> None:
+        async def hold(self, folder: str) -> None:
+            """Blocks the loop, then keeps its place."""
             Path(folder, "blocked").write_text("")
             while not Path(folder, "go on").exists():
                 time.sleep(0.01)
+            await asyncio.sleep(600)
 
         async def sleep(self) -> None:
             await asyncio.sleep(600)
@@ -144,23 +148,18 @@ def test_a_call_that_is_cancelled_before_its_loop_begins_it_is_answered() -> Non
         async def never(self) -> str:
             return "it ran"
 
-    import tempfile
-
-    folder = tempfile.mkdtemp()
     actor = Busy.remote()
     first = actor.sleep.remote()  # its cancellation has the process look at each call
     ray.cancel(first)
     with pytest.raises(TaskCancelledError):
         ray.get(first, timeout=60)
-    blocked = actor.block.remote(folder)
-    eventually(lambda: Path(folder, "blocked").exists(), "the loop is blocked")
+    holding = actor.hold.remote(str(tmp_path))
+    eventually(lambda: (tmp_path / "blocked").exists(), "the loop is blocked")
     refs = [actor.never.remote() for _ in range(5)]
-    threading.Event().wait(0.3)  # the pump takes them in
     for ref in refs:
         ray.cancel(ref)
-    threading.Event().wait(0.3)
-    Path(folder, "go on").write_text("")
-    ray.get(blocked, timeout=60)
+    (tmp_path / "go on").write_text("")
     for ref in refs:
         with contextlib.suppress(TaskCancelledError):
             assert ray.get(ref, timeout=20) == "it ran"
+    ray.cancel(holding)

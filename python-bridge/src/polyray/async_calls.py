@@ -157,6 +157,8 @@ class AsyncCalls:
         assert current is not None
         self._tasks[task] = current
         try:
+            if executor.cancel_seen and executor.was_cancelled(call):
+                return
             if slots.free > 0:
                 slots.free -= 1
             else:

@@ -152,6 +152,7 @@ class CallEnds:
                     client.wait_consumed(call.task, number + 2 - ahead, -1)
         finally:
             client.end_producing(call.task)
+        self.replying = call.kind == TASK
         self.finish(call, None)
 
     def ahead(self, call: Any) -> int:

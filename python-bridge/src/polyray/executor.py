@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polyray.thread_calls import CallThreads
 
 _METHOD = 3
-_TEND_S = 0.2
+_TEND_S = 0.5
 _NONE = encode(None).to_bytes()
 
 
@@ -171,6 +171,7 @@ class Executor(CallEnds):
                 self.replying = True
                 self.finish(call, result)
         except BaseException as error:  # whatever user code raises is the caller's
+            self.replying = True
             self.fail(call, error, name, spec)
         finally:
             self.replying = False
@@ -271,16 +272,17 @@ class Executor(CallEnds):
         return found
 
     def _find_method(self, actor: Actor, name: str) -> Callable[..., Any]:
+        instance = actor.instance
         if actor.ended:
             raise ActorEnds
         if name == "__ray_ready__":
             return lambda: True
         if name == "__ray_call__":
-            return lambda function, *args, **kwargs: function(actor.instance, *args, **kwargs)
+            return lambda function, *args, **kwargs: function(instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return _terminate
         hidden = name.startswith("__") and name not in actor.meta["methods"]
-        found = None if hidden else getattr(actor.instance, name, None)
+        found = None if hidden else getattr(instance, name, None)
         if not callable(found):
             raise AttributeError(f"{actor.name} has no method {name!r}")
         return found  # type: ignore[no-any-return]
