@@ -56,7 +56,7 @@ export async function rejection(promise: Promise<unknown>): Promise<Caught> {
   try {
     value = await within(promise, "a promise that must reject");
   } catch (error) {
-    if ((error as Error).message.startsWith("watchdog:")) throw error;
+    if (error instanceof Error && error.message.startsWith("watchdog:")) throw error;
     return error as Caught;
   }
   throw new Error(`it did not reject but gave ${String(value)}`);
