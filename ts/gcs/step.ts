@@ -224,7 +224,8 @@ function actorGone(
   ];
 }
 
-function mayRestart(row: ActorRow): boolean {
+/** Whether an end that nobody asked for is followed by a new process. */
+export function mayRestart(row: ActorRow): boolean {
   const max = row.spec.maxRestarts;
   return row.ending === null && (max < 0 || row.restarts < max);
 }

@@ -2,7 +2,8 @@
 // Protects a node whose memory runs out: looks at what is in use, and ends one worker at a time above the threshold.
 //
 // chooseVictim() is Ray's policy by owner, pure. The monitor looks only while a lease is in use: it asks the raylet to be
-// told of one, looks for about a second, and asks again. The host ends the victim; nothing more is ended until it is gone.
+// told of one, looks for about a second, and asks again. The host ends the victim; nothing more is ended until it is gone, or
+// was not heard of for a while. Nobody is ended twice: what runs on may be the record of a caller that has not noticed yet.
 
 import { InvalidOptionError } from "../base/errors.ts";
 
@@ -20,13 +21,22 @@ export interface MemoryUse {
   readonly totalBytes: number;
 }
 
+export interface ProcessMemory {
+  readonly pid: number;
+  readonly name: string;
+  readonly bytes: number;
+}
+
 /** A worker that runs a task or an actor. */
 export interface MemoryCandidate {
-  /** endpoint | serial << 32 */
+  readonly kind: "task" | "actor";
+  /** Of the task or the actor. */
+  readonly id: string;
+  /** endpoint | serial << 32, never used twice */
   readonly peer: bigint;
   /** Who submitted the task or created the actor. */
   readonly owner: string;
-  /** The task has retries, the actor restarts. */
+  /** The task has retries, the actor restarts left. */
   readonly retriable: boolean;
   /** Larger: begun later. */
   readonly startedAt: number;
@@ -37,23 +47,33 @@ export interface MemoryCandidate {
 
 export interface MemoryVictim {
   readonly candidate: MemoryCandidate;
-  /** False for the last one of its owner: it would meet the same end again. */
+  /** False for the last task of its owner: it would meet the same end again. */
   readonly again: boolean;
 }
 
 export interface MemoryHost {
   /** Asks for one call of leasesActive() as soon as a lease is in use. */
   watchLeases(): void;
-  /** Runs it again and again, until the returned function is called. */
-  every(ms: number, run: () => void): () => void;
+  nowMs(): number;
+  /** Runs it once, unless the returned function is called before. */
+  after(ms: number, run: () => void): () => void;
   memoryUse(): MemoryUse | null;
+  largestProcesses(): readonly ProcessMemory[];
   candidates(): readonly MemoryCandidate[];
+  /** Whether it runs still, in this worker. */
+  runs(candidate: MemoryCandidate): boolean;
   /** Why the victim is ended, for its callers. */
-  reason(victim: MemoryVictim, use: MemoryUse): string;
+  reason(victim: MemoryVictim, use: MemoryUse, processes: readonly ProcessMemory[]): string;
   end(victim: MemoryVictim, reason: string): void;
 }
 
 const watchMs = 1000;
+const maxTimerMs = 2 ** 31 - 1;
+// Without news of a victim for so long, another one may be ended.
+const victimMs = 5000;
+// Below this part of the threshold it looks once in calmMs.
+const calmPart = 0.7;
+const calmMs = 1000;
 
 /** Reads the settings of the environment; `own` (Ray's system config) goes first. Throws InvalidOptionError. */
 export function memorySettings(
@@ -67,11 +87,15 @@ export function memorySettings(
     const value = typeof given === "boolean" || given === null ? Number.NaN : Number(given);
     if (fits(value)) return value;
     throw new InvalidOptionError(
-      `[invalid option] ${own[key] === undefined ? name : key} is ${JSON.stringify(given)}: it must be ${key === "memory_usage_threshold" ? "a number from 0 to 1" : "a whole number of milliseconds, 0 for never"}.`,
+      `[invalid option] ${own[key] === undefined ? name : key} is ${JSON.stringify(given)}: it must be ${key === "memory_usage_threshold" ? "a number from 0 to 1" : `a whole number of milliseconds up to ${maxTimerMs}, 0 for never`}.`,
     );
   };
   return {
-    refreshMs: read("memory_monitor_refresh_ms", 250, (n) => Number.isSafeInteger(n) && n >= 0),
+    refreshMs: read(
+      "memory_monitor_refresh_ms",
+      250,
+      (n) => Number.isInteger(n) && n >= 0 && n <= maxTimerMs,
+    ),
     threshold: read("memory_usage_threshold", 0.95, (n) => n >= 0 && n <= 1),
     root: env.POLYRAY_MEMORY_ROOT || "/",
   };
@@ -107,15 +131,22 @@ export function chooseVictim(candidates: readonly MemoryCandidate[]): MemoryVict
   );
   if (first === undefined) return null;
   const candidate = first.members.reduce((a, b) => (b.startedAt > a.startedAt ? b : a));
-  return { candidate, again: first.retriable && first.members.length > 1 };
+  // An actor holds its memory as long as it lives: a task beside actors alone would be ended again and again.
+  const others = first.members.some((one) => one !== candidate && one.kind === "task");
+  return { candidate, again: first.retriable && (candidate.kind === "actor" || others) };
 }
 
 export class MemoryMonitor {
   readonly #settings: MemorySettings;
   readonly #host: MemoryHost;
-  #stopLooking: (() => void) | null = null;
-  #looksLeft = 0;
-  #victim: { readonly peer: bigint; readonly reason: string } | null = null;
+  /** Every worker that was ended here, with the reason until it is told. */
+  readonly #ended = new Map<bigint, string | null>();
+  #victim: { readonly peer: bigint; readonly untilMs: number } | null = null;
+  #cancelLook: (() => void) | null = null;
+  #watchUntilMs = 0;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #calm = false;
+  #stopped = false;
 
   constructor(settings: MemorySettings, host: MemoryHost) {
     this.#settings = settings;
@@ -125,37 +156,62 @@ export class MemoryMonitor {
 
   /** The answer to watchLeases(). */
   leasesActive(): void {
-    const { refreshMs } = this.#settings;
-    if (refreshMs === 0 || this.#stopLooking !== null) return;
-    this.#looksLeft = Math.max(1, Math.ceil(watchMs / refreshMs));
-    this.#stopLooking = this.#host.every(refreshMs, () => this.#look());
+    if (this.#settings.refreshMs === 0 || this.#stopped || this.#cancelLook !== null) return;
+    this.#watchUntilMs = this.#host.nowMs() + watchMs;
+    this.#lookLater();
   }
 
   /** A worker is gone. Returns why, if it was ended here. */
   workerGone(peer: bigint): string | null {
-    if (this.#victim?.peer !== peer) return null;
-    const { reason } = this.#victim;
-    this.#victim = null;
+    if (this.#victim?.peer === peer) this.#victim = null;
+    const reason = this.#ended.get(peer) ?? null;
+    if (reason !== null) this.#ended.set(peer, null);
     return reason;
   }
 
   stop(): void {
-    this.#stopLooking?.();
-    this.#stopLooking = null;
+    this.#stopped = true;
+    this.#cancelLook?.();
+    this.#cancelLook = null;
+  }
+
+  #lookLater(): void {
+    const { refreshMs } = this.#settings;
+    const calm = this.#calm ? this.#lookedMs + calmMs - this.#host.nowMs() : 0;
+    this.#cancelLook = this.#host.after(Math.max(refreshMs, calm), () => this.#tick());
+  }
+
+  #tick(): void {
+    this.#cancelLook = null;
+    if (this.#stopped) return;
+    this.#lookedMs = this.#host.nowMs();
+    try {
+      this.#look();
+    } catch {
+      // What failed now may do at the next look.
+    }
+    if (this.#lookedMs < this.#watchUntilMs) this.#lookLater();
+    else this.#host.watchLeases();
   }
 
   #look(): void {
-    if (--this.#looksLeft <= 0) {
-      this.stop();
-      this.#host.watchLeases();
-    }
-    if (this.#victim !== null) return; // its memory is not back yet
+    if (this.#victim !== null && this.#lookedMs < this.#victim.untilMs) return; // its memory is not back yet
+    this.#victim = null;
     const use = this.#host.memoryUse();
-    if (use === null || use.usedBytes <= use.totalBytes * this.#settings.threshold) return;
-    const victim = chooseVictim(this.#host.candidates());
+    const limit = (use?.totalBytes ?? 0) * this.#settings.threshold;
+    this.#calm = use === null || use.usedBytes < limit * calmPart;
+    if (use === null || use.usedBytes <= limit) return;
+    // Reading these takes a while, in which a task may end and its worker begin another one: so first.
+    const processes = this.#host.largestProcesses();
+    const victim = chooseVictim(
+      this.#host.candidates().filter((one) => !this.#ended.has(one.peer)),
+    );
     if (victim === null) return;
-    const reason = this.#host.reason(victim, use);
-    this.#victim = { peer: victim.candidate.peer, reason };
+    const { candidate } = victim;
+    const reason = this.#host.reason(victim, use, processes);
+    if (!this.#host.runs(candidate)) return;
     this.#host.end(victim, reason);
+    this.#ended.set(candidate.peer, reason);
+    this.#victim = { peer: candidate.peer, untilMs: this.#lookedMs + victimMs };
   }
 }

@@ -3,22 +3,25 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { MemoryUse, MemoryVictim } from "./memory-monitor.ts";
+import { groupFolders } from "../base/control-groups.ts";
+import type { MemoryUse, MemoryVictim, ProcessMemory } from "./memory-monitor.ts";
 
 const gib = 1024 ** 3;
 const shownProcesses = 10;
-
-interface ProcessMemory {
-  readonly pid: number;
-  readonly name: string;
-  readonly bytes: number;
-}
 
 function text(root: string, path: string): string | null {
   try {
     return readFileSync(join(root, path), "utf8");
   } catch {
     return null;
+  }
+}
+
+function entries(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }
 
@@ -42,34 +45,49 @@ function machineUse(root: string): MemoryUse | null {
   return { totalBytes: total, usedBytes: total - available };
 }
 
-// Pages of files are given up by the kernel before anybody is ended: they do not count.
-function groupUse(root: string): MemoryUse | null {
-  for (const [folder, limitFile, usedFile, prefix] of [
-    ["sys/fs/cgroup", "memory.max", "memory.current", ""],
-    ["sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"],
+// Pages of files and caches of the kernel are given up before anybody is ended: they do not count.
+function groupUse(folder: string): MemoryUse | null {
+  for (const [limitFile, usedFile, reclaimable] of [
+    ["memory.max", "memory.current", ["inactive_file", "active_file", "slab_reclaimable"]],
+    [
+      "memory.limit_in_bytes",
+      "memory.usage_in_bytes",
+      ["total_inactive_file", "total_active_file"],
+    ],
   ] as const) {
-    const limit = Number(text(root, join(folder, limitFile)) ?? Number.NaN);
-    const used = Number(text(root, join(folder, usedFile)) ?? Number.NaN);
-    if (!(limit > 0) || !Number.isFinite(used)) continue;
-    const stat = text(root, join(folder, "memory.stat")) ?? "";
-    const files = counted(stat, `${prefix}inactive_file`) + counted(stat, `${prefix}active_file`);
-    return { totalBytes: limit, usedBytes: Math.max(0, used - files) };
+    const limit = Number(text(folder, limitFile) ?? Number.NaN);
+    if (!(limit > 0)) continue;
+    const used = Number(text(folder, usedFile) ?? Number.NaN);
+    if (!Number.isFinite(used)) continue;
+    const stat = text(folder, "memory.stat") ?? "";
+    const free = reclaimable.reduce((sum, name) => sum + counted(stat, name), 0);
+    return { totalBytes: limit, usedBytes: Math.max(0, used - free) };
   }
   return null;
 }
 
-/** Of the control group when its limit is below the machine's memory, else of the machine; null: not to be known. */
+const part = (use: MemoryUse): number => use.usedBytes / use.totalBytes;
+
+/**
+ * Of the fullest control group, its own or one above, with a limit below the machine's memory; without one of the machine;
+ * null: not to be known.
+ */
 export function memoryUse(root: string): MemoryUse | null {
   const machine = machineUse(root);
-  const group = groupUse(root);
-  if (machine === null || group === null) return machine ?? group;
-  return group.totalBytes < machine.totalBytes ? group : machine;
+  const most = machine?.totalBytes ?? Number.POSITIVE_INFINITY;
+  const folders = groupFolders(join(root, "sys/fs/cgroup"), join(root, "proc/self/cgroup"), [
+    "memory",
+  ]);
+  const groups = folders
+    .map(groupUse)
+    .filter((use): use is MemoryUse => use !== null && use.totalBytes < most);
+  return groups.sort((a, b) => part(b) - part(a))[0] ?? machine;
 }
 
-// The processes with the most memory of their own, largest first.
-function largestProcesses(): ProcessMemory[] {
+/** The processes with the most resident memory, largest first. */
+export function largestProcesses(): ProcessMemory[] {
   const found: ProcessMemory[] = [];
-  for (const entry of readdirSync("/proc")) {
+  for (const entry of entries("/proc")) {
     if (!/^\d+$/.test(entry)) continue;
     const status = text("/proc", join(entry, "status"));
     const bytes = status === null ? null : kilobytes(status, "VmRSS");
@@ -85,17 +103,18 @@ const shown = (bytes: number): string => `${(bytes / gib).toFixed(2)} GiB`;
 export function memoryReason(
   { candidate, again }: MemoryVictim,
   use: MemoryUse,
+  processes: readonly ProcessMemory[],
   threshold: number,
   nodeId: string,
 ): string {
-  const part = ((use.usedBytes / use.totalBytes) * 100).toFixed(1);
-  const processes = largestProcesses().map((one) => `${one.pid} ${one.name} ${shown(one.bytes)}`);
+  const percent = (part(use) * 100).toFixed(1);
+  const largest = processes.map((one) => `${one.pid} ${one.name} ${shown(one.bytes)}`);
   const lines = [
-    `[out of memory] ${candidate.what} (pid ${candidate.pid}) was ended because node ${nodeId} ran low on memory: ${shown(use.usedBytes)} of ${shown(use.totalBytes)} (${part} %) are in use, the threshold is ${threshold * 100} %.`,
-    `The largest processes (pid, name, resident memory): ${processes.join("; ")}.`,
+    `[out of memory] ${candidate.what} (pid ${candidate.pid}) was ended because node ${nodeId} ran low on memory: ${shown(use.usedBytes)} of ${shown(use.totalBytes)} (${percent} %) are in use, the threshold is ${threshold * 100} %.`,
+    `The largest processes (pid, name, resident memory): ${largest.join("; ")}.`,
     again || !candidate.retriable
       ? ""
-      : "It was the last of its owner that may run again, so it would have met the same end.",
+      : "It was the last task of its owner that may run again, so it would have met the same end.",
     "Run fewer at a time (give each more num_cpus or a memory request), use less memory in each, or add memory. POLYRAY_MEMORY_USAGE_THRESHOLD moves the threshold; POLYRAY_MEMORY_MONITOR_REFRESH_MS=0 ends this protection.",
   ];
   return lines.filter((line) => line !== "").join("\n");

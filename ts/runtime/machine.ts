@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
+import { groupFolders } from "../base/control-groups.ts";
 
 /** What a node may count with. */
 export interface MachineSize {
@@ -26,7 +27,7 @@ export function cgroupLimits(
 ): CgroupLimits {
   let cpus = Number.POSITIVE_INFINITY;
   let memoryBytes = Number.POSITIVE_INFINITY;
-  for (const folder of groupFolders(root, membership)) {
+  for (const folder of groupFolders(root, membership, ["cpu", "memory"])) {
     const [quota, period] = words(join(folder, "cpu.max"));
     cpus = Math.min(cpus, share(quota, period));
     const [quotaUs] = words(join(folder, "cpu.cfs_quota_us"));
@@ -44,23 +45,6 @@ export function machineSize(limits: CgroupLimits = cgroupLimits()): MachineSize 
     cpus: Math.max(1, Math.floor(Math.min(availableParallelism(), limits.cpus))),
     memoryBytes: Math.min(totalmem(), limits.memoryBytes),
   };
-}
-
-// The folders whose limits hold: of each hierarchy the process's group and all above it. In a container the path may be the
-// host's and not be there; then the root is the container's own group.
-function groupFolders(root: string, membership: string): string[] {
-  const folders = new Set([root, join(root, "memory"), join(root, "cpu")]);
-  for (const line of text(membership).split("\n")) {
-    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
-    if (controllers === undefined || path === undefined || path.includes("..")) continue;
-    let folder = join(root, controllers.replace(/^name=/, ""));
-    folders.add(folder);
-    for (const part of path.split("/").filter((one) => one !== "")) {
-      folder = join(folder, part);
-      folders.add(folder);
-    }
-  }
-  return [...folders];
 }
 
 function text(path: string): string {

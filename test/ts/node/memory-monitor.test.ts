@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: who is ended when memory runs out, one at a time, and only while something runs; what a node's memory is.
-// Method: the policy and the monitor with a host made of lists; the kernel's files as small copies in a scratch folder.
+// Method: the policy and the monitor with a host made of lists and a clock moved by hand; the kernel's files as small copies
+// in a scratch folder.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,18 +10,23 @@ import t from "tap";
 import {
   chooseVictim,
   type MemoryCandidate,
+  type MemoryHost,
   MemoryMonitor,
+  type MemorySettings,
   type MemoryUse,
   memorySettings,
 } from "../../../ts/node/memory-monitor.ts";
-import { memoryReason, memoryUse } from "../../../ts/node/memory-use.ts";
+import { largestProcesses, memoryReason, memoryUse } from "../../../ts/node/memory-use.ts";
 
 const one = (
   peer: number,
   owner: string,
   retriable: boolean,
   startedAt: number,
+  kind: "task" | "actor" = "task",
 ): MemoryCandidate => ({
+  kind,
+  id: `t${peer}`,
   peer: BigInt(peer),
   owner,
   retriable,
@@ -33,23 +39,71 @@ const chosen = (...candidates: MemoryCandidate[]): [number, boolean] | null => {
   return victim && [Number(victim.candidate.peer), victim.again];
 };
 
-/** One timer, moved on by hand. */
-class Clock {
-  #timer: { readonly ms: number; readonly run: () => void; left: number } | null = null;
+/** A monitor of 100 bytes with a timer that is moved on by hand. */
+class Node implements MemoryHost {
+  use: MemoryUse | null = { usedBytes: 80, totalBytes: 100 };
+  running: MemoryCandidate[] = [];
+  readonly ended: [peer: number, again: boolean][] = [];
+  readonly lookedAt: number[] = [];
+  asked = 0;
+  /** Called between the choice and the end. */
+  meanwhile = (): void => undefined;
+  #now = 0;
+  #timer: { readonly at: number; readonly run: () => void } | null = null;
 
-  every(ms: number, run: () => void): () => void {
-    this.#timer = { ms, run, left: ms };
+  monitor(settings: Partial<MemorySettings> = {}): MemoryMonitor {
+    return new MemoryMonitor({ refreshMs: 100, threshold: 0.8, root: "/", ...settings }, this);
+  }
+  set used(usedBytes: number) {
+    this.use = { usedBytes, totalBytes: 100 };
+  }
+  advance(ms: number): void {
+    for (const end = this.#now + ms; this.#now < end; ) {
+      this.#now += 1;
+      const timer = this.#timer;
+      if (timer === null || timer.at > this.#now) continue;
+      this.#timer = null;
+      timer.run();
+    }
+  }
+
+  watchLeases(): void {
+    this.asked += 1;
+  }
+  nowMs(): number {
+    return this.#now;
+  }
+  after(ms: number, run: () => void): () => void {
+    this.#timer = { at: this.#now + ms, run };
     return () => {
       this.#timer = null;
     };
   }
-
-  advance(ms: number): void {
-    for (let left = ms; left > 0 && this.#timer !== null; left--) {
-      if (--this.#timer.left > 0) continue;
-      this.#timer.left = this.#timer.ms;
-      this.#timer.run();
-    }
+  memoryUse(): MemoryUse | null {
+    this.lookedAt.push(this.#now);
+    return this.use;
+  }
+  largestProcesses(): [] {
+    return [];
+  }
+  candidates(): MemoryCandidate[] {
+    return [...this.running];
+  }
+  runs({ id, peer }: MemoryCandidate): boolean {
+    return this.running.some((one) => one.id === id && one.peer === peer);
+  }
+  reason({ candidate }: { readonly candidate: MemoryCandidate }): string {
+    this.meanwhile();
+    return `no memory for ${candidate.peer}`;
+  }
+  end({
+    candidate,
+    again,
+  }: {
+    readonly candidate: MemoryCandidate;
+    readonly again: boolean;
+  }): void {
+    this.ended.push([Number(candidate.peer), again]);
   }
 }
 
@@ -79,70 +133,132 @@ t.test("the last of its owner is not to run again", async (t) => {
   t.same(chosen(one(1, "a", true, 1), one(2, "a", true, 2)), [2, true]);
 });
 
+t.test("a task beside actors alone is the last, or it would be ended for ever", async (t) => {
+  const actors = [one(1, "a", true, 1, "actor"), one(2, "a", true, 2, "actor")];
+  t.same(chosen(...actors, one(3, "a", true, 3)), [3, false]);
+  t.same(chosen(...actors, one(3, "a", true, 3), one(4, "a", true, 4)), [4, true]);
+  t.same(chosen(...actors), [2, true], "an actor restarts");
+  t.same(chosen(one(1, "a", true, 1), one(2, "a", true, 2, "actor")), [2, true]);
+});
+
 t.test("one is ended at a time, and the next when it is gone", async (t) => {
-  const clock = new Clock();
-  const running = [one(1, "a", true, 1), one(2, "a", true, 2)];
-  const ended: number[] = [];
-  let use: MemoryUse | null = { usedBytes: 80, totalBytes: 100 };
-  let asked = 0;
-  let looks = 0;
-  const monitor = new MemoryMonitor(
-    { refreshMs: 100, threshold: 0.8, root: "/" },
-    {
-      watchLeases: () => ++asked,
-      every: (ms, run) => clock.every(ms, run),
-      memoryUse: () => {
-        looks += 1;
-        return use;
-      },
-      candidates: () => running,
-      reason: (victim) => `no memory for ${victim.candidate.peer}`,
-      end: (victim) => ended.push(Number(victim.candidate.peer)),
-    },
-  );
-  t.equal(asked, 1);
-  clock.advance(10_000);
-  t.equal(looks, 0, "it does not look while nothing runs");
+  const node = new Node();
+  node.running = [one(1, "a", true, 1), one(2, "a", true, 2)];
+  const monitor = node.monitor();
+  t.equal(node.asked, 1);
+  node.advance(10_000);
+  t.same(node.lookedAt, [], "it does not look while nothing runs");
   monitor.leasesActive();
-  clock.advance(300);
-  t.same(ended, [], "what is in use is not above the threshold");
-  use = { usedBytes: 81, totalBytes: 100 };
-  clock.advance(300);
-  t.same(ended, [2]);
+  node.advance(300);
+  t.same(node.ended, [], "what is in use is not above the threshold");
+  node.used = 81;
+  node.advance(300);
+  t.same(node.ended, [[2, true]]);
   t.equal(monitor.workerGone(1n), null, "somebody else's end is not its own");
-  clock.advance(200);
-  t.same(ended, [2]);
+  node.advance(200);
+  t.same(node.ended, [[2, true]]);
   t.equal(monitor.workerGone(2n), "no memory for 2");
-  running.pop();
-  clock.advance(100);
-  t.same(ended, [2, 1]);
+  t.equal(monitor.workerGone(2n), null, "the reason is told once");
+  node.running.pop();
+  node.advance(100);
+  t.same(node.ended.slice(1), [[1, false]]);
   t.equal(monitor.workerGone(1n), "no memory for 1");
-  running.pop();
-  clock.advance(10_000);
-  t.equal(asked, 2, "after a second it asks anew");
-  const before = looks;
-  clock.advance(10_000);
-  t.equal(looks, before);
-  use = null;
+  node.running.pop();
+  node.advance(10_000);
+  t.equal(node.asked, 2, "after a second it asks anew");
+  const before = node.lookedAt.length;
+  node.advance(10_000);
+  t.equal(node.lookedAt.length, before);
+  node.use = null;
   monitor.leasesActive();
-  clock.advance(100);
-  t.equal(looks, before + 1, "and looks on when something runs");
-  t.same(ended, [2, 1], "what cannot be read ends nobody");
+  node.advance(100);
+  t.equal(node.lookedAt.length, before + 1, "and looks on when something runs");
+  t.equal(node.ended.length, 2, "what cannot be read ends nobody");
   monitor.stop();
-  clock.advance(10_000);
-  t.equal(looks, before + 1);
+  monitor.leasesActive();
+  node.advance(10_000);
+  t.equal(node.lookedAt.length, before + 1, "a stopped one does not look");
+  t.equal(node.asked, 2);
+});
+
+t.test("a victim without news is given up, and nobody is ended twice", async (t) => {
+  const node = new Node();
+  // The caller of task 3 is busy: its call seems to run on in the worker that is gone.
+  node.running = [1, 2, 3].map((peer) => one(peer, "a", true, peer));
+  node.used = 90;
+  const monitor = node.monitor();
+  const run = (ms: number): void => {
+    for (let left = ms; left > 0; left -= 100) {
+      monitor.leasesActive();
+      node.advance(100);
+    }
+  };
+  run(4900);
+  t.same(node.ended, [[3, true]]);
+  run(300);
+  t.same(node.ended.slice(1), [[2, true]], "the next after a while");
+  t.equal(monitor.workerGone(3n), "no memory for 3", "late news has its reason");
+  run(1000);
+  t.equal(node.ended.length, 2, "and is not taken for news of the other victim");
+  monitor.workerGone(2n);
+  run(10_000);
+  t.same(node.ended.slice(2), [[1, false]], "records of ended workers are nobody");
+});
+
+t.test("who ended since the choice is not ended, nor the next task of that worker", async (t) => {
+  const node = new Node();
+  node.used = 90;
+  node.running = [one(1, "a", true, 1), one(2, "a", true, 2)];
+  node.meanwhile = () => {
+    node.running[1] = { ...one(2, "a", true, 3), id: "another" };
+    node.meanwhile = () => undefined;
+  };
+  node.monitor().leasesActive();
+  node.advance(100);
+  t.same(node.ended, []);
+  node.advance(100);
+  t.same(node.ended, [[2, true]], "the next look chooses anew");
+});
+
+t.test("far below the threshold it looks once a second", async (t) => {
+  const node = new Node();
+  node.used = 55; // of a threshold of 80: 70 % are 56
+  const monitor = node.monitor();
+  const run = (): void => {
+    for (let left = 0; left < 3000; left++) {
+      monitor.leasesActive(); // a lease is in use all the time
+      node.advance(1);
+    }
+  };
+  run();
+  t.same(node.lookedAt, [100, 1100, 2100]);
+  node.used = 57;
+  run();
+  t.same(node.lookedAt.slice(3, 6), [3100, 3200, 3300]);
+});
+
+t.test("a look that fails is skipped", async (t) => {
+  const node = new Node();
+  node.used = 90;
+  node.running = [one(1, "a", true, 1)];
+  node.meanwhile = () => {
+    node.meanwhile = () => undefined;
+    throw new Error("no such file");
+  };
+  node.monitor().leasesActive();
+  node.advance(100);
+  t.same(node.ended, []);
+  node.advance(100);
+  t.same(node.ended, [[1, false]]);
 });
 
 t.test("a refresh of 0 never asks", async (t) => {
-  let asked = 0;
-  const never = (): never => {
-    throw new Error("looked");
-  };
-  const host = { every: never, memoryUse: never, candidates: never, reason: never, end: never };
-  const settings = memorySettings({ RAY_memory_monitor_refresh_ms: "0" });
-  const monitor = new MemoryMonitor(settings, { ...host, watchLeases: () => ++asked });
+  const node = new Node();
+  const monitor = node.monitor(memorySettings({ RAY_memory_monitor_refresh_ms: "0" }));
   monitor.leasesActive();
-  t.equal(asked, 0);
+  node.advance(10_000);
+  t.equal(node.asked, 0);
+  t.same(node.lookedAt, []);
 });
 
 t.test("settings are read of both names, own ones first; wrong ones are told", async (t) => {
@@ -156,6 +272,10 @@ t.test("settings are read of both names, own ones first; wrong ones are told", a
   t.throws(() => memorySettings(wrong), /POLYRAY_MEMORY_USAGE_THRESHOLD is "95"/);
   t.throws(() => memorySettings({ RAY_memory_monitor_refresh_ms: "-1" }), /RAY_memory_monitor/);
   t.throws(() => memorySettings({}, { memory_monitor_refresh_ms: "soon" }), /"soon"/);
+  t.throws(() => memorySettings({}, { memory_monitor_refresh_ms: 2 ** 31 }), /up to 2147483647/);
+  t.match(memorySettings({}, { memory_monitor_refresh_ms: 2 ** 31 - 1 }), {
+    refreshMs: 2 ** 31 - 1,
+  });
 });
 
 t.test("the memory of the machine, or of a control group with a lower limit", async (t) => {
@@ -179,7 +299,30 @@ t.test("the memory of the machine, or of a control group with a lower limit", as
   file("sys/fs/cgroup/memory.max", "8000\n");
   file("sys/fs/cgroup/memory.stat", "anon 1\ninactive_file 500\nactive_file 1500\n");
   t.same(memoryUse(root), { totalBytes: 8000, usedBytes: 5000 });
-  file("sys/fs/cgroup/memory.max", "9223372036854771712\n");
+  file("sys/fs/cgroup/memory.stat", "inactive_file 500\nactive_file 500\nslab_reclaimable 1000\n");
+  t.same(
+    memoryUse(root),
+    { totalBytes: 8000, usedBytes: 5000 },
+    "caches of the kernel do not count",
+  );
+  file("proc/self/cgroup", "4:memory:/jobs/one\n2:cpu:/other\n0::/slice/app\n");
+  const nested = (path: string, limit: string, used: string): void => {
+    file(`sys/fs/cgroup/${path}/memory.max`, limit);
+    file(`sys/fs/cgroup/${path}/memory.current`, used);
+  };
+  nested("slice", "4000", "3000");
+  nested("slice/app", "max", "2500");
+  nested("elsewhere", "100", "100");
+  t.same(memoryUse(root), { totalBytes: 4000, usedBytes: 3000 }, "the fullest of the groups above");
+  nested("slice/app", "2500", "2400");
+  t.same(memoryUse(root), { totalBytes: 2500, usedBytes: 2400 }, "or its own");
+  file("sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "2000");
+  file("sys/fs/cgroup/memory/jobs/memory.usage_in_bytes", "1990");
+  t.same(memoryUse(root), { totalBytes: 2000, usedBytes: 1990 }, "of either version");
+  for (const folder of ["", "slice/", "slice/app/"])
+    file(`sys/fs/cgroup/${folder}memory.max`, "9223372036854771712\n");
+  for (const folder of ["", "jobs/"])
+    file(`sys/fs/cgroup/memory/${folder}memory.limit_in_bytes`, "9223372036854771712\n");
   t.same(memoryUse(root), machine, "a limit above the machine is none");
 });
 
@@ -187,11 +330,11 @@ t.test("the reason names node, use, threshold, processes and what to do", async 
   const gib = 1024 ** 3;
   const victim = { candidate: one(1, "a", true, 1), again: false };
   const use = { usedBytes: 15 * gib, totalBytes: 16 * gib };
-  const reason = memoryReason(victim, use, 0.9, "node7");
+  const reason = memoryReason(victim, use, largestProcesses(), 0.9, "node7");
   t.match(reason, /^\[out of memory\] the task "t1" \(pid 1001\) was ended because node node7 /);
   t.match(reason, "15.00 GiB of 16.00 GiB (93.8 %) are in use, the threshold is 90 %");
   t.match(reason, /largest processes.*: \d+ .* GiB/);
-  t.match(reason, "last of its owner");
+  t.match(reason, "last task of its owner");
   t.match(reason, "POLYRAY_MEMORY_MONITOR_REFRESH_MS=0");
-  t.notMatch(memoryReason({ ...victim, again: true }, use, 0.9, "n"), "last of its owner");
+  t.notMatch(memoryReason({ ...victim, again: true }, use, [], 0.9, "n"), "last task of its owner");
 });
