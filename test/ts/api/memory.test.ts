@@ -4,7 +4,15 @@
 // Method: the monitor reads a scratch folder. A task makes memory look full by a link to a file that it holds open, so that
 // its end makes the figure go away at once: nobody else can be ended for it.
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -63,6 +71,38 @@ t.test("the newest task runs again without using up its retries", async (t) => {
   t.equal(new Set((await get(runs)).split(" ")).size, 4, "four runs, each in its own process");
   writeFileSync(join(root, "over"), "");
   t.equal(await get(older), Number(readFileSync(begun, "utf8")), "the older task went on");
+});
+
+t.test("the next is ended although the caller of the first has not noticed", async (t) => {
+  const over = join(root, "over-busy");
+  const memory = (available: number): void => {
+    writeFileSync(join(root, "next"), `MemTotal: 1000000 kB\nMemAvailable: ${available} kB\n`);
+    renameSync(join(root, "next"), join(root, "proc/meminfo"));
+  };
+  const start = async (name: string) => {
+    const begun = join(root, name);
+    const run = patient.options({ maxRetries: 1 }).remote(begun, over);
+    await until(() => existsSync(begun) && readFileSync(begun, "utf8") !== "");
+    return { run, pid: Number(readFileSync(begun, "utf8")) };
+  };
+  const first = await start("first");
+  const second = await start("second");
+  const runs = ({ pid }: { readonly pid: number }): boolean => {
+    try {
+      return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+    } catch {
+      return false;
+    }
+  };
+  memory(10_000);
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  const giveUpAt = Date.now() + 60_000;
+  while ((runs(first) || runs(second)) && Date.now() < giveUpAt) Atomics.wait(nap, 0, 0, 10);
+  memory(900_000);
+  t.notOk(runs(first) || runs(second), "both were ended while this program was busy");
+  writeFileSync(over, "");
+  t.ok((await rejection(get(first.run))) instanceof OutOfMemoryError, "the last of its owner");
+  t.not(await get(second.run), second.pid, "the newer one ran again");
 });
 
 for (const maxRetries of [0, 3])
