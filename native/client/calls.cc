@@ -180,7 +180,7 @@ Result<uint64_t> ClientCore::write_record(CallKind kind, const ObjectId& spec,
       fixed + refs.size_bytes() + envelope.size() > kChunkBytes) {
     // The container counts the refs, and its envelope lists them: the record carries its id alone.
     if (args.unique == 0) {
-      Result<ObjectId> stored = put(envelope, refs, 0);
+      Result<ObjectId> stored = put(envelope, refs, 0, kPutWaitMs);
       if (!stored.is_ok()) return stored.status();
       args = stored.value();
     } else if (!row_.acquire(args)) {
@@ -396,7 +396,7 @@ bool ClientCore::cancel(const ObjectId& task, bool force, bool recursive,
 ObjectId ClientCore::cancel_reason(const ObjectId& task, std::span<const uint8_t> error) {
   ObjectId& reason = cancel_reasons_[task.unique];
   if (reason.unique == 0) {
-    const Result<ObjectId> stored = put(error, envelope_refs(error, nullptr), 0);
+    const Result<ObjectId> stored = put(error, envelope_refs(error, nullptr), 0, kPutWaitMs);
     if (stored.is_ok()) reason = stored.value();
   }
   return reason;

@@ -28,6 +28,10 @@ namespace polyray {
 
 class Segment;
 
+// How long values wait for memory unless their process waits in parts, to look after its own garbage in between.
+inline constexpr uint32_t kPutWaitMs = 10'000;
+inline constexpr uint32_t kReturnWaitMs = 30'000;
+
 struct AttachOptions {
   std::string socket_name;  // abstract name without the leading NUL
   std::string token;        // session token
@@ -196,7 +200,7 @@ class Client {
   // --- objects
   // A put of small bytes: one copy, no message. refs: ids inside, counted by the new container.
   virtual Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
-                               uint32_t entry_flags = 0) = 0;
+                               uint32_t entry_flags = 0, uint32_t wait_ms = kPutWaitMs) = 0;
   // Room for `size` bytes; waits at most wait_ms for memory. Errors: kObjectStoreFull (with who holds what), kOutOfMemory.
   virtual Result<PutBuffer> put_begin(uint64_t size, uint32_t wait_ms) = 0;
   virtual Status put_seal(PutBuffer& buffer, std::span<const ObjectId> refs,
@@ -264,11 +268,13 @@ class Client {
   virtual void worker_ready() = 0;
   virtual void worker_exit() = 0;  // no more leases; unclaimed calls go back
   // Writes the result of return `index`. First seal wins; false when somebody sealed before.
-  virtual Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size) = 0;
+  virtual Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size,
+                                         uint32_t wait_ms = kReturnWaitMs) = 0;
   virtual Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer,
                              std::span<const ObjectId> refs, bool is_error) = 0;
   virtual Status return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope,
-                              std::span<const ObjectId> refs, bool is_error) = 0;
+                              std::span<const ObjectId> refs, bool is_error,
+                              uint32_t wait_ms = kReturnWaitMs) = 0;
   virtual void reply(uint64_t handle, ReplyStatus status) = 0;
   virtual Status stream_item(uint64_t handle, uint32_t number, const ObjectId& item) = 0;
   // The running task waits for objects (true) or goes on (false): its resources, unclaimed calls of this worker go back.

@@ -92,7 +92,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   Segment& segment() override { return *segment_; }
 
   Result<ObjectId> put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
-                       uint32_t entry_flags) override;
+                       uint32_t entry_flags, uint32_t wait_ms) override;
   Result<PutBuffer> put_begin(uint64_t size, uint32_t wait_ms) override;
   Status put_seal(PutBuffer& buffer, std::span<const ObjectId> refs, uint32_t entry_flags) override;
   void put_abort(PutBuffer& buffer) override;
@@ -136,11 +136,12 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
 
   void worker_ready() override;
   void worker_exit() override;
-  Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size) override;
+  Result<PutBuffer> return_begin(uint64_t handle, uint32_t index, uint64_t size,
+                                 uint32_t wait_ms) override;
   Status return_seal(uint64_t handle, uint32_t index, PutBuffer& buffer,
                      std::span<const ObjectId> refs, bool is_error) override;
   Status return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope,
-                      std::span<const ObjectId> refs, bool is_error) override;
+                      std::span<const ObjectId> refs, bool is_error, uint32_t wait_ms) override;
   void reply(uint64_t handle, ReplyStatus status) override;
   Status stream_item(uint64_t handle, uint32_t number, const ObjectId& item) override;
   void set_blocked(bool blocked) override;

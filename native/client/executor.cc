@@ -11,7 +11,6 @@
 namespace polyray {
 
 namespace {
-constexpr uint32_t kReturnWaitMs = 30'000;
 constexpr uint32_t kScratchBytes = 64;
 Status closed() {
   return Status::error(StatusCode::kClosed, "this call is over");
@@ -198,7 +197,8 @@ ClientCore::Running* ClientCore::running(uint64_t handle) {
 
 // --- results -----------------------------------------------------------------------------------------------------
 
-Result<PutBuffer> ClientCore::return_begin(uint64_t handle, uint32_t index, uint64_t size) {
+Result<PutBuffer> ClientCore::return_begin(uint64_t handle, uint32_t index, uint64_t size,
+                                           uint32_t wait_ms) {
   Running* run = running(handle);
   if (run == nullptr) return closed();
   if (index >= run->returns.size())
@@ -207,7 +207,7 @@ Result<PutBuffer> ClientCore::return_begin(uint64_t handle, uint32_t index, uint
   if (status(id) != ObjectStatus::kPending)
     return Status::error(StatusCode::kAlreadyExists, "the result was sealed before");
   if (size > kInlineBytes) {
-    Result<Memory> memory = allocate_bytes(size, kReturnWaitMs);
+    Result<Memory> memory = allocate_bytes(size, wait_ms);
     if (!memory.is_ok()) return memory.status();
     return PutBuffer{id, memory.value().data, size, memory.value().offset};
   }
@@ -250,8 +250,8 @@ Status ClientCore::return_seal(uint64_t handle, uint32_t index, PutBuffer& buffe
 }
 
 Status ClientCore::return_small(uint64_t handle, uint32_t index, std::span<const uint8_t> envelope,
-                                std::span<const ObjectId> refs, bool is_error) {
-  Result<PutBuffer> buffer = return_begin(handle, index, envelope.size());
+                                std::span<const ObjectId> refs, bool is_error, uint32_t wait_ms) {
+  Result<PutBuffer> buffer = return_begin(handle, index, envelope.size(), wait_ms);
   if (!buffer.is_ok()) return buffer.status();
   if (!envelope.empty()) std::memcpy(buffer.value().data, envelope.data(), envelope.size());
   return return_seal(handle, index, buffer.value(), refs, is_error);

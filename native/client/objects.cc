@@ -7,7 +7,6 @@
 namespace polyray {
 
 namespace {
-constexpr uint32_t kPutWaitMs = 10'000;
 constexpr uint32_t kSettleWaitMs = 1'000;
 constexpr uint64_t kBigReleaseBytes = 64 * 1024;
 Status detached_error() {
@@ -80,8 +79,8 @@ Status ClientCore::seal_entry(ObjectEntry& entry, const ObjectId& id, uint64_t o
 }
 
 Result<ObjectId> ClientCore::put(std::span<const uint8_t> envelope, std::span<const ObjectId> refs,
-                                 uint32_t entry_flags) {
-  Result<PutBuffer> buffer = put_begin(envelope.size(), kPutWaitMs);
+                                 uint32_t entry_flags, uint32_t wait_ms) {
+  Result<PutBuffer> buffer = put_begin(envelope.size(), wait_ms);
   if (!buffer.is_ok()) return buffer.status();
   os::copy_bytes(buffer.value().data, envelope.data(), envelope.size());
   const ObjectId id = buffer.value().id;

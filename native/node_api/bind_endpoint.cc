@@ -30,7 +30,9 @@ napi_value attach(napi_env env, napi_callback_info info) {
   options.language = 1;
   options.startup_token = strtoull(startup_token.c_str(), nullptr, 10);
   options.package_version = POLYRAY_VERSION;
-  return a.self().attach(options, a.raw(1));
+  napi_value collect = nullptr;
+  napi_get_named_property(env, from, "collect", &collect);
+  return a.self().attach(options, a.raw(1), collect);
 }
 
 napi_value detach(napi_env env, napi_callback_info info) {

@@ -34,6 +34,21 @@ napi_value sealed_first(napi_env env, const Status& status) {
   return throw_status(env, status);
 }
 
+Result<PutBuffer> begin_return(Environment& self, Client& client, uint64_t handle, uint32_t index,
+                               uint64_t size) {
+  return self.with_room(size, kReturnWaitMs, [&](uint32_t wait_ms) {
+    return client.return_begin(handle, index, size, wait_ms);
+  });
+}
+
+// With the refs in scratch_refs.
+Status seal_small(Environment& self, Client& client, uint64_t handle, uint32_t index,
+                  std::span<const uint8_t> bytes, bool is_error) {
+  return self.with_room(bytes.size(), kReturnWaitMs, [&](uint32_t wait_ms) {
+    return client.return_small(handle, index, bytes, self.scratch_refs, is_error, wait_ms);
+  });
+}
+
 }  // namespace
 
 napi_value worker_ready(napi_env env, napi_callback_info info) {
@@ -60,8 +75,7 @@ napi_value return_small(napi_env env, napi_callback_info info) {
     return nullptr;
   OpenCall* call = return_or_throw(a, number, index);
   if (call == nullptr) return nullptr;
-  return sealed_first(
-      env, client->return_small(call->handle, index, bytes, a.self().scratch_refs, is_error));
+  return sealed_first(env, seal_small(a.self(), *client, call->handle, index, bytes, is_error));
 }
 
 napi_value return_parts(napi_env env, napi_callback_info info) {
@@ -75,7 +89,7 @@ napi_value return_parts(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   OpenCall* call = client == nullptr ? nullptr : return_or_throw(a, number, index);
   if (call == nullptr) return nullptr;
-  auto put = client->return_begin(call->handle, index, size);
+  auto put = begin_return(a.self(), *client, call->handle, index, size);
   if (!put.is_ok()) return sealed_first(env, put.status());
   parts.write(put.value().data, size);
   uint32_t top = 0;
@@ -95,7 +109,7 @@ napi_value return_begin(napi_env env, napi_callback_info info) {
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   OpenCall* call = client == nullptr ? nullptr : return_or_throw(a, number, index);
   if (call == nullptr) return nullptr;
-  auto put = client->return_begin(call->handle, index, size);
+  auto put = begin_return(a.self(), *client, call->handle, index, size);
   if (!put.is_ok()) return throw_status(env, put.status());
   OpenPut open;
   open.put = put.value();
@@ -158,7 +172,7 @@ napi_value return_and_reply(napi_env env, napi_callback_info info) {
   if (call == nullptr) return nullptr;
   const uint64_t handle = call->handle;
   const bool is_task = call->is_task;
-  const Status sealed = client->return_small(handle, 0, bytes, a.self().scratch_refs, status != 0);
+  const Status sealed = seal_small(a.self(), *client, handle, 0, bytes, status != 0);
   if (!sealed.is_ok() && sealed.code != StatusCode::kAlreadyExists)
     return throw_status(env, sealed);
   a.self().calls.remove(number);

@@ -16,6 +16,10 @@ napi_value handle_of(napi_env env, Environment& self, const Result<ObjectId>& id
   return handle == 0 ? nullptr : make_u32(env, handle);
 }
 
+Result<PutBuffer> begin_put(Environment& self, Client& client, uint64_t size, uint32_t wait_ms) {
+  return self.with_room(size, wait_ms, [&](uint32_t ms) { return client.put_begin(size, ms); });
+}
+
 }  // namespace
 
 napi_value put_small(napi_env env, napi_callback_info info) {
@@ -26,7 +30,10 @@ napi_value put_small(napi_env env, napi_callback_info info) {
   uint32_t top = 0;
   if (client == nullptr || !a.self().read_refs(a.raw(2), bytes, a.self().scratch_refs, top))
     return nullptr;
-  return handle_of(env, a.self(), client->put(bytes, a.self().scratch_refs, flags));
+  const auto put = [&](uint32_t wait_ms) {
+    return client->put(bytes, a.self().scratch_refs, flags, wait_ms);
+  };
+  return handle_of(env, a.self(), a.self().with_room(bytes.size(), kPutWaitMs, put));
 }
 
 napi_value put_parts(napi_env env, napi_callback_info info) {
@@ -38,7 +45,7 @@ napi_value put_parts(napi_env env, napi_callback_info info) {
   const uint32_t wait_ms = a.u32(5);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client == nullptr) return nullptr;
-  auto put = client->put_begin(size, wait_ms);
+  auto put = begin_put(a.self(), *client, size, wait_ms);
   if (!put.is_ok()) return throw_status(env, put.status());
   parts.write(put.value().data, size);
   uint32_t top = 0;
@@ -59,7 +66,7 @@ napi_value put_begin(napi_env env, napi_callback_info info) {
   const uint32_t wait_ms = a.u32(1);
   auto client = a.ok() ? a.self().client_or_throw() : nullptr;
   if (client == nullptr) return nullptr;
-  auto put = client->put_begin(size, wait_ms);
+  auto put = begin_put(a.self(), *client, size, wait_ms);
   if (!put.is_ok()) return throw_status(env, put.status());
   OpenPut open;
   open.put = put.value();

@@ -79,7 +79,7 @@ std::shared_ptr<Environment> Environment::create(napi_env env) {
   return self;
 }
 
-napi_value Environment::attach(const AttachOptions& options, napi_value sink) {
+napi_value Environment::attach(const AttachOptions& options, napi_value sink, napi_value collect) {
   if (client_ != nullptr) {
     return throw_code(env_, StatusCode::kAlreadyExists,
                       "[already exists] This environment is attached. Call detach first.");
@@ -103,6 +103,9 @@ napi_value Environment::attach(const AttachOptions& options, napi_value sink) {
   napi_create_typedarray(env_, napi_uint32_array, kOutWords, out_memory, 0, &out_words);
   napi_create_reference(env_, out_memory, 1, &out_buffer_);
   napi_create_reference(env_, sink, 1, &sink_);
+  napi_valuetype type = napi_undefined;
+  if (collect != nullptr) napi_typeof(env_, collect, &type);
+  if (type == napi_function) napi_create_reference(env_, collect, 1, &collect_);
   napi_async_init(env_, nullptr, make_string(env_, "polyray"), &async_context_);
 
   poll_ = new uv_poll_t;
@@ -157,7 +160,7 @@ void Environment::close_handles() {
   EnvironmentHooks::close(*this, poll_);
   EnvironmentHooks::close(*this, socket_poll_);
   EnvironmentHooks::close(*this, async_);
-  for (napi_ref* reference : {&sink_, &event_buffer_, &out_buffer_}) {
+  for (napi_ref* reference : {&sink_, &collect_, &event_buffer_, &out_buffer_}) {
     if (*reference != nullptr) napi_delete_reference(env_, *reference);
     *reference = nullptr;
   }

@@ -53,6 +53,8 @@ inline constexpr uint32_t kInlinePayloadBytes =
     32 * 1024;  // payloads of other events that ride in the buffer
 inline constexpr uint32_t kZeroCopyBytes = 64 * 1024;
 inline constexpr uint32_t kOutWords = 64;
+inline constexpr uint32_t kBeforeCollectMs =
+    100;  // of waiting for room; spilling takes no longer, as a rule
 inline constexpr uint32_t kControlEventKind = 64;
 
 // A put or return being written. `buffer` is a strong reference to the ArrayBuffer that JS writes.
@@ -82,6 +84,8 @@ struct View {
   uint8_t* data = nullptr;
   size_t size = 0;
   bool pinned = false;
+  napi_ref buffer =
+      nullptr;  // weak: says when JS cannot reach it any more, before the finalizer runs
 };
 
 // What the control thread and the environment share.
@@ -104,7 +108,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uint64_t epoch() const { return epoch_; }
 
   // --- endpoint (endpoint.cc)
-  napi_value attach(const AttachOptions& options, napi_value sink);
+  // `collect`: a function that collects garbage, or undefined.
+  napi_value attach(const AttachOptions& options, napi_value sink, napi_value collect);
   void detach();
   bool is_attached() const { return client_ != nullptr && !client_->is_detached(); }
   void set_ref(bool keep_alive);
@@ -145,6 +150,20 @@ class Environment : public std::enable_shared_from_this<Environment> {
   bool release_view(void* data);
   napi_value read(const ObjectId& id, uint32_t status);
   void privatize_views();
+  // begin(wait_ms) -> Result or Status. When the store stays full, memory of views that JS dropped is given up before the
+  // rest of the time is waited: their finalizers run in later turns of the event loop, which this call keeps from coming.
+  template <class Begin>
+  auto with_room(uint64_t size, uint32_t wait_ms, Begin&& begin) {
+    // First what is wanted; then all, as the pieces that came free may lie apart.
+    for (const uint64_t bytes : {size, ~uint64_t{0}}) {
+      if (views.empty() || wait_ms <= kBeforeCollectMs) break;
+      auto begun = begin(kBeforeCollectMs);
+      if (status_of(begun).code != StatusCode::kObjectStoreFull) return begun;
+      wait_ms -= kBeforeCollectMs;
+      if (give_up_views(bytes) == 0) break;
+    }
+    return begin(wait_ms);
+  }
   void probe_external_buffers();
   // The Uint8Array over an open put; null after throwing.
   napi_value open_put(OpenPut open, uint64_t size);
@@ -165,6 +184,15 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
  private:
   friend struct EnvironmentHooks;
+  static const Status& status_of(const Status& status) { return status; }
+  template <class T>
+  static const Status& status_of(const Result<T>& result) {
+    return result.status();
+  }
+  // views.cc
+  bool is_dead(const View& view);
+  uint64_t privatize_dead(uint64_t bytes);
+  uint64_t give_up_views(uint64_t bytes);
   // pump.cc
   bool is_waited_for(const Event& event);
   bool encode(Event& event, napi_value& extras, uint32_t& extra_count);
@@ -184,6 +212,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   AttachOptions options_;
   uint64_t epoch_ = 0;
   napi_ref sink_ = nullptr;
+  napi_ref collect_ = nullptr;
   napi_ref event_buffer_ = nullptr;
   napi_ref out_buffer_ = nullptr;
   napi_async_context async_context_ = nullptr;

@@ -33,8 +33,24 @@ void unpin(View& view) {
     environment.client()->unpin(view.id);
 }
 
-void finalize_view(napi_env, void*, void* hint) {
+// Its contents become private memory of this process.
+bool privatize(View& view) {
+  void* copy = mmap(nullptr, view.map_bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (copy == MAP_FAILED) return false;
+  std::memcpy(copy, view.map, view.map_bytes);
+  if (mremap(copy, view.map_bytes, view.map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, view.map) ==
+      MAP_FAILED) {
+    munmap(copy, view.map_bytes);
+    return false;
+  }
+  unpin(view);
+  return true;
+}
+
+void finalize_view(napi_env env, void*, void* hint) {
   View* view = static_cast<View*>(hint);
+  if (view->buffer != nullptr) napi_delete_reference(env, view->buffer);
   munmap(view->map, view->map_bytes);
   Environment& environment = *view->environment;
   environment.views.erase(view->data);
@@ -99,6 +115,7 @@ napi_value Environment::map_view(const ObjectId& id, const ObjectView& object) {
   views.emplace(view->data, view.get());
   view_bytes += view->size;
   const size_t size = view->size;
+  napi_create_reference(env_, buffer, 0, &view->buffer);
   view.release();
   return make_uint8_array(env_, buffer, 0, size);
 }
@@ -118,19 +135,42 @@ bool Environment::release_view(void* data) {
 
 // Before the pins end with the endpoint: views that live on keep their contents as private memory.
 void Environment::privatize_views() {
+  for (auto& [data, view] : views)
+    if (view->pinned && view->epoch == epoch_) privatize(*view);
+}
+
+// Collected, although its finalizer has not run yet.
+bool Environment::is_dead(const View& view) {
+  if (view.buffer == nullptr) return false;
+  const HandleScope scope(env_);
+  napi_value buffer = nullptr;
+  return napi_get_reference_value(env_, view.buffer, &buffer) == napi_ok && buffer == nullptr;
+}
+
+// Copies rather than drops: a job in a thread pool, or a buffer it was transferred to, may have the bytes still.
+uint64_t Environment::privatize_dead(uint64_t bytes) {
+  uint64_t done = 0;
   for (auto& [data, view] : views) {
-    if (!view->pinned || view->epoch != epoch_) continue;
-    void* copy = mmap(nullptr, view->map_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (copy == MAP_FAILED) continue;
-    std::memcpy(copy, view->map, view->map_bytes);
-    if (mremap(copy, view->map_bytes, view->map_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, view->map) ==
-        MAP_FAILED) {
-      munmap(copy, view->map_bytes);
-      continue;
-    }
-    unpin(*view);
+    if (done >= bytes) break;
+    if (view->pinned && view->epoch == epoch_ && is_dead(*view) && privatize(*view))
+      done += view->size;
   }
+  return done;
+}
+
+uint64_t Environment::give_up_views(uint64_t bytes) {
+  const uint64_t done = privatize_dead(bytes);
+  if (done >= bytes || collect_ == nullptr) return done;
+  const HandleScope scope(env_);
+  napi_value collect = nullptr;
+  napi_value receiver = nullptr;
+  napi_get_reference_value(env_, collect_, &collect);
+  napi_get_undefined(env_, &receiver);
+  if (napi_call_function(env_, receiver, collect, 0, nullptr, nullptr) == napi_pending_exception) {
+    napi_value error = nullptr;
+    napi_get_and_clear_last_exception(env_, &error);  // no memory for it: then it stays as it is
+  }
+  return done + privatize_dead(bytes - done);
 }
 
 napi_value Environment::read(const ObjectId& id, uint32_t status) {

@@ -86,6 +86,42 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
   }
 }
 
+// begin(client) waits a slice of time for memory, with the lock; -> Result or Status. Waits for timeout_ms in all: the lock
+// and the GIL are free between the slices, and what this process holds as garbage is collected when memory is short.
+inline constexpr uint32_t kRoomSliceMs = 20;
+inline bool is_full(const Status& status) {
+  return status.code == StatusCode::kObjectStoreFull;
+}
+template <class T>
+bool is_full(const Result<T>& result) {
+  return is_full(result.status());
+}
+template <class Begin>
+auto wait_for_room(Endpoint& endpoint, int64_t timeout_ms, Begin&& begin) {
+  Session& session = endpoint.open();
+  decltype(begin(session.client())) begun = Status{};
+  wait_with_signals(endpoint, timeout_ms, [&](int64_t left) {
+    return session.with([&](Client& client) {
+      if (!session.usable()) return WaitOutcome::kClosed;
+      begun = begin(client);
+      if (!is_full(begun)) return WaitOutcome::kReady;
+      session.look();
+      return left == 0 ? WaitOutcome::kTimeout : WaitOutcome::kInterrupted;
+    });
+  });
+  return begun;
+}
+// The same, begun with the GIL: what is small finds room at once.
+template <class Begin>
+auto with_room(Endpoint& endpoint, int64_t timeout_ms, Begin&& begin) {
+  Session& session = endpoint.open();
+  auto begun = [&] {
+    const Locked lock(session);
+    return begin(session.client());
+  }();
+  return is_full(begun) ? wait_for_room(endpoint, timeout_ms, begin) : begun;
+}
+
 void bind_client(nb::module_& module);
 void bind_client_objects(nb::class_<Endpoint>& client);
 void bind_client_calls(nb::class_<Endpoint>& client);

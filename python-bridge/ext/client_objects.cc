@@ -11,7 +11,6 @@ namespace {
 
 // Bigger values are read in place.
 constexpr uint64_t kCopyBytes = 64 * 1024;
-constexpr uint32_t kPutSliceMs = 20;
 
 const ObjectId& id_of(nb::handle ref) {
   return nb::cast<Ref&>(ref).id;
@@ -27,27 +26,17 @@ nb::object put(Endpoint& self, nb::handle envelope, uint32_t flags) {
   Session& session = self.open();
   const ByteArgument bytes(envelope);
   const auto refs = envelope_refs(bytes.bytes());
-  Result<ObjectId> made = Status{};
-  {
-    const Locked lock(session);
+  const Result<ObjectId> made = with_room(self, kPutWaitMs, [&](Client& client) {
     session.start_pump(false);  // releases of a program that does nothing more must get out
-    made = session.client().put(bytes.bytes(), refs, flags);
-  }
+    return client.put(bytes.bytes(), refs, flags, kRoomSliceMs);
+  });
   check(made.status());
   return make_ref(self.session, made.value());
 }
 
-// Waits for memory in slices: the lock and the GIL are free between them.
 PutBuffer* put_begin(Endpoint& self, uint64_t size, int64_t timeout_ms) {
-  Session& session = self.open();
-  Result<polyray::PutBuffer> begun = Status{};
-  wait_with_signals(self, timeout_ms, [&](int64_t left) {
-    begun = session.with([&](Client& client) { return client.put_begin(size, kPutSliceMs); });
-    const bool full = !begun.is_ok() && begun.status().code == StatusCode::kObjectStoreFull;
-    return !full       ? WaitOutcome::kReady
-           : left == 0 ? WaitOutcome::kTimeout
-                       : WaitOutcome::kInterrupted;
-  });
+  const Result<polyray::PutBuffer> begun = wait_for_room(
+      self, timeout_ms, [&](Client& client) { return client.put_begin(size, kRoomSliceMs); });
   check(begun.status());
   return new PutBuffer(self.session, begun.value());
 }

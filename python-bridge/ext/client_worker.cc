@@ -146,25 +146,18 @@ void check_sealed(const Status& status) {
 
 void return_value(Endpoint& self, uint64_t handle, uint32_t index, nb::handle envelope,
                   bool is_error) {
-  Session& session = self.open();
   const ByteArgument bytes(envelope);
-  Status status;
-  {
-    const Locked lock(session);
-    status = session.client().return_small(handle, index, bytes.bytes(),
-                                           envelope_refs(bytes.bytes()), is_error);
-  }
-  check_sealed(status);
+  const auto refs = envelope_refs(bytes.bytes());
+  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client) {
+    return client.return_small(handle, index, bytes.bytes(), refs, is_error, kRoomSliceMs);
+  }));
 }
 
 // None: sealed before.
 nb::object return_begin(Endpoint& self, uint64_t handle, uint32_t index, uint64_t size) {
-  Session& session = self.open();
-  Result<polyray::PutBuffer> begun = Status{};
-  {
-    nb::gil_scoped_release release;
-    begun = session.with([&](Client& client) { return client.return_begin(handle, index, size); });
-  }
+  const Result<polyray::PutBuffer> begun = wait_for_room(self, kReturnWaitMs, [&](Client& client) {
+    return client.return_begin(handle, index, size, kRoomSliceMs);
+  });
   if (begun.status().code == StatusCode::kAlreadyExists) return nb::none();
   check(begun.status());
   auto* buffer = new PutBuffer(self.session, begun.value());
@@ -190,36 +183,28 @@ void return_seal(Endpoint& self, PutBuffer& buffer, bool is_error) {
   check_sealed(status);
 }
 
+void finish_with(Endpoint& self, uint64_t handle, std::span<const uint8_t> bytes, bool is_error,
+                 ReplyStatus status) {
+  const auto refs = envelope_refs(bytes);
+  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client) {
+    Status sealed = client.return_small(handle, 0, bytes, refs, is_error, kRoomSliceMs);
+    if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists) client.reply(handle, status);
+    return sealed;
+  }));
+}
+
 // return_value of return 0 and reply, in one crossing.
 void finish(Endpoint& self, uint64_t handle, nb::handle envelope, bool is_error, uint32_t status) {
-  Session& session = self.open();
   const ByteArgument bytes(envelope);
-  const auto refs = envelope_refs(bytes.bytes());
-  Status sealed;
-  {
-    const Locked lock(session);
-    sealed = session.client().return_small(handle, 0, bytes.bytes(), refs, is_error);
-    if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists)
-      session.client().reply(handle, static_cast<ReplyStatus>(status));
-  }
-  check_sealed(sealed);
+  finish_with(self, handle, bytes.bytes(), is_error, static_cast<ReplyStatus>(status));
 }
 
 // The same with a value that is plain and small; false: it is not.
 bool finish_plain(Endpoint& self, uint64_t handle, nb::handle value) {
   std::string envelope;
   if (!encode_plain(value, kCopyArgsBytes, envelope)) return false;
-  Session& session = self.open();
   const std::span bytes(reinterpret_cast<const uint8_t*>(envelope.data()), envelope.size());
-  const auto refs = envelope_refs(bytes);
-  Status sealed;
-  {
-    const Locked lock(session);
-    sealed = session.client().return_small(handle, 0, bytes, refs, false);
-    if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists)
-      session.client().reply(handle, ReplyStatus::kOk);
-  }
-  check_sealed(sealed);
+  finish_with(self, handle, bytes, false, ReplyStatus::kOk);
   return true;
 }
 

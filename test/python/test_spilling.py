@@ -140,6 +140,28 @@ def test_many_small_values_go_to_disk_too(folders: list[Path]) -> None:
     del refs
 
 
+def test_garbage_that_holds_values_is_no_reason_to_find_no_room(folders: list[Path]) -> None:
+    @ray.remote(num_cpus=0)
+    class Reader:
+        def read(self, held: list[Any]) -> list[int]:
+            gc.disable()
+            values = ray.get(held)
+            for value in values:
+                cycle: list[Any] = [value]
+                cycle.append(cycle)
+            return [int(value[1]) for value in values]
+
+        def make(self, number: int, size: int) -> np.ndarray:
+            return np.full(size, number, dtype=np.uint8)
+
+    reader = Reader.remote()
+    given = [ray.put(filled(i)) for i in range(7)]
+    assert ray.get(reader.read.remote(given)) == list(range(7))
+    del given
+    made = ray.get([reader.make.remote(9, SIZE), reader.make.remote(8, 20_000)])
+    assert [value[1] for value in made] == [9, 8]
+
+
 def test_what_is_in_use_is_not_spilled_and_the_error_names_the_holders(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

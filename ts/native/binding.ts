@@ -178,6 +178,8 @@ export interface AttachOptions {
   /** 0: a new job (drivers); an existing one for worker_threads. */
   readonly job: number;
   readonly sendStdio: boolean;
+  /** Collects garbage, now: called when a value waits for room that views nobody uses any more take. */
+  readonly collect?: () => void;
 }
 
 /** Answer of `attach`. */

@@ -18,6 +18,7 @@ import {
   Rec,
 } from "../native/binding.ts";
 import { EventReader } from "../native/events.ts";
+import { collectGarbage } from "./garbage.ts";
 import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
 import { Pending, type Waiter } from "./pending.ts";
 import { LazyRefs, ObjectRef, type RefHome, type RefState } from "./ref.ts";
@@ -54,7 +55,7 @@ const scratchBytes = 64 * 1024;
 const flushEvery = 32;
 /** How long a put waits for room: as in Python. */
 const putWaitMs = 10_000;
-/** ... and a blocking put whose room this process's own views could be: they end in turns that do not come. */
+/** ... and a blocking put whose room could be views that live, of this process. */
 const viewsWaitMs = 1000;
 
 /** The store, attached. */
@@ -91,7 +92,9 @@ export class ObjectStore implements RefHome {
     this.native = native;
     this.#onEvent = options.onEvent ?? null;
     this.#onBatchEnd = options.onBatchEnd ?? null;
-    this.info = native.attach(options.attach, (bytes, extras) => this.#sink(bytes, extras));
+    const sink = (bytes: number, extras: readonly Uint8Array[] | null): void =>
+      this.#sink(bytes, extras);
+    this.info = native.attach({ ...options.attach, collect: collectGarbage }, sink);
     this.#out = this.info.out;
     this.#reader = new EventReader(this.info);
     this.collected = new FinalizationRegistry(({ handle }) => {
@@ -229,7 +232,7 @@ export class ObjectStore implements RefHome {
       return this.refOf<T>(this.putEncoded(encoded, inVain ? viewsWaitMs : putWaitMs));
     } catch (error) {
       if (inVain && error instanceof PolyrayError && error.code === "OBJECT_STORE_FULL")
-        error.message += ` This process has read ${this.#views.bytes} bytes without a copy; memory of views that it does not use any more comes back in later turns of the event loop, for which a synchronous put cannot wait: use \`await putAsync(value)\`, or release(view) first.`;
+        error.message += ` This process has read ${this.#views.bytes} bytes without a copy; memory of views that are in use, or were read in this turn of the event loop, cannot come back while a synchronous put waits: use \`await putAsync(value)\`, or release(view) first.`;
       throw error;
     }
   }

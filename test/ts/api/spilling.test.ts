@@ -187,3 +187,41 @@ t.test("a wrong folder is told at once; nothing is left after the end of a runti
   t.ok(existsSync(killed));
   await until(() => readdirSync(killed).length === 0);
 });
+
+t.test("what a process has read and dropped is no reason to find no room", async (t) => {
+  // A small store: with a bigger one V8 collects on its own.
+  const size = 2 * MiB;
+  await startRuntime({ objectStoreMemory: 16 * MiB });
+  // One process, so that what it stores next waits in its own thread while its own views fill the store.
+  class Reader {
+    sums(held: ObjectRef<Uint8Array>[]): Promise<number[]> {
+      return Promise.all(held.map(async (ref) => (await get(ref))[1] as number));
+    }
+    make(number: number, bytes: number): Uint8Array {
+      return new Uint8Array(bytes).fill(number);
+    }
+  }
+  const reader = remote(Reader).remote();
+  const filling = (): ObjectRef<Uint8Array>[] =>
+    Array.from({ length: 7 }, (_, i) => put(new Uint8Array(size).fill(i)));
+  const given = filling();
+  t.same(await get(reader.sums.remote(given)), [0, 1, 2, 3, 4, 5, 6]);
+  for (const ref of given) ref[Symbol.dispose]();
+  const made = await get([reader.make.remote(9, size), reader.make.remote(8, 100_000)]);
+  t.same(
+    made.map((value) => value[3]),
+    [9, 8],
+    "results, big and small",
+  );
+  for (const value of made) release(value);
+
+  const own = filling();
+  t.same(
+    (await get(own)).map((value) => value[1]),
+    [0, 1, 2, 3, 4, 5, 6],
+  );
+  for (const ref of own) ref[Symbol.dispose]();
+  await new Promise((resolve) => setImmediate(resolve));
+  using ref = put(new Uint8Array(size).fill(7));
+  t.equal((await get(ref))[1], 7, "a put");
+});
