@@ -232,6 +232,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   TaskEvent* new_event(const CallRecord& record, const ObjectId& task, uint64_t start_ns);
   void end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus status);
   void observe_tasks(std::vector<uint8_t>& rows);
+  bool waits_for_arguments(const CallRecord& record);
   void observe_waiting(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows);
   void observe_event(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows,
                      const std::function<uint64_t(uint64_t)>& to_wall);
@@ -500,6 +501,7 @@ inline EntryState entry_state(uint32_t state) {
 }
 std::span<const ObjectId> record_returns(const CallRecord& record);
 std::span<const ObjectId> record_refs(const CallRecord& record);
+Status freed_error();  // of an object that a user freed
 inline const uint8_t* record_payload(const CallRecord& record) {
   return reinterpret_cast<const uint8_t*>(&record + 1) +
          (uint64_t{record.return_count} + record.ref_count) * sizeof(ObjectId);

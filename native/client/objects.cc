@@ -176,10 +176,7 @@ Result<ObjectView> ClientCore::pin(const ObjectId& id) {
   ObjectView view;
   view.is_error = (state & kEntryError) != 0;
   view.size = entry->size;
-  if (state & kEntryFreed)
-    return Status::error(StatusCode::kObjectFreed,
-                         "[object freed] the object was freed: free() was called for it. Keep what "
-                         "is still needed.");
+  if (state & kEntryFreed) return freed_error();
   if (state & kEntryInline) {
     if (view.size > kInlineBytes)
       return Status::error(StatusCode::kBadRecord, "an inline object is too large");

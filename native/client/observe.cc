@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "client/core.h"
+#include "store/protocols.h"
 
 namespace polyray {
 
@@ -64,18 +65,6 @@ void for_each_attached(const Segment& segment, Visit&& visit) {
   }
 }
 
-// A waiting call needs a result that is not sealed yet.
-bool waits_for_arguments(const Segment& segment, const CallRecord& record) {
-  const auto refs = record_refs(record);
-  for (uint32_t i = 0; i < record.top_ref_count && i < refs.size(); ++i) {
-    const ObjectEntry* entry = segment.find(refs[i]);
-    if (entry != nullptr &&
-        entry_state(entry->state.load(std::memory_order_acquire)) == EntryState::kPending)
-      return true;
-  }
-  return false;
-}
-
 // Payloads lie in record slots too: a call record names its owner, and its first return is the owner's to settle.
 bool is_call(const Segment& segment, uint64_t offset, uint32_t owner) {
   if (!segment.valid_record(offset)) return false;
@@ -94,11 +83,11 @@ TaskEvent* ClientCore::event_slot() {
   TaskEvent* event = nullptr;
   for (size_t i = 0; i < std::min(event_slots_.size(), kEventsProbed) && event == nullptr; ++i) {
     TaskEvent* oldest = event_slots_.front();
-    const uint32_t outcome = oldest->outcome.load(std::memory_order_acquire);
-    const bool read = outcome == static_cast<uint32_t>(EventOutcome::kRead);
-    if (outcome != 0 && !read && event_slots_.size() < kEventsKept) break;
+    const EventOutcome outcome = event_outcome(oldest->word.load(std::memory_order_acquire));
+    const bool running = outcome == EventOutcome::kRunning;
+    if (!running && outcome != EventOutcome::kRead && event_slots_.size() < kEventsKept) break;
     event_slots_.pop_front();
-    if (outcome == 0)
+    if (running)
       event_slots_.push_back(oldest);
     else
       event = oldest;
@@ -108,8 +97,7 @@ TaskEvent* ClientCore::event_slot() {
     if (!slot.is_ok()) return nullptr;
     event = reinterpret_cast<TaskEvent*>(segment_->at(slot.value()));
   }
-  // A reader that was about to take the old one finds it changed and gives its row up.
-  event->outcome.exchange(static_cast<uint32_t>(EventOutcome::kRead), std::memory_order_acq_rel);
+  event_begin(event->word);
   event_slots_.push_back(event);
   return event;
 }
@@ -129,7 +117,7 @@ TaskEvent* ClientCore::new_event(const CallRecord& record, const ObjectId& task,
   event->end_ns = 0;
   event->serial = serial_;
   copy_method(*event, record);
-  event->outcome.store(0, std::memory_order_release);
+  event_tell(event->word, EventOutcome::kRunning);
   return event;
 }
 
@@ -145,7 +133,7 @@ void ClientCore::end_event(TaskEvent*& event, uint64_t now_ns, ReplyStatus statu
   if (status == ReplyStatus::kRetry) outcome = EventOutcome::kRetried;
   if (status == ReplyStatus::kReturned) outcome = EventOutcome::kReturned;
   if (status == ReplyStatus::kCancelled) outcome = EventOutcome::kCancelled;
-  event->outcome.store(static_cast<uint32_t>(outcome), std::memory_order_release);
+  event_tell(event->word, outcome);
   event = nullptr;
 }
 
@@ -195,6 +183,22 @@ void ClientCore::observe_tasks(std::vector<uint8_t>& rows) {
   });
 }
 
+// A waiting call needs a result that is not sealed yet. Stored arguments list their refs themselves.
+bool ClientCore::waits_for_arguments(const CallRecord& record) {
+  const std::span<const ObjectId> own = record_refs(record);
+  std::vector<ObjectId> refs(own.begin(), own.end());
+  if ((record.flags & kCallArgsInStore) != 0 &&
+      (own.empty() || !read_stored_args(ObjectId(own[0]), refs).is_ok()))
+    return false;
+  for (uint32_t i = 0; i < record.top_ref_count && i < refs.size(); ++i) {
+    const ObjectEntry* entry = segment_->find(refs[i]);
+    if (entry != nullptr &&
+        entry_state(entry->state.load(std::memory_order_acquire)) == EntryState::kPending)
+      return true;
+  }
+  return false;
+}
+
 // A call that waits or is on its way. One that runs, or ran, is told by its event.
 void ClientCore::observe_waiting(uint32_t owner, uint64_t offset, std::vector<uint8_t>& rows) {
   if (!is_call(*segment_, offset, owner)) return;
@@ -214,7 +218,7 @@ void ClientCore::observe_waiting(uint32_t owner, uint64_t offset, std::vector<ui
   std::memcpy(row, static_cast<const void*>(&shown), sizeof shown);
   put_u32(row, 128, 2);
   put_u32(row, 132, owner);
-  put_u32(row, 136, claim == Claim::kQueued ? 3 : waits_for_arguments(*segment_, record) ? 1 : 2);
+  put_u32(row, 136, claim == Claim::kQueued ? 3 : waits_for_arguments(record) ? 1 : 2);
   put_u32(row, 140, 1);
 }
 
@@ -222,27 +226,22 @@ void ClientCore::observe_event(uint32_t owner, uint64_t offset, std::vector<uint
                                const std::function<uint64_t(uint64_t)>& to_wall) {
   const bool alive = owner != kOwnerOrphan;
   auto* event = reinterpret_cast<TaskEvent*>(segment_->at(offset));
-  uint32_t outcome = event->outcome.load(std::memory_order_acquire);
-  const bool shown = outcome != static_cast<uint32_t>(EventOutcome::kRead) &&
-                     (outcome != 0 || event->start_ns != 0);
-  if (shown) {
-    uint8_t* row = add_row(rows);
-    std::memcpy(row, static_cast<const void*>(event), sizeof *event);
-    put_u32(row, 0, outcome);
-    const uint64_t start = to_wall(event->start_ns), end = to_wall(event->end_ns);
-    put_bytes(row, offsetof(TaskEvent, start_ns), &start, sizeof start);
-    put_bytes(row, offsetof(TaskEvent, end_ns), &end, sizeof end);
-    put_u32(row, 128, 1);
-    put_u32(row, 132, alive ? owner - 1 : 0);
-    put_u32(row, 140, alive ? 1 : 0);
-  }
-  if (!alive) {
-    slot_free(*segment_, offset);
-  } else if (shown && outcome != 0 &&
-             !event->outcome.compare_exchange_strong(
-                 outcome, static_cast<uint32_t>(EventOutcome::kRead), std::memory_order_acq_rel)) {
-    rows.resize(rows.size() - kRowBytes);  // its slot is used again meanwhile
-  }
+  TaskEvent shown;
+  const auto copy = [&] {
+    std::memcpy(static_cast<void*>(&shown), static_cast<const void*>(event), sizeof shown);
+  };
+  const EventOutcome outcome = event_read(event->word, copy, event_take<std::atomic<uint32_t>>);
+  if (!alive) slot_free(*segment_, offset);
+  const bool running = outcome == EventOutcome::kRunning;
+  if (outcome == EventOutcome::kRead || (running && shown.start_ns == 0)) return;
+  shown.start_ns = to_wall(shown.start_ns);
+  shown.end_ns = running ? 0 : to_wall(shown.end_ns);  // its end may be half told
+  uint8_t* row = add_row(rows);
+  put_bytes(row, 0, static_cast<const void*>(&shown), sizeof shown);
+  put_u32(row, 0, static_cast<uint32_t>(outcome));
+  put_u32(row, 128, 1);
+  put_u32(row, 132, alive ? owner - 1 : 0);
+  put_u32(row, 140, alive ? 1 : 0);
 }
 
 void ClientCore::observe_runs(std::vector<uint8_t>& rows) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "client/core.h"
+#include "store/protocols.h"
 
 namespace polyray {
 
@@ -28,7 +29,7 @@ void ClientCore::settle(CallSlot slot, std::span<const uint8_t> envelope) {
     event->attempt = static_cast<uint16_t>(call.attempt);
     event->end_ns = os::now_ns();
     const auto outcome = call.cancelled ? EventOutcome::kCancelled : EventOutcome::kNeverRan;
-    event->outcome.store(static_cast<uint32_t>(outcome), std::memory_order_release);
+    event_tell(event->word, outcome);
   }
   complete(slot);
 }

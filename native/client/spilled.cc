@@ -11,7 +11,7 @@ namespace polyray {
 namespace {
 constexpr int kClosedSpins =
     200;  // the raylet is between closing the pins and saying where the bytes are
-constexpr uint32_t kClosedWaitMs = 2000;
+constexpr uint32_t kClosedWaitMs = 30'000;  // as long as a raylet may stand still
 }  // namespace
 
 Result<SpilledFile> ClientCore::open_spilled(const ObjectId& id) {
@@ -62,19 +62,26 @@ bool ClientCore::unpin_spilled(const ObjectId& id) {
   return true;
 }
 
+Status freed_error() {
+  return Status::error(StatusCode::kObjectFreed,
+                       "[object freed] the object was freed: free() was called for it. Keep what "
+                       "is still needed.");
+}
+
 // A pin was refused. Spilling takes a moment between closing the pins and publishing the file.
 Result<ObjectView> ClientCore::pin_closed(const ObjectEntry& entry, const ObjectId& id) {
   const uint64_t give_up_ms = os::now_ms() + kClosedWaitMs;
   for (int spin = 0; segment_->find(id) == &entry; ++spin) {
     const uint32_t state = entry.state.load(std::memory_order_acquire);
-    if (state & kEntryFreed) break;
+    if (state & kEntryFreed) return freed_error();
+    if (entry_state(state) != EntryState::kSealed) continue;  // the entry goes too
     if (state & kEntrySpilled) return pin_spilled(entry, id);
     if ((entry.pins.load(std::memory_order_acquire) & kPinsClosed) == 0 ||
         os::now_ms() > give_up_ms)
-      break;
+      return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
     if (spin > kClosedSpins) os::sleep_ms(1);
   }
-  return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
+  return Status::error(StatusCode::kObjectFreed, "the object is gone");
 }
 
 bool ClientCore::free_object(const ObjectId& id) {

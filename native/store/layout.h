@@ -23,7 +23,7 @@
 namespace polyray {
 
 inline constexpr uint64_t kSegmentMagic = 0x31594152594c4f50ULL;  // "POLYRAY1"
-inline constexpr uint32_t kLayoutVersion = 3;
+inline constexpr uint32_t kLayoutVersion = 4;
 
 inline constexpr uint32_t kMaxEndpoints = 4096;
 inline constexpr uint32_t kMaxInboundRings = 16384;  // a power of two, 64 * 64 * 4
@@ -338,8 +338,8 @@ static_assert(sizeof(CallRecord) == 128);
 
 // What became of one run of a call: written by the process that ran it (or that gave it up), read by the node service. A
 // process keeps its last kEventsKept ones and those of calls that run, and uses their slots again. Who has a finished one,
-// the reader or the writer that needs its slot, is decided by a CAS on the outcome. Those of a dead process stay until they
-// are read.
+// the reader or the writer that needs its slot, is decided by a CAS on its word (protocols.h). Those of a dead process stay
+// until they are read.
 inline constexpr uint32_t kEventsKept = 8192;
 enum class EventOutcome : uint32_t {
   kRunning = 0,
@@ -351,9 +351,13 @@ enum class EventOutcome : uint32_t {
   kNeverRan = 6,  // its caller settled it with an error
   kRead = 7,      // its slot may be used again, or is being written
 };
+inline constexpr uint32_t kEventOutcomeMask = 7;
+inline constexpr uint32_t kEventUse =
+    kEventOutcomeMask + 1;  // the bits above count uses of the slot
 struct TaskEvent {
-  std::atomic<uint32_t> outcome;  // EventOutcome; written last; kRunning: it is the writer's alone
-  uint16_t kind;                  // CallKind
+  // EventOutcome, and how often the slot was used; written last; kRunning: the writer's alone
+  std::atomic<uint32_t> word;
+  uint16_t kind;  // CallKind
   uint16_t attempt;
   uint32_t pid;
   uint32_t job;

@@ -16,6 +16,7 @@
 //  6. overflow/starved: while a producer holds overflow, the ring is full or its `starved` word or kick is on the way.
 //  7. close/unpin: when the last reference and the last pin go, the raylet sees no pin or the unpinner sees `closed`.
 //  8. row: a process that stops between any two steps leaves at most one count too many, never one too few.
+//  9. event: a row that was read is of one use of its slot, and what is marked read was shown.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -29,8 +30,12 @@ struct RealSync {
   // ThreadSanitizer does not know fences: a read-modify-write of one word orders at least as much.
   static inline std::atomic<uint32_t> word{0};
   static void fence() { word.fetch_add(1, std::memory_order_seq_cst); }
+  static void acquire_fence() { fence(); }
+  static void release_fence() { fence(); }
 #else
   static void fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+  static void acquire_fence() { std::atomic_thread_fence(std::memory_order_acquire); }
+  static void release_fence() { std::atomic_thread_fence(std::memory_order_release); }
 #endif
 };
 
@@ -297,6 +302,50 @@ template <class A64, class Drop>
 bool row_drop(A64& slot, Drop&& drop) {
   slot.store(0, std::memory_order_release);
   return drop();
+}
+
+// --- event -------------------------------------------------------------------------------------------------------
+// `word` counts the uses of the slot, so that what a reader saw before its copy does not come back.
+constexpr EventOutcome event_outcome(uint32_t word) {
+  return static_cast<EventOutcome>(word & kEventOutcomeMask);
+}
+constexpr uint32_t event_word(uint32_t word, EventOutcome outcome) {
+  return (word & ~kEventOutcomeMask) | static_cast<uint32_t>(outcome);
+}
+
+// Writer: the slot is its own from here until event_tell. A reader in the middle of its copy finds the word changed.
+template <class A32>
+void event_begin(A32& word) {
+  const uint32_t use = word.load(std::memory_order_relaxed) + kEventUse;
+  word.exchange(event_word(use, EventOutcome::kRead), std::memory_order_acq_rel);
+  RealSync::release_fence();
+}
+
+// REQUIRES: called by the writer, after event_begin.
+template <class A32>
+void event_tell(A32& word, EventOutcome outcome) {
+  word.store(event_word(word.load(std::memory_order_relaxed), outcome), std::memory_order_release);
+}
+
+// Reader, after its copy. False: the copy may be of two uses. A finished one is marked read.
+template <class A32>
+bool event_take(A32& word, uint32_t seen) {
+  RealSync::acquire_fence();
+  if (event_outcome(seen) == EventOutcome::kRunning)
+    return word.load(std::memory_order_acquire) == seen;
+  return word.compare_exchange_strong(seen, event_word(seen, EventOutcome::kRead),
+                                      std::memory_order_acq_rel, std::memory_order_acquire);
+}
+
+// Calls copy() until what it copied is of one use. kRead: there is nothing to show.
+template <class A32, class Copy, class Take>
+EventOutcome event_read(A32& word, Copy&& copy, Take&& take) {
+  while (true) {
+    const uint32_t seen = word.load(std::memory_order_acquire);
+    if (event_outcome(seen) == EventOutcome::kRead) return EventOutcome::kRead;
+    copy();
+    if (take(word, seen)) return event_outcome(seen);
+  }
 }
 
 }  // namespace polyray

@@ -358,6 +358,9 @@ TEST_F(Tasks, ACallWithStoredArgumentsWaitsForTheRefsInside) {
   ASSERT_TRUE(client->submit_task(submitter.spec, arguments, &id).is_ok());
   client->flush();
   EXPECT_EQ(client->status(id), ObjectStatus::kPending);
+  const std::vector<uint8_t> rows = client->observe(1);
+  ASSERT_EQ(rows.size(), 160u);
+  EXPECT_EQ(rows[136], 1) << "listed as waiting for arguments";
   const auto bytes = value_of("late");
   std::memcpy(later.data, bytes.data(), bytes.size());
   later.size = bytes.size();

@@ -7,10 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "raylet_support.h"
+#include "store/protocols.h"
 
 namespace polyray {
 namespace {
@@ -263,7 +266,22 @@ TEST_F(Spilling, AFreedObjectIsGoneForEverybodyAndItsBytesWithIt) {
   one->flush();
   EXPECT_TRUE(soon([&] { return files_in(0) == raylet_->stats().spilled_objects; }));
   EXPECT_EQ(one->pin(spilled).status().code, StatusCode::kObjectFreed);
-  for (const ObjectId& id : {in_memory, pinned, spilled, more}) one->release_ref(id);
+  // Freed while a reader waits to hear why its pin was refused.
+  const ObjectId closed = one->put(value_of(text_number(5, kMiB)), {}).value();
+  ObjectEntry& entry = *one->segment().find(closed);
+  ASSERT_TRUE(evict_close(entry.pins));
+  std::atomic<bool> reading = false;
+  std::thread frees([&] {
+    reading.wait(false);
+    os::sleep_ms(20);  // the reader is most likely there: had it not begun, it would see the same
+    entry.state.fetch_or(kEntryFreed, std::memory_order_acq_rel);
+  });
+  reading = true;
+  reading.notify_one();
+  EXPECT_EQ(one->pin(closed).status().code, StatusCode::kObjectFreed);
+  frees.join();
+  evict_reopen(entry.pins);
+  for (const ObjectId& id : {in_memory, pinned, spilled, more, closed}) one->release_ref(id);
   for (const ObjectId& id : {in_memory, pinned}) other->release_ref(id);
   other->service_request({});
   other->flush();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: seal/wait, pin/evict, claim/retract, reference/close, close/unpin, slot bits and the reference row keep their
+// Goal: seal/wait, pin/evict, claim/retract, reference/close, close/unpin, slot bits, the reference row and events keep their
 // invariants (protocols.h) in every schedule, also when a process dies between any two steps.
 // Method: the product's templates on scheduled atomics, all interleavings; mutants must be caught.
 #include "explorer/expectation.h"
@@ -417,6 +417,78 @@ TEST(WordPairs, BrokenRowStepsAreCaught) {
       const bool zero = ref_release(row.refs);
       row.slot.store(0, kRelease);
       return zero;
+    });
+  });
+}
+
+// --- events --------------------------------------------------------------------------------------------------------
+
+struct Told {
+  XAtomic<uint32_t> word, task, time, finished[2];
+};
+
+// Two runs of one slot, while a reader looks twice.
+template <class Begin, class Take>
+void event_scenario(Scenario& scenario, Begin begin, Take take) {
+  auto shared = std::make_shared<Told>();
+  Told* told = shared.get();
+  scenario.threads = {[told, begin] {
+                        for (uint32_t run = 1; run <= 2; ++run) {
+                          begin(told->word);
+                          told->task.store(run, kRelaxed);
+                          told->time.store(run, kRelaxed);
+                          event_tell(told->word, EventOutcome::kRunning);
+                          event_tell(told->word, EventOutcome::kFinished);
+                        }
+                      },
+                      [told, take] {
+                        for (int look = 0; look < 2; ++look) {
+                          uint32_t task = 0, time = 0;
+                          const EventOutcome outcome = event_read(
+                              told->word,
+                              [&] {
+                                task = told->task.load(kRelaxed);
+                                time = told->time.load(kRelaxed);
+                              },
+                              take);
+                          if (outcome == EventOutcome::kRead) continue;
+                          if (task != time) return fail("a row of two runs");
+                          if (outcome == EventOutcome::kFinished)
+                            told->finished[task - 1].fetch_add(1, kAcqRel);
+                        }
+                      }};
+  scenario.check = [shared]() -> std::string {
+    if (shared->finished[0].peek() > 1) return "told twice";
+    const bool read = event_outcome(shared->word.peek()) == EventOutcome::kRead;
+    return shared->finished[1].peek() == (read ? 1 : 0) ? "" : "marked read and never shown";
+  };
+}
+
+const auto kRealBegin = [](auto& word) { event_begin(word); };
+const auto kRealEventTake = [](auto& word, uint32_t seen) { return event_take(word, seen); };
+
+TEST(WordPairs, AnEventIsShownWholeAndOnce) {
+  expect_holds("event begin/read",
+               [](Scenario& s) { event_scenario(s, kRealBegin, kRealEventTake); });
+}
+
+TEST(WordPairs, BrokenEventStepsAreCaught) {
+  expect_caught("uses are not counted", [](Scenario& s) {
+    event_scenario(
+        s, [](auto& word) { word.exchange(static_cast<uint32_t>(EventOutcome::kRead), kAcqRel); },
+        kRealEventTake);
+  });
+  expect_caught("a running one is not looked at again", [](Scenario& s) {
+    event_scenario(s, kRealBegin, [](auto& word, uint32_t seen) {
+      return event_outcome(seen) == EventOutcome::kRunning || event_take(word, seen);
+    });
+  });
+  expect_caught("marked read by a store", [](Scenario& s) {
+    event_scenario(s, kRealBegin, [](auto& word, uint32_t seen) {
+      if (event_outcome(seen) == EventOutcome::kRunning) return event_take(word, seen);
+      if (word.load(kAcquire) != seen) return false;
+      word.store(event_word(seen, EventOutcome::kRead), kRelease);
+      return true;
     });
   });
 }
