@@ -183,12 +183,22 @@ void ClientCore::observe_tasks(std::vector<uint8_t>& rows) {
   });
 }
 
+// It can be looked at without waiting for a file, and without being kept from going to one.
+static bool is_in_memory(const Segment& segment, const ObjectId& id) {
+  const ObjectEntry* entry = segment.find(id);
+  if (entry == nullptr) return false;
+  const uint32_t state = entry->state.load(std::memory_order_acquire);
+  return entry_state(state) == EntryState::kSealed &&
+         (state & (kEntrySpilled | kEntryFreed)) == 0 &&
+         (entry->pins.load(std::memory_order_acquire) & kPinsClosed) == 0;
+}
+
 // A waiting call needs a result that is not sealed yet. Stored arguments list their refs themselves.
 bool ClientCore::waits_for_arguments(const CallRecord& record) {
   const std::span<const ObjectId> own = record_refs(record);
   std::vector<ObjectId> refs(own.begin(), own.end());
-  if ((record.flags & kCallArgsInStore) != 0 &&
-      (own.empty() || !read_stored_args(ObjectId(own[0]), refs).is_ok()))
+  if ((record.flags & kCallArgsInStore) != 0 && (own.empty() || !is_in_memory(*segment_, own[0]) ||
+                                                 !read_stored_args(ObjectId(own[0]), refs).is_ok()))
     return false;
   for (uint32_t i = 0; i < record.top_ref_count && i < refs.size(); ++i) {
     const ObjectEntry* entry = segment_->find(refs[i]);

@@ -74,10 +74,10 @@ Result<ObjectView> ClientCore::pin_closed(const ObjectEntry& entry, const Object
   for (int spin = 0; segment_->find(id) == &entry; ++spin) {
     const uint32_t state = entry.state.load(std::memory_order_acquire);
     if (state & kEntryFreed) return freed_error();
-    if (entry_state(state) != EntryState::kSealed) continue;  // the entry goes too
-    if (state & kEntrySpilled) return pin_spilled(entry, id);
-    if ((entry.pins.load(std::memory_order_acquire) & kPinsClosed) == 0 ||
-        os::now_ms() > give_up_ms)
+    const bool goes = entry_state(state) != EntryState::kSealed;  // the entry goes too
+    if (!goes && (state & kEntrySpilled) != 0) return pin_spilled(entry, id);
+    if ((!goes && (entry.pins.load(std::memory_order_acquire) & kPinsClosed) == 0) ||
+        os::now_ms() > give_up_ms || !raylet_lives())
       return Status::error(StatusCode::kObjectLost, "the bytes of the object are gone");
     if (spin > kClosedSpins) os::sleep_ms(1);
   }

@@ -19,6 +19,7 @@
 #include <node_api.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -28,6 +29,7 @@
 
 #include "client/client.h"
 #include "node_api/handles.h"
+#include "os/env.h"
 #include "store/segment.h"
 
 namespace polyray::node_api {
@@ -84,6 +86,7 @@ struct View {
   uint8_t* data = nullptr;
   size_t size = 0;
   bool pinned = false;
+  bool in_store = false;  // else it is a map of a file, which takes no room
   napi_ref buffer =
       nullptr;  // weak: says when JS cannot reach it any more, before the finalizer runs
 };
@@ -154,13 +157,17 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // rest of the time is waited: their finalizers run in later turns of the event loop, which this call keeps from coming.
   template <class Begin>
   auto with_room(uint64_t size, uint32_t wait_ms, Begin&& begin) {
-    // First what is wanted; then all, as the pieces that came free may lie apart.
-    for (const uint64_t bytes : {size, ~uint64_t{0}}) {
-      if (views.empty() || wait_ms <= kBeforeCollectMs) break;
+    // First what is wanted; then more, as the pieces that came free may lie apart.
+    const uint64_t end_ms = os::now_ms() + wait_ms;
+    for (uint64_t bytes = std::max(size, kGranuleBytes); !views.empty(); bytes *= 4) {
+      if (wait_ms <= kBeforeCollectMs) break;
       auto begun = begin(kBeforeCollectMs);
-      if (status_of(begun).code != StatusCode::kObjectStoreFull) return begun;
-      wait_ms -= kBeforeCollectMs;
-      if (give_up_views(bytes) == 0) break;
+      const StatusCode code = status_of(begun).code;
+      if (code != StatusCode::kObjectStoreFull && code != StatusCode::kOutOfMemory) return begun;
+      const uint64_t done = give_up_views(bytes);
+      const uint64_t now_ms = os::now_ms();
+      wait_ms = now_ms < end_ms ? static_cast<uint32_t>(end_ms - now_ms) : 0;
+      if (done == 0) break;
     }
     return begin(wait_ms);
   }

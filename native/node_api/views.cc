@@ -106,6 +106,7 @@ napi_value Environment::map_view(const ObjectId& id, const ObjectView& object) {
   view->data = view->map + lead;
   view->size = object.size;
   view->pinned = true;
+  view->in_store = !object.spilled;
   napi_value buffer = nullptr;
   if (napi_create_external_arraybuffer(env_, view->data, view->size, finalize_view, view.get(),
                                        &buffer) != napi_ok) {
@@ -147,12 +148,14 @@ bool Environment::is_dead(const View& view) {
   return napi_get_reference_value(env_, view.buffer, &buffer) == napi_ok && buffer == nullptr;
 }
 
-// Copies rather than drops: a job in a thread pool, or a buffer it was transferred to, may have the bytes still.
+// Copies rather than drops: a job in a thread pool, or a buffer it was transferred to (`ArrayBuffer.prototype.transfer`),
+// may have the bytes still. What another thread writes into the latter during the copy is lost.
 uint64_t Environment::privatize_dead(uint64_t bytes) {
   uint64_t done = 0;
   for (auto& [data, view] : views) {
     if (done >= bytes) break;
-    if (view->pinned && view->epoch == epoch_ && is_dead(*view) && privatize(*view))
+    if (view->pinned && view->in_store && view->epoch == epoch_ && is_dead(*view) &&
+        privatize(*view))
       done += view->size;
   }
   return done;

@@ -14,6 +14,7 @@ constexpr uint64_t kPageBytes = 4096;
 constexpr size_t kNamedHolders = 8;
 constexpr uint64_t kMaxWaitMs = 3600 * 1000;
 constexpr uint64_t kLookAgainMs = 100;
+constexpr uint64_t kHoldersMs = 10;  // a text about all extents serves so long
 }  // namespace
 
 Result<uint64_t> ExtentDesk::allocate(uint64_t bytes, uint64_t alignment, uint32_t client) {
@@ -174,7 +175,6 @@ void ExtentDesk::step(uint64_t now_ms) {
     if (Peer* peer = peers_.find(it->peer_id)) refuse(*peer, *it);
     it = waiting_.erase(it);
   }
-  if (waiting_.empty()) gc_again_ms_ = 0;
   if (release_at_ms_ != 0 && release_at_ms_ <= now_ms) {
     allocator_.release_idle(now_ms, kIdleMs);
     const uint64_t last_due_ms = last_free_ms_ + kIdleMs;
@@ -185,13 +185,17 @@ void ExtentDesk::step(uint64_t now_ms) {
 std::optional<uint64_t> ExtentDesk::next_deadline_ms() const {
   std::optional<uint64_t> next;
   if (release_at_ms_ != 0) next = release_at_ms_;
-  if (gc_again_ms_ != 0) next = std::min(next.value_or(gc_again_ms_), gc_again_ms_);
+  if (!waiting_.empty() && gc_again_ms_ != 0)
+    next = std::min(next.value_or(gc_again_ms_), gc_again_ms_);
   for (const Waiting& waiting : waiting_)
     next = std::min(next.value_or(waiting.deadline_ms), waiting.deadline_ms);
   return next;
 }
 
-std::string ExtentDesk::who_holds_what() {
+const std::string& ExtentDesk::who_holds_what() {
+  const uint64_t now_ms = os::now_ms();
+  if (now_ms < holders_at_ms_ + kHoldersMs) return holders_;
+  holders_at_ms_ = now_ms;
   std::map<uint32_t, uint64_t> bytes_of;
   for (const auto& [offset, extent] : extents_) bytes_of[extent.client] += extent.bytes;
   std::vector<std::pair<uint64_t, uint32_t>> order;
@@ -209,7 +213,7 @@ std::string ExtentDesk::who_holds_what() {
     text += " " + std::to_string(bytes) + " bytes;";
   }
   text.back() = '.';
-  return text;
+  return holders_ = text;
 }
 
 }  // namespace polyray::raylet

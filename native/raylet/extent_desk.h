@@ -70,7 +70,7 @@ class ExtentDesk {
   const ExtentAllocator& allocator() const { return allocator_; }
   size_t extents() const { return extents_.size(); }
   uint64_t granted() const { return granted_; }  // since the start
-  std::string who_holds_what();
+  const std::string& who_holds_what();
 
  private:
   struct Extent {
@@ -102,7 +102,9 @@ class ExtentDesk {
   uint64_t granted_ = 0;
   bool freed_ = false;  // something was freed since the last step
   bool short_ = false;
-  uint64_t gc_again_ms_ = 0;  // while requests wait: when to ask everybody to collect again
+  uint64_t gc_again_ms_ = 0;  // when to ask everybody to collect again, if requests wait then
+  std::string holders_;
+  uint64_t holders_at_ms_ = 0;
   std::function<bool(uint64_t, uint64_t)> make_room_;
   Status spill_fault_;
   uint64_t last_free_ms_ = 0;

@@ -9,6 +9,7 @@
 
 #include "errors.h"
 #include "objects.h"
+#include "os/env.h"
 #include "session.h"
 
 namespace polyray::py {
@@ -86,11 +87,12 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
   }
 }
 
-// begin(client) waits a slice of time for memory, with the lock; -> Result or Status. Waits for timeout_ms in all: the lock
+// begin(client, wait_ms) waits that long for memory, with the lock; -> Result or Status. Waits for timeout_ms in all: the lock
 // and the GIL are free between the slices, and what this process holds as garbage is collected when memory is short.
 inline constexpr uint32_t kRoomSliceMs = 20;
+inline constexpr uint32_t kRoomPauseMs = 2;  // between slices, for the others of this process
 inline bool is_full(const Status& status) {
-  return status.code == StatusCode::kObjectStoreFull;
+  return status.code == StatusCode::kObjectStoreFull || status.code == StatusCode::kOutOfMemory;
 }
 template <class T>
 bool is_full(const Result<T>& result) {
@@ -99,25 +101,28 @@ bool is_full(const Result<T>& result) {
 template <class Begin>
 auto wait_for_room(Endpoint& endpoint, int64_t timeout_ms, Begin&& begin) {
   Session& session = endpoint.open();
-  decltype(begin(session.client())) begun = Status{};
+  decltype(begin(session.client(), 0)) begun = Status{};
   wait_with_signals(endpoint, timeout_ms, [&](int64_t left) {
-    return session.with([&](Client& client) {
+    const WaitOutcome outcome = session.with([&](Client& client) {
       if (!session.usable()) return WaitOutcome::kClosed;
-      begun = begin(client);
+      begun = begin(client, kRoomSliceMs);
       if (!is_full(begun)) return WaitOutcome::kReady;
       session.look();
+      if (session.ended()) return WaitOutcome::kClosed;
       return left == 0 ? WaitOutcome::kTimeout : WaitOutcome::kInterrupted;
     });
+    if (outcome == WaitOutcome::kInterrupted) os::sleep_ms(kRoomPauseMs);
+    return outcome;
   });
   return begun;
 }
-// The same, begun with the GIL: what is small finds room at once.
+// The same, begun with the GIL and without waiting: what is small finds room at once.
 template <class Begin>
 auto with_room(Endpoint& endpoint, int64_t timeout_ms, Begin&& begin) {
   Session& session = endpoint.open();
   auto begun = [&] {
     const Locked lock(session);
-    return begin(session.client());
+    return begin(session.client(), 0);
   }();
   return is_full(begun) ? wait_for_room(endpoint, timeout_ms, begin) : begun;
 }

@@ -26,9 +26,9 @@ nb::object put(Endpoint& self, nb::handle envelope, uint32_t flags) {
   Session& session = self.open();
   const ByteArgument bytes(envelope);
   const auto refs = envelope_refs(bytes.bytes());
-  const Result<ObjectId> made = with_room(self, kPutWaitMs, [&](Client& client) {
+  const Result<ObjectId> made = with_room(self, kPutWaitMs, [&](Client& client, uint32_t ms) {
     session.start_pump(false);  // releases of a program that does nothing more must get out
-    return client.put(bytes.bytes(), refs, flags, kRoomSliceMs);
+    return client.put(bytes.bytes(), refs, flags, ms);
   });
   check(made.status());
   return make_ref(self.session, made.value());
@@ -36,7 +36,7 @@ nb::object put(Endpoint& self, nb::handle envelope, uint32_t flags) {
 
 PutBuffer* put_begin(Endpoint& self, uint64_t size, int64_t timeout_ms) {
   const Result<polyray::PutBuffer> begun = wait_for_room(
-      self, timeout_ms, [&](Client& client) { return client.put_begin(size, kRoomSliceMs); });
+      self, timeout_ms, [&](Client& client, uint32_t ms) { return client.put_begin(size, ms); });
   check(begun.status());
   return new PutBuffer(self.session, begun.value());
 }

@@ -148,16 +148,16 @@ void return_value(Endpoint& self, uint64_t handle, uint32_t index, nb::handle en
                   bool is_error) {
   const ByteArgument bytes(envelope);
   const auto refs = envelope_refs(bytes.bytes());
-  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client) {
-    return client.return_small(handle, index, bytes.bytes(), refs, is_error, kRoomSliceMs);
+  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client, uint32_t ms) {
+    return client.return_small(handle, index, bytes.bytes(), refs, is_error, ms);
   }));
 }
 
 // None: sealed before.
 nb::object return_begin(Endpoint& self, uint64_t handle, uint32_t index, uint64_t size) {
-  const Result<polyray::PutBuffer> begun = wait_for_room(self, kReturnWaitMs, [&](Client& client) {
-    return client.return_begin(handle, index, size, kRoomSliceMs);
-  });
+  const Result<polyray::PutBuffer> begun = wait_for_room(
+      self, kReturnWaitMs,
+      [&](Client& client, uint32_t ms) { return client.return_begin(handle, index, size, ms); });
   if (begun.status().code == StatusCode::kAlreadyExists) return nb::none();
   check(begun.status());
   auto* buffer = new PutBuffer(self.session, begun.value());
@@ -186,8 +186,8 @@ void return_seal(Endpoint& self, PutBuffer& buffer, bool is_error) {
 void finish_with(Endpoint& self, uint64_t handle, std::span<const uint8_t> bytes, bool is_error,
                  ReplyStatus status) {
   const auto refs = envelope_refs(bytes);
-  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client) {
-    Status sealed = client.return_small(handle, 0, bytes, refs, is_error, kRoomSliceMs);
+  check_sealed(with_room(self, kReturnWaitMs, [&](Client& client, uint32_t ms) {
+    Status sealed = client.return_small(handle, 0, bytes, refs, is_error, ms);
     if (sealed.is_ok() || sealed.code == StatusCode::kAlreadyExists) client.reply(handle, status);
     return sealed;
   }));
