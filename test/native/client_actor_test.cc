@@ -245,7 +245,5 @@ TEST_F(Actors, ManyCallersEachKeepTheirOwnOrder) {
 }  // namespace polyray
 
 int main(int argc, char** argv) {
-  if (argc == 4 && std::string(argv[1]) == "--worker") return polyray::testing::worker_main(argv);
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return polyray::testing::tests_or_worker(argc, argv);
 }

@@ -61,6 +61,15 @@ struct FakeTaskPort : TaskPort {
   uint64_t now_ns() override { return clock_ns += tick_ns; }
 };
 
+// A queue that a random run has to itself.
+struct SeededRun {
+  explicit SeededRun(uint32_t seed) : random(seed) {}
+  CallLinks links;
+  FakeTaskPort world;
+  TaskQueue tasks{links, world};
+  std::mt19937 random;
+};
+
 struct TaskQueueTest : ::testing::Test {
   CallLinks links;
   FakeTaskPort port;
@@ -187,10 +196,8 @@ TEST_F(TaskQueueTest, ABurstOfAHigherPriorityMovesFewOfTheLowerCalls) {
 TEST_F(TaskQueueTest, OneWorkerBeginsCallsInTheOrderOfAModel) {
   for (uint32_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    CallLinks own_links;
-    FakeTaskPort world;
-    TaskQueue tasks(own_links, world);
-    std::mt19937 random(seed);
+    SeededRun run(seed);
+    auto& [own_links, world, tasks, random] = run;
     const uint32_t cls = tasks.class_of(1);
     std::set<std::pair<int32_t, CallSlot>> model;  // what has not begun, by priority downwards
     CallSlot next = 0;
@@ -227,10 +234,8 @@ TEST_F(TaskQueueTest, OneWorkerBeginsCallsInTheOrderOfAModel) {
 TEST_F(TaskQueueTest, NothingUnbegunIsBeforeAQueuedCallOfAHigherPriority) {
   for (uint32_t seed = 1; seed <= 30; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    CallLinks own_links;
-    FakeTaskPort world;
-    TaskQueue tasks(own_links, world);
-    std::mt19937 random(seed);
+    SeededRun run(seed);
+    auto& [own_links, world, tasks, random] = run;
     const uint32_t cls = tasks.class_of(1);
     std::set<CallSlot> open;
     CallSlot next = 0;
@@ -393,10 +398,8 @@ TEST_F(TaskQueueTest, ADeadWorkerHandsOutItsCallsOldestFirst) {
 TEST_F(TaskQueueTest, RandomRunsKeepTheInvariantsAndLoseNothing) {
   for (uint32_t seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    CallLinks own_links;
-    FakeTaskPort world;
-    TaskQueue tasks(own_links, world);
-    std::mt19937 random(seed);
+    SeededRun run(seed);
+    auto& [own_links, world, tasks, random] = run;
     const uint32_t classes[2] = {tasks.class_of(1), tasks.class_of(2)};
     std::map<CallSlot, uint32_t> open;
     std::map<uint64_t, uint32_t> worker_class;

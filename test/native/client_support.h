@@ -360,6 +360,13 @@ inline int worker_main(char** argv) {
   return 0;
 }
 
+// The main() of every program that starts workers.
+inline int tests_or_worker(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "--worker") return worker_main(argv);
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
+
 // --- the runtime -------------------------------------------------------------------------------------------------
 
 // The service lives on a thread of its own, as in the product.

@@ -193,8 +193,5 @@ TEST(Counters, HoldersOfAnObjectAreSeenFromOutside) {
 }  // namespace polyray
 
 int main(int argc, char** argv) {
-  if (argc == 4 && std::strcmp(argv[1], "--worker") == 0)
-    return polyray::testing::worker_main(argv);
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return polyray::testing::tests_or_worker(argc, argv);
 }

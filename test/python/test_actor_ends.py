@@ -77,7 +77,8 @@ def ends_of(actor: Any, refs: list[Any], path: Path) -> None:
     for ref in refs:
         with contextlib.suppress(RayActorError):
             assert isinstance(ray.get(ref, timeout=60), int | None)
-    eventually(lambda: "has ended" in path.read_text(), "the clean-up ran to its end")
+    told = "the clean-up ran to its end"
+    eventually(lambda: path.exists() and "has ended" in path.read_text(), told)
     assert path.read_text().splitlines() == ["begins to end", "has ended"]
 
 

@@ -53,9 +53,8 @@ export interface StoreOptions {
 const scratchBytes = 64 * 1024;
 /** Bells are rung after so many submissions or replies of one turn. */
 const flushEvery = 32;
-/** How long a put waits for room: as in Python. */
+/** How long a put waits for room: as in Python; less when what is short could be views in use in this process. */
 const putWaitMs = 10_000;
-/** ... and a blocking put whose room could be views that live, of this process. */
 const viewsWaitMs = 1000;
 
 /** The store, attached. */
@@ -92,9 +91,8 @@ export class ObjectStore implements RefHome {
     this.native = native;
     this.#onEvent = options.onEvent ?? null;
     this.#onBatchEnd = options.onBatchEnd ?? null;
-    const sink = (bytes: number, extras: readonly Uint8Array[] | null): void =>
-      this.#sink(bytes, extras);
-    this.info = native.attach({ ...options.attach, collect: collectGarbage }, sink);
+    const attach = { ...options.attach, collect: collectGarbage };
+    this.info = native.attach(attach, (bytes, extras) => this.#sink(bytes, extras));
     this.#out = this.info.out;
     this.#reader = new EventReader(this.info);
     this.collected = new FinalizationRegistry(({ handle }) => {

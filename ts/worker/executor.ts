@@ -8,7 +8,7 @@
 
 import { makeError, PolyrayError } from "../base/errors.ts";
 import { enterAmounts } from "../core/accelerators.ts";
-import { type HandleMeta, readyMethod } from "../core/actor-handle.ts";
+import { readyMethod } from "../core/actor-handle.ts";
 import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
@@ -22,24 +22,14 @@ import type { EventReader } from "../native/events.ts";
 import { type CallArgs, decodeArgs } from "../object/serialize.ts";
 import { type Call, readCall } from "./call.ts";
 import { Children } from "./children.ts";
-import { handleMetaOf, knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
+import { type Actor, actorOf, endInstance, newInstance } from "./instance.ts";
+import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
 import { cancelledError, placeOf, reasonOf, replyError, replyValue, timedOut } from "./outcome.ts";
 import { showName } from "./output.ts";
 import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
 import { runStream, type StreamState } from "./stream.ts";
 import { lastWords, openSpan } from "./tracing.ts";
-
-type Instance = Record<string, unknown>;
-
-interface Actor {
-  readonly id: string;
-  readonly name: string | null;
-  readonly className: string;
-  readonly meta: HandleMeta;
-  readonly instance: Instance;
-  readonly incarnation: number;
-}
 
 interface Running {
   readonly call: Call;
@@ -312,15 +302,7 @@ export class TaskExecutor implements Executor {
   }
 
   #construct(call: Call, spec: LoadedSpec, args: unknown[]): unknown {
-    const Class = spec.fn as unknown as (new (
-      ...args: unknown[]
-    ) => Instance) & {
-      readonly restore?: unknown;
-    };
-    const restores = call.incarnation > 0 && typeof Class.restore === "function";
-    const made = restores
-      ? (Class.restore as (...args: unknown[]) => unknown)(...args)
-      : new Class(...args);
+    const made = newInstance(call, spec, args);
     return isThenable(made)
       ? Promise.resolve(made).then((instance) => this.#constructed(call, spec, instance))
       : this.#constructed(call, spec, made);
@@ -328,19 +310,7 @@ export class TaskExecutor implements Executor {
 
   #constructed(call: Call, spec: LoadedSpec, instance: unknown): null {
     const native = this.#connection.native;
-    if (typeof instance !== "object" || instance === null)
-      throw makeError(
-        "INVALID_ARGUMENT",
-        `static restore of ${spec.fields.name} must return the actor's instance, not ${String(instance)}`,
-      );
-    this.#actor = {
-      id: call.actorId,
-      name: spec.fields.actorName,
-      className: spec.fields.name,
-      meta: handleMetaOf(spec.fields),
-      instance: instance as Instance,
-      incarnation: call.incarnation,
-    };
+    this.#actor = actorOf(call, spec, instance);
     this.#actorSpec = spec;
     const { maxConcurrency, concurrencyGroups, methods } = spec.fields;
     this.#pools.setUp(Math.max(1, maxConcurrency), concurrencyGroups, methods);
@@ -575,20 +545,10 @@ export class TaskExecutor implements Executor {
 
   /** Lets the actor's instance clean up: its [Symbol.asyncDispose] or [Symbol.dispose] runs, once. */
   async dispose(): Promise<void> {
-    const instance = this.#actor?.instance as
-      | { [Symbol.asyncDispose]?: () => unknown; [Symbol.dispose]?: () => unknown }
-      | undefined;
     this.#exiting = true;
-    if (instance === undefined || this.#disposed) return;
+    if (this.#actor === null || this.#disposed) return;
     this.#disposed = true;
-    const end = instance[Symbol.asyncDispose] ?? instance[Symbol.dispose];
-    if (typeof end !== "function") return;
-    try {
-      await end.call(instance);
-    } catch (error) {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      process.stderr.write(`error while ${this.#actor?.className ?? "actor"} ended: ${text}\n`);
-    }
+    await endInstance(this.#actor);
   }
 
   #leave(): void {

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { init, type Runtime, shutdown } from "polyray";
 import t from "tap";
 
-export { jsonLogLines, rejection, thrown } from "../mixed/support.ts";
+export { jsonLogLines, rejection, thrown, withoutPackage } from "../mixed/support.ts";
 
 /** Starts a runtime for this file's tests and ends it after them. */
 export async function startRuntime(options: Parameters<typeof init>[0] = {}): Promise<Runtime> {

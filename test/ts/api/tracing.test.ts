@@ -4,7 +4,6 @@
 // gives what a plain one gives, a value or an error. The spans over processes and languages: test/ts/mixed/tracing.test.ts.
 // Method: the inline runtime with an SDK that keeps its spans; a resolver that hides the package; workers look at themselves.
 
-import Module from "node:module";
 import {
   InMemorySpanExporter,
   NodeTracerProvider,
@@ -12,7 +11,7 @@ import {
 } from "@opentelemetry/sdk-trace-node";
 import { get, init, isInitialized, remote, shutdown } from "polyray";
 import t from "tap";
-import { rejection, thrown } from "./harness.ts";
+import { rejection, thrown, withoutPackage } from "./harness.ts";
 
 const exporter = new InMemorySpanExporter();
 new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();
@@ -168,25 +167,8 @@ t.test("a set-up that only the variable names must run before the first use", as
   await shutdown();
 });
 
-/** Runs it as in a program without the package. */
-async function withoutPackage(run: () => Promise<void>): Promise<void> {
-  const loader = Module as unknown as {
-    _resolveFilename: (name: string, ...rest: unknown[]) => string;
-  };
-  const plain = loader._resolveFilename;
-  loader._resolveFilename = (name, ...rest) => {
-    if (name === "@opentelemetry/api") throw new Error("not installed");
-    return plain(name, ...rest);
-  };
-  try {
-    await run();
-  } finally {
-    loader._resolveFilename = plain;
-  }
-}
-
 t.test("without the package the error names the command that installs it", (t) =>
-  withoutPackage(async () => {
+  withoutPackage("@opentelemetry/api", async () => {
     for (const tracing of [true, { setup: "m#f" }, { setup: "m#f", pythonSetup: "m:f" }])
       t.match(await rejection(init({ mode: "inline", tracing })), {
         code: "INVALID_OPTION",
@@ -197,7 +179,7 @@ t.test("without the package the error names the command that installs it", (t) =
 );
 
 t.test("tracing for Python's sake alone does not need the package", (t) =>
-  withoutPackage(async () => {
+  withoutPackage("@opentelemetry/api", async () => {
     t.teardown(() => delete process.env.POLYRAY_TRACING);
     const tracing = { pythonSetup: "m:f" };
     for (const options of [{ tracing }, {}]) {

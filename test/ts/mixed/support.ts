@@ -4,6 +4,7 @@
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import Module from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -203,4 +204,21 @@ export function socketsOf(sessionId: string): string[] {
   return readFileSync("/proc/net/unix", "utf8")
     .split("\n")
     .filter((line) => line.includes(sessionId));
+}
+
+/** Runs it as in a program that has not installed the package. */
+export async function withoutPackage(missing: string, run: () => Promise<void>): Promise<void> {
+  const loader = Module as unknown as {
+    _resolveFilename: (name: string, ...rest: unknown[]) => string;
+  };
+  const plain = loader._resolveFilename;
+  loader._resolveFilename = (name, ...rest) => {
+    if (name === missing) throw new Error("not installed");
+    return plain(name, ...rest);
+  };
+  try {
+    await run();
+  } finally {
+    loader._resolveFilename = plain;
+  }
 }

@@ -6,7 +6,6 @@
 // the same name that cannot be imported, and a resolver that finds none, stand for an environment without the API.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import Module from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { trace } from "@opentelemetry/api";
@@ -22,6 +21,7 @@ import {
   startRuntime,
   until,
   within,
+  withoutPackage,
 } from "./support.ts";
 
 t.setTimeout(240_000); // many processes start
@@ -245,23 +245,6 @@ t.test("Python workers that lack the API make no spans and pass the trace on", a
   await shutdown();
 });
 
-/** Runs it as in a program without the package. */
-async function withoutPackage(run: () => Promise<void>): Promise<void> {
-  const loader = Module as unknown as {
-    _resolveFilename: (name: string, ...rest: unknown[]) => string;
-  };
-  const plain = loader._resolveFilename;
-  loader._resolveFilename = (name, ...rest) => {
-    if (name === "@opentelemetry/api") throw new Error("not installed");
-    return plain(name, ...rest);
-  };
-  try {
-    await run();
-  } finally {
-    loader._resolveFilename = plain;
-  }
-}
-
 const JOINS = `
 import sys
 import polyray as ray
@@ -291,7 +274,7 @@ t.test("a runtime that was started with hooks has the programs that join it trac
       PYTHONPATH: hidden,
     });
     t.equal(without.code, 0, without.err);
-    await withoutPackage(async () => {
+    await withoutPackage("@opentelemetry/api", async () => {
       await init({ address, logToDriver: false });
       const leaf = pyFunction<[number], number>("spans_side", "leaf");
       const here = remote(async function here() {
