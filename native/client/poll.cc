@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Turning the crank: draining rings, handling records, events for the binding, bells, arming, waiting.
 #include <algorithm>
+#include <thread>
 
 #include "client/core.h"
 
@@ -226,6 +227,7 @@ bool ClientCore::watch() {
       }
       os::relax();
     }
+    std::this_thread::yield();
   } while (os::now_ns() < until);
   brief_watch_.in_vain();
   return false;
