@@ -30,6 +30,18 @@ export function idFromBytes(bytes: Uint8Array, offset = 0): string {
   return text;
 }
 
+/** The id of four little-endian words. */
+export function idOfWords(a: number, b: number, c: number, d: number): string {
+  return hexOfWord(a) + hexOfWord(b) + hexOfWord(c) + hexOfWord(d);
+}
+
+function hexOfWord(word: number): string {
+  return ((hexOfByte[word & 255] as string) +
+    hexOfByte[(word >>> 8) & 255] +
+    hexOfByte[(word >>> 16) & 255] +
+    hexOfByte[word >>> 24]) as string;
+}
+
 /** Writes an id at an offset. */
 export function writeId(id: string, target: Uint8Array, offset = 0): void {
   if (!isId(id)) throw new TypeError(`not an id: ${String(id)}`);

@@ -10,7 +10,9 @@
 import { idFromBytes } from "../base/ids.ts";
 import { type AttachInfo, CallRec, EventKind, Rec } from "./binding.ts";
 
-const utf8 = new TextDecoder();
+const { utf8Slice } = Buffer.prototype as unknown as {
+  utf8Slice(this: Uint8Array, start: number, end: number): string;
+};
 
 /** A cursor over the records of one batch. */
 export class EventReader {
@@ -65,7 +67,8 @@ export class EventReader {
   /** The method's name of a call record. */
   method(): string {
     const start = (this.base + CallRec.end) * 4;
-    return utf8.decode(this.bytes.subarray(start, start + this.word(CallRec.methodBytes)));
+    const bytes = this.word(CallRec.methodBytes);
+    return bytes === 0 ? "" : utf8Slice.call(this.bytes, start, start + bytes);
   }
 
   /**

@@ -118,6 +118,16 @@ export function decode(bytes: Uint8Array, ctx: DecodeContext): unknown {
   }
 }
 
+let noArgs: Uint8Array | null = null;
+
+/** Whether it is the envelope of a call without arguments, as `encodeArgs` writes it: that needs no decoding. */
+export function isNoArgs(bytes: Uint8Array): boolean {
+  noArgs ??= encodeArgs([], null, plainContext).toBytes();
+  if (bytes.length !== noArgs.length) return false;
+  for (let i = 0; i < noArgs.length; i++) if (bytes[i] !== noArgs[i]) return false;
+  return true;
+}
+
 /** Decodes the arguments of a call; `ctx.argValue` gives the values of top-level refs. */
 export function decodeArgs(bytes: Uint8Array, ctx: DecodeContext): CallArgs {
   const body = decode(bytes, ctx);

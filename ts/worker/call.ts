@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A call as a worker takes it out of its event record. Times come as what is left, since clocks of processes differ.
 
+import { idOfWords } from "../base/ids.ts";
 import { type CallExtras, extrasMark } from "../core/call.ts";
 import { limits } from "../core/task-context.ts";
-import { CallRec, Rec } from "../native/binding.ts";
+import { CallKind, CallRec, Rec } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
+import { isNoArgs } from "../object/serialize.ts";
 
 /** One call, taken out of its event record. */
 export interface Call {
@@ -13,6 +15,7 @@ export interface Call {
   readonly flags: number;
   readonly spec: number;
   readonly taskId: string;
+  /** "" for tasks. */
   readonly actorId: string;
   readonly incarnation: number;
   readonly attempt: number;
@@ -26,26 +29,65 @@ export interface Call {
   readonly payload: Uint8Array;
 }
 
-/** Copies the record that the reader stands at. */
-export function readCall(reader: EventReader): Call {
-  const text = reader.method();
-  const mark = text.indexOf(extrasMark);
-  return {
-    number: reader.word(Rec.a),
-    kind: reader.word(CallRec.kind),
-    flags: reader.word(CallRec.flags),
-    spec: reader.word(CallRec.spec),
-    taskId: reader.id(),
-    actorId: reader.actorId(),
-    incarnation: reader.word(CallRec.incarnation),
-    attempt: reader.word(CallRec.attempt),
-    retriesLeft: reader.word(CallRec.retriesLeft) | 0,
-    deadlineMs: endOf(reader.word(CallRec.leftMs)),
-    returnCount: reader.word(CallRec.returnCount),
-    method: mark < 0 ? text : text.slice(0, mark),
-    extras: mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras),
-    payload: reader.payload(),
-  };
+/** The payload of calls without arguments. */
+export const noArguments = new Uint8Array(0);
+
+/** A call whose id becomes text when somebody asks for it. */
+class TakenCall implements Call {
+  readonly number: number;
+  readonly kind: number;
+  readonly flags: number;
+  readonly spec: number;
+  readonly actorId: string;
+  readonly incarnation: number;
+  readonly attempt: number;
+  readonly retriesLeft: number;
+  readonly deadlineMs: number | null;
+  readonly returnCount: number;
+  readonly method: string;
+  readonly extras: CallExtras | null;
+  readonly payload: Uint8Array;
+  readonly #id0: number;
+  readonly #id1: number;
+  readonly #id2: number;
+  readonly #id3: number;
+  #taskId: string | null = null;
+
+  constructor(reader: EventReader, ownActor: string | null) {
+    const text = reader.method();
+    const mark = text.indexOf(extrasMark);
+    this.number = reader.word(Rec.a);
+    this.kind = reader.word(CallRec.kind);
+    this.flags = reader.word(CallRec.flags);
+    this.spec = reader.word(CallRec.spec);
+    if (this.kind === CallKind.task) this.actorId = "";
+    else
+      this.actorId =
+        this.kind === CallKind.actorCall && ownActor !== null ? ownActor : reader.actorId();
+    this.incarnation = reader.word(CallRec.incarnation);
+    this.attempt = reader.word(CallRec.attempt);
+    this.retriesLeft = reader.word(CallRec.retriesLeft) | 0;
+    this.deadlineMs = endOf(reader.word(CallRec.leftMs));
+    this.returnCount = reader.word(CallRec.returnCount);
+    this.method = mark < 0 ? text : text.slice(0, mark);
+    this.extras = mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras);
+    const payload = reader.payloadView();
+    this.payload = isNoArgs(payload) ? noArguments : reader.payload();
+    this.#id0 = reader.word(Rec.id) | 0;
+    this.#id1 = reader.word(Rec.id + 1) | 0;
+    this.#id2 = reader.word(Rec.id + 2) | 0;
+    this.#id3 = reader.word(Rec.id + 3) | 0;
+  }
+
+  get taskId(): string {
+    this.#taskId ??= idOfWords(this.#id0, this.#id1, this.#id2, this.#id3);
+    return this.#taskId;
+  }
+}
+
+/** Copies the record that the reader stands at. `ownActor`: the id of this process's actor, whose calls come here. */
+export function readCall(reader: EventReader, ownActor: string | null): Call {
+  return new TakenCall(reader, ownActor);
 }
 
 function endOf(leftMs: number): number | null {

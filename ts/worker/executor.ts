@@ -13,14 +13,15 @@ import { cancelHandle } from "../core/call.ts";
 import type { Connection, Executor } from "../core/connection.ts";
 import { decodeMaybeFunctions } from "../core/function-values.ts";
 import { executing } from "../core/interceptors.ts";
-import { capturing, parsePlace } from "../core/placement.ts";
 import { pauseMs } from "../core/retry.ts";
 import { ActorExit, type TaskContext, taskContext } from "../core/task-context.ts";
 import type { Execution } from "../core/tracing.ts";
 import { CallFlag, CallKind, CancelFlag, EventKind, Rec, ReplyStatus } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
-import { type CallArgs, decodeArgs } from "../object/serialize.ts";
-import { type Call, readCall } from "./call.ts";
+import { type CallArgs, type DecodeContext, decodeArgs } from "../object/serialize.ts";
+import type { ObjectStore } from "../object/store.ts";
+import { type Call, noArguments, readCall } from "./call.ts";
+import { CallContext } from "./call-context.ts";
 import { Children } from "./children.ts";
 import { type Actor, actorOf, endInstance, newInstance } from "./instance.ts";
 import { knownSpec, type LoadedSpec, loadSpec } from "./load-spec.ts";
@@ -55,6 +56,7 @@ export class TaskExecutor implements Executor {
   readonly #children: Children;
   readonly #exit: (code: number) => void;
   readonly #callsDone = new Map<LoadedSpec, number>();
+  readonly #argumentContext: DecodeContext;
   #actor: Actor | null = null;
   #actorSpec: LoadedSpec | null = null;
   #blocked = 0;
@@ -69,7 +71,9 @@ export class TaskExecutor implements Executor {
     this.#connection = connection;
     this.#exit = exit;
     this.#children = new Children(connection.native);
-    connection.store.keepsHandle = (handle) => this.#children.keeps(handle);
+    const { store } = connection;
+    this.#argumentContext = { ...store.context, argValue: (id) => argumentOf(store, id) };
+    store.keepsHandle = (handle) => this.#children.keeps(handle);
   }
 
   get isActor(): boolean {
@@ -132,7 +136,7 @@ export class TaskExecutor implements Executor {
   }
 
   #take(reader: EventReader): void {
-    const call = readCall(reader);
+    const call = readCall(reader, this.#actor?.id ?? null);
     const pool = this.#pools.of(call);
     if (pool === undefined) return this.#refuse(call);
     pool.queue.push(call);
@@ -185,27 +189,8 @@ export class TaskExecutor implements Executor {
     spec: LoadedSpec | null,
     abort: TaskContext["abort"] = { controller: null },
   ): TaskContext {
-    const actor = this.#actor;
     const scheduling = (spec ?? this.#actorSpec)?.fields.scheduling ?? null;
-    if (parsePlace(scheduling)?.capture === true) capturing.on = true;
-    const taskName =
-      call.extras?.name ??
-      (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
-    return {
-      taskId: call.taskId,
-      taskName,
-      actorId: call.kind === CallKind.task ? null : call.actorId,
-      actorName:
-        actor?.name ??
-        (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null),
-      attempt: call.attempt,
-      actorRestarted: call.incarnation > 0,
-      deadlineMs: call.deadlineMs,
-      scheduling,
-      abort,
-      actorMeta: actor?.meta ?? null,
-      children: { ended: false, forgotten: [] },
-    };
+    return new CallContext(call, spec, this.#actor, scheduling, abort);
   }
 
   #run(call: Call, spec: LoadedSpec, pool: Pool): void {
@@ -231,21 +216,8 @@ export class TaskExecutor implements Executor {
   }
 
   #arguments(call: Call): CallArgs {
-    const { store } = this.#connection;
-    return decodeArgs(call.payload, {
-      ...store.context,
-      argValue: (id) => {
-        const ref = store.importRef(id);
-        try {
-          const peeked = store.peek(ref);
-          if (peeked === undefined)
-            throw makeError("BROKEN_INVARIANT", `argument ${id} is not sealed`);
-          return peeked.value;
-        } finally {
-          ref[Symbol.dispose]();
-        }
-      },
-    });
+    if (call.payload === noArguments) return { args: [], kwargs: null };
+    return decodeArgs(call.payload, this.#argumentContext);
   }
 
   #invoke(call: Call, spec: LoadedSpec, context: TaskContext, args: CallArgs): void {
@@ -557,6 +529,18 @@ export class TaskExecutor implements Executor {
     this.#connection.native.workerExit();
     this.#connection.native.flush();
     void reported.then(() => setImmediate(() => this.#exit(0)));
+  }
+}
+
+/** The value of a ref that was given as an argument. */
+function argumentOf(store: ObjectStore, id: string): unknown {
+  const ref = store.importRef(id);
+  try {
+    const peeked = store.peek(ref);
+    if (peeked === undefined) throw makeError("BROKEN_INVARIANT", `argument ${id} is not sealed`);
+    return peeked.value;
+  } finally {
+    ref[Symbol.dispose]();
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import t from "tap";
+import { idFromBytes, idOfWords } from "../../../ts/base/ids.ts";
 import {
   decode,
   decodeArgs,
@@ -12,6 +13,7 @@ import {
   encodeArgs,
   envelopeArgRefs,
   envelopeRefs,
+  isNoArgs,
   NdArray,
   PyObject,
   plainContext,
@@ -208,6 +210,24 @@ t.test("top-level refs of a call become values, nested ones stay refs", async (t
   const nested = (args[0] as { deep: TestRef }).deep;
   t.notOk(nested instanceof TestArgValue);
   t.equal(nested.id, other);
+});
+
+t.test("arguments that are none are known without decoding, and only they", async (t) => {
+  const of = (args: unknown[], kwargs: Record<string, unknown> | null): Uint8Array =>
+    encodeArgs(args, kwargs, testContext).toBytes();
+  t.ok(isNoArgs(of([], null)));
+  for (const other of [of([], {}), of([], { k: 1 }), of([null], null), of([[]], null)])
+    t.notOk(isNoArgs(other));
+  t.notOk(isNoArgs(new Uint8Array(0)));
+  t.notOk(isNoArgs(of([], null).subarray(1)));
+});
+
+t.test("an id is the same text from bytes and from words", async (t) => {
+  const bytes = Uint8Array.from({ length: 16 }, (_, i) => (i * 37 + 131) & 255);
+  const words = new Uint32Array(bytes.buffer) as unknown as [number, number, number, number];
+  t.equal(idOfWords(...words), idFromBytes(bytes));
+  const [a, b, c, d] = words;
+  t.equal(idOfWords(a | 0, b | 0, c | 0, d | 0), idFromBytes(bytes), "signed words, too");
 });
 
 t.test("a cyclic argument does not change the others", async (t) => {

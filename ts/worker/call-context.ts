@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a body sees of its call, by runtimeContext() and currentSignal(). Ids become text when somebody asks for them.
+
+import type { HandleMeta } from "../core/actor-handle.ts";
+import { capturing, parsePlace } from "../core/placement.ts";
+import type { ChildCalls, TaskContext } from "../core/task-context.ts";
+import { CallKind } from "../native/binding.ts";
+import type { Call } from "./call.ts";
+import type { Actor } from "./instance.ts";
+import type { LoadedSpec } from "./load-spec.ts";
+
+/** The context of a call. `spec`: null before its function is loaded. */
+export class CallContext implements TaskContext {
+  readonly taskName: string;
+  readonly actorId: string | null;
+  readonly actorName: string | null;
+  readonly attempt: number;
+  readonly actorRestarted: boolean;
+  readonly deadlineMs: number | null;
+  readonly scheduling: string | null;
+  readonly abort: TaskContext["abort"];
+  readonly actorMeta: HandleMeta | null;
+  readonly children: ChildCalls = { ended: false, forgotten: [] };
+  readonly #call: Call;
+
+  constructor(
+    call: Call,
+    spec: LoadedSpec | null,
+    actor: Actor | null,
+    scheduling: string | null,
+    abort: TaskContext["abort"],
+  ) {
+    if (parsePlace(scheduling)?.capture === true) capturing.on = true;
+    this.#call = call;
+    this.taskName =
+      call.extras?.name ??
+      (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
+    this.actorId = call.kind === CallKind.task ? null : call.actorId;
+    this.actorName =
+      actor?.name ?? (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null);
+    this.attempt = call.attempt;
+    this.actorRestarted = call.incarnation > 0;
+    this.deadlineMs = call.deadlineMs;
+    this.scheduling = scheduling;
+    this.abort = abort;
+    this.actorMeta = actor?.meta ?? null;
+  }
+
+  get taskId(): string {
+    return this.#call.taskId;
+  }
+}
