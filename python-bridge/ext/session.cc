@@ -2,7 +2,6 @@
 // Draining and waiting of a Session: see session.h for the thread rules.
 #include "session.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -27,11 +26,7 @@ constexpr size_t kBatch = 256;
 // The main thread looks at signals, and everybody at the end of the session, at least this often.
 constexpr int64_t kSignalSliceMs = 100;
 constexpr int64_t kSliceMs = 1000;
-// When nothing came for so long, whoever sleeps on the futex sleeps on the descriptors instead: the end of the raylet and
-// signals wake it there, so that it need not look.
-constexpr int64_t kQuietMs = 1000;
-constexpr int64_t kQuietSliceMs = 30'000;  // a signal just before the sleep began is seen after it
-constexpr int64_t kIdleSliceMs = 30'000;
+constexpr int64_t kIdleSliceMs = 5000;
 constexpr uint32_t kActorTopic = 1;
 
 int64_t since(Clock::time_point start) {
@@ -58,7 +53,6 @@ void Session::drain(bool taker) {
   for (;;) {
     batch_.clear();
     const size_t count = client_->poll(batch_, kBatch);
-    if (count > 0) quiet_ms_ = 0;
     for (Event& event : batch_) on_event(event);
     if (count < kBatch) break;
   }
@@ -228,7 +222,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       if (ended_ || !usable()) return WaitOutcome::kClosed;
       if (chores_.collect || !chores_.cancelled.empty()) return WaitOutcome::kEvents;
       const int64_t left =
-          timeout_ms < 0 ? kQuietSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
+          timeout_ms < 0 ? kSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
       if (left == 0) return WaitOutcome::kTimeout;
       if (blocked && !told) {
         told = true;
@@ -236,7 +230,6 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       }
       const int64_t slice = std::min(left, main_thread ? kSignalSliceMs : kSliceMs);
       const auto slept_from = Clock::now();
-      bool rested = false;
       if (draining_) {
         wake_.wait_for(lock, Millis(slice));
       } else if (!watched) {
@@ -248,9 +241,6 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
         draining_ = false;
         wake_.notify_all();
         continue;
-      } else if (quiet_ms_ >= kQuietMs) {
-        watched = false;
-        rested = rest(lock, std::min(left, kQuietSliceMs), taker);
       } else if (client_->arm(kArmedFutex)) {
         watched = false;
         draining_ = true;
@@ -258,13 +248,11 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
         client_->wait_doorbell(static_cast<int>(slice));
         lock.lock();
         draining_ = false;
-        quiet_ms_ += since(slept_from);
         if (usable()) drain(taker);
         wake_.notify_all();
       }
       // The whole slice went by: perhaps there is a signal. The caller looks, with the GIL, and comes back.
-      if (main_thread && !done() &&
-          (rested || (slice == kSignalSliceMs && since(slept_from) >= slice)))
+      if (main_thread && slice == kSignalSliceMs && since(slept_from) >= slice && !done())
         return WaitOutcome::kInterrupted;
     }
   };
@@ -276,25 +264,6 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
   else if (!draining_)
     wake_.notify_all();
   return outcome;
-}
-
-// Sleeps on the doorbell's descriptor and the session's socket, until either says something, a signal or the time.
-bool Session::rest(std::unique_lock<std::mutex>& lock, int64_t slice_ms, bool taker) {
-  if (!client_->arm(kArmedEventFd)) return false;
-  const int bell = client_->doorbell_fd();
-  pollfd fds[2] = {{bell, POLLIN, 0}, {client_->socket_fd(), POLLIN, 0}};
-  draining_ = resting_ = true;
-  lock.unlock();
-  ::poll(fds, 2, static_cast<int>(slice_ms));
-  lock.lock();
-  draining_ = resting_ = false;
-  if (usable()) {
-    os::drain_event(bell);
-    if (fds[1].revents != 0) client_->socket_readable();
-    drain(taker);
-  }
-  wake_.notify_all();
-  return true;
 }
 
 // The last foreground thread goes back to its own code: from now on bells are for the pump.

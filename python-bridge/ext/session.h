@@ -134,7 +134,6 @@ class Session {
   void tell_all();
   bool has_failed(const ObjectId& id);
   void leave();
-  bool rest(std::unique_lock<std::mutex>& lock, int64_t slice_ms, bool taker);
   void wake_sleeper();
   void pump_main();
 
@@ -161,8 +160,6 @@ class Session {
   std::condition_variable wake_;
   std::unique_ptr<Client> client_;
   bool draining_ = false;  // a foreground thread sleeps on the futex
-  bool resting_ = false;   // ... or, as nothing came for a while, on the descriptors
-  int64_t quiet_ms_ = 0;   // for how long nothing came, while one slept
   std::atomic<bool> closed_{false};
   std::atomic<bool> ended_{false};
   size_t inside_ = 0;     // foreground threads that wait

@@ -92,12 +92,11 @@ void Session::rest_while_hosted(std::unique_lock<std::mutex>& lock) {
   wake_.notify_all();
 }
 
-// Whoever sleeps on the futex, or rests, looks again. REQUIRES: mutex_ held.
+// Whoever sleeps on the futex looks again.
 void Session::wake_sleeper() {
   auto& armed = client_->segment().endpoint(client_->endpoint()).armed;
   armed.store(0, std::memory_order_release);
   os::futex_wake_all(armed);
-  if (resting_) os::signal_event(client_->doorbell_fd());
 }
 
 void Session::close() {
