@@ -17,6 +17,8 @@ class BriefWatch {
  public:
   static constexpr uint64_t kShortNs = 100'000;  // a sleep this short would better have been a look
   static constexpr uint64_t kLookNs = 60'000;
+  // A yield that took so long gave the processor to somebody. Unless that was who answers, the look ends there.
+  static constexpr uint64_t kContendedNs = 4'000;
   static constexpr uint32_t kFewSleeps = 4;  // short ones before a look, at first
   static constexpr uint32_t kManySleeps = 256;
   static constexpr uint32_t kLongSleep = 8;  // so many short ones count a long one off

@@ -218,17 +218,19 @@ void ClientCore::flush_overflow() {
 
 bool ClientCore::watch() {
   if (!brief_watch_.due() || detached_ || forked_) return false;
-  const uint64_t until = os::now_ns() + BriefWatch::kLookNs;
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (inbound_.rung()) {
-        brief_watch_.found();
-        return true;
-      }
-      os::relax();
+  uint64_t now_ns = os::now_ns();
+  const uint64_t until_ns = now_ns + BriefWatch::kLookNs;
+  for (bool alone = true; alone && now_ns < until_ns;) {
+    for (int i = 0; i < 16 && !inbound_.rung(); ++i) os::relax();
+    const uint64_t before_ns = os::now_ns();
+    if (!inbound_.rung()) std::this_thread::yield();
+    now_ns = os::now_ns();
+    alone = now_ns - before_ns < BriefWatch::kContendedNs;
+    if (inbound_.rung()) {
+      brief_watch_.found();
+      return true;
     }
-    std::this_thread::yield();
-  } while (os::now_ns() < until);
+  }
   brief_watch_.in_vain();
   return false;
 }

@@ -159,6 +159,7 @@ void ExtentDesk::step(uint64_t now_ms) {
   for (const Waiting& waiting : waiting_)
     if (waiting.bytes <= allocator_.capacity_bytes()) wanted += waiting.bytes;
   const bool coming = make_room_ && make_room_(wanted, now_ms);
+  coming_ = coming;
   if (!spill_fault_.is_ok() && !coming) fail_spill();
   if (!waiting_.empty() && !coming && now_ms >= gc_again_ms_) {
     gc_again_ms_ = now_ms + kCollectEveryMs;
@@ -185,7 +186,7 @@ void ExtentDesk::step(uint64_t now_ms) {
 std::optional<uint64_t> ExtentDesk::next_deadline_ms() const {
   std::optional<uint64_t> next;
   if (release_at_ms_ != 0) next = release_at_ms_;
-  if (!waiting_.empty() && gc_again_ms_ != 0)
+  if (!waiting_.empty() && !coming_ && gc_again_ms_ != 0)
     next = std::min(next.value_or(gc_again_ms_), gc_again_ms_);
   for (const Waiting& waiting : waiting_)
     next = std::min(next.value_or(waiting.deadline_ms), waiting.deadline_ms);

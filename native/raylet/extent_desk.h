@@ -103,6 +103,7 @@ class ExtentDesk {
   bool freed_ = false;  // something was freed since the last step
   bool short_ = false;
   uint64_t gc_again_ms_ = 0;  // when to ask everybody to collect again, if requests wait then
+  bool coming_ = false;       // at the last step: the end of a write brings the next one
   std::string holders_;
   uint64_t holders_at_ms_ = 0;
   std::function<bool(uint64_t, uint64_t)> make_room_;

@@ -253,8 +253,10 @@ uint32_t LeaseQueue::yield_for(const Held& held, std::vector<Waiting>& waiting,
   for (Waiting& item : waiting) {
     const Request* request = item.request;
     if (request->id == id) continue;
-    const bool helps = item.poor ? has_what_lacks(held.spec->need, request->spec->need, free)
-                                 : held.spec->pool == request->spec->pool;
+    const ResourceSet& need = request->spec->need;
+    const bool helps = !item.poor          ? held.spec->pool == request->spec->pool
+                       : free.covers(need) ? held.devices != 0  // free in pieces of several devices
+                                           : has_what_lacks(held.spec->need, need, free);
     if (!helps) continue;
     const bool higher = queued != nullptr && request->priority > queued->priority;
     const bool enough =  // as many leases as it has calls, when one serves one

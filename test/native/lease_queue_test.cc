@@ -163,6 +163,23 @@ TEST(LeaseQueue, AHigherPriorityThatLacksSomethingElseDisturbsNobody) {
   EXPECT_FALSE(node.yields(low[0].lease));
 }
 
+TEST(LeaseQueue, LeasesThatHoldPiecesOfDevicesYieldToARequestThatFitsInSumOnly) {
+  Node node(4, {}, 2);
+  const auto part = [](uint64_t hash, uint64_t amount) {
+    LeaseClass spec = Node::spec(hash, 0);
+    spec.need.set("GPU", amount);
+    return spec;
+  };
+  node.queue.request(1, 1, part(7, 7500), 2);
+  const auto big = node.grants();
+  ASSERT_EQ(big.size(), 2u);
+  node.queue.request(1, 2, part(8, 5000), 1);
+  EXPECT_TRUE(node.grants().empty()) << "a quarter is free on each";
+  EXPECT_TRUE(node.yields(big[0].lease)) << "or nobody would hear that it became idle";
+  node.queue.give_back(1, big[0].lease, 5);
+  EXPECT_EQ(node.grants().size(), 1u);
+}
+
 TEST(LeaseQueue, AWholeNodeForAHigherPriorityComesFreeThoughLowerOnesAskAgain) {
   Node node(4);
   node.queue.request(1, 1, Node::spec(7), 100);

@@ -5,7 +5,7 @@ import type { HandleMeta } from "../core/actor-handle.ts";
 import { capturing, parsePlace } from "../core/placement.ts";
 import type { ChildCalls, TaskContext } from "../core/task-context.ts";
 import { CallKind } from "../native/binding.ts";
-import type { Call } from "./call.ts";
+import type { Call, TaskIdText } from "./call.ts";
 import type { Actor } from "./instance.ts";
 import type { LoadedSpec } from "./load-spec.ts";
 
@@ -21,7 +21,7 @@ export class CallContext implements TaskContext {
   readonly abort: TaskContext["abort"];
   readonly actorMeta: HandleMeta | null;
   readonly children: ChildCalls = { ended: false, forgotten: [] };
-  readonly #call: Call;
+  readonly #task: TaskIdText; // not the call, whose arguments would live as long as timers of the body
 
   constructor(
     call: Call,
@@ -31,7 +31,7 @@ export class CallContext implements TaskContext {
     abort: TaskContext["abort"],
   ) {
     if (parsePlace(scheduling)?.capture === true) capturing.on = true;
-    this.#call = call;
+    this.#task = call.task;
     this.taskName =
       call.extras?.name ??
       (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
@@ -47,6 +47,6 @@ export class CallContext implements TaskContext {
   }
 
   get taskId(): string {
-    return this.#call.taskId;
+    return this.#task.text;
   }
 }

@@ -14,6 +14,7 @@ export interface Call {
   readonly kind: number;
   readonly flags: number;
   readonly spec: number;
+  readonly task: TaskIdText;
   readonly taskId: string;
   /** "" for tasks. */
   readonly actorId: string;
@@ -32,7 +33,27 @@ export interface Call {
 /** The payload of calls without arguments. */
 export const noArguments = new Uint8Array(0);
 
-/** A call whose id becomes text when somebody asks for it. */
+/** The id of a call, which becomes text when somebody asks for it. */
+export class TaskIdText {
+  readonly #a: number;
+  readonly #b: number;
+  readonly #c: number;
+  readonly #d: number;
+  #text: string | null = null;
+
+  constructor(reader: EventReader) {
+    this.#a = reader.word(Rec.id) | 0;
+    this.#b = reader.word(Rec.id + 1) | 0;
+    this.#c = reader.word(Rec.id + 2) | 0;
+    this.#d = reader.word(Rec.id + 3) | 0;
+  }
+
+  get text(): string {
+    this.#text ??= idOfWords(this.#a, this.#b, this.#c, this.#d);
+    return this.#text;
+  }
+}
+
 class TakenCall implements Call {
   readonly number: number;
   readonly kind: number;
@@ -47,11 +68,7 @@ class TakenCall implements Call {
   readonly method: string;
   readonly extras: CallExtras | null;
   readonly payload: Uint8Array;
-  readonly #id0: number;
-  readonly #id1: number;
-  readonly #id2: number;
-  readonly #id3: number;
-  #taskId: string | null = null;
+  readonly task: TaskIdText;
 
   constructor(reader: EventReader, ownActor: string | null) {
     const text = reader.method();
@@ -73,15 +90,11 @@ class TakenCall implements Call {
     this.extras = mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras);
     const payload = reader.payloadView();
     this.payload = isNoArgs(payload) ? noArguments : reader.payload();
-    this.#id0 = reader.word(Rec.id) | 0;
-    this.#id1 = reader.word(Rec.id + 1) | 0;
-    this.#id2 = reader.word(Rec.id + 2) | 0;
-    this.#id3 = reader.word(Rec.id + 3) | 0;
+    this.task = new TaskIdText(reader);
   }
 
   get taskId(): string {
-    this.#taskId ??= idOfWords(this.#id0, this.#id1, this.#id2, this.#id3);
-    return this.#taskId;
+    return this.task.text;
   }
 }
 
