@@ -32,12 +32,12 @@ uint64_t class_hash(const SpecInfo& info) {
   return hash_text(hash, info.worker_key.data(), info.worker_key.size());
 }
 
-uint32_t register_spec(Endpoint& self, Ref& spec, uint32_t language,
+uint32_t register_spec(Endpoint& self, nb::handle spec, uint32_t language,
                        const std::vector<std::pair<std::string, uint64_t>>& resources,
                        const std::string& worker_key, int32_t max_retries, int32_t priority) {
   Session& session = self.open();
   SpecInfo info;
-  info.spec = spec.id;
+  info.spec = ref_at(spec).id;
   info.worker_key = worker_key;
   info.max_retries = max_retries;
   info.lease.language = language;
@@ -69,8 +69,8 @@ struct Origin {
 nb::object return_ref(const std::shared_ptr<Session>& session, const ObjectId& id,
                       const ObjectId& first, const Origin& origin) {
   nb::object made = make_ref(session, id);
-  Ref& ref = *nb::inst_ptr<Ref>(made);
-  ref.first = first;
+  Ref& ref = *exact_ref(made.ptr());
+  if (!(first == id)) ref.first = std::make_unique<ObjectId>(first);
   ref.actor = origin.actor;
   ref.spec = origin.spec;
   return made;
@@ -111,10 +111,9 @@ template <class Submit>
 nb::object submit(Endpoint& self, nb::handle envelope, uint32_t returns, uint32_t flags,
                   int32_t retries, uint64_t timeout_ms, const Origin& origin, Submit&& use) {
   Session& session = self.open();
-  Ref* stored = nullptr;
+  const Ref* stored = as_ref(envelope);
   std::optional<ByteArgument> bytes;
-  if (PyBytes_CheckExact(envelope.ptr()) || !nb::try_cast(envelope, stored, false))
-    bytes.emplace(envelope);
+  if (stored == nullptr) bytes.emplace(envelope);
   CallArguments call = arguments_of(bytes ? bytes->bytes() : std::span<const uint8_t>(), returns,
                                     flags, retries, timeout_ms);
   if (stored != nullptr) call.stored = stored->id;
@@ -146,7 +145,7 @@ nb::object submit_task(Endpoint& self, uint32_t spec, nb::handle envelope, uint3
 nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method,
                              nb::handle envelope, uint32_t returns, uint32_t flags, int32_t retries,
                              uint64_t timeout_ms) {
-  const ObjectId id = nb::cast<Ref&>(actor).id;
+  const ObjectId id = ref_at(actor).id;
   Py_ssize_t size = 0;
   const char* name = PyUnicode_AsUTF8AndSize(method.ptr(), &size);
   if (name == nullptr) throw nb::python_error();
@@ -160,7 +159,7 @@ nb::object submit_actor_call(Endpoint& self, nb::handle actor, nb::handle method
 
 bool cancel(Endpoint& self, nb::handle ref, bool force, bool recursive, nb::handle error) {
   Session& session = self.open();
-  const ObjectId id = nb::cast<Ref&>(ref).id;
+  const ObjectId id = ref_at(ref).id;
   const ByteArgument bytes(error);
   const Locked lock(session);
   const bool queued = session.client().cancel(id, force, recursive, bytes.bytes());
@@ -171,13 +170,13 @@ bool cancel(Endpoint& self, nb::handle ref, bool force, bool recursive, nb::hand
 // (True, ref) for an item, (True, None) at the end, (False, None) when the time is over.
 nb::tuple next_item(Endpoint& self, nb::handle task, int64_t timeout_ms) {
   Session& session = self.open();
-  const ObjectId id = nb::cast<Ref&>(task).id;
+  const ObjectId id = ref_at(task).id;
   ObjectId item;
   const bool main = on_main_thread();
   const auto wait = [&](int64_t left) { return session.next_item(id, item, left, main); };
   if (!wait_with_signals(self, timeout_ms, wait)) return nb::make_tuple(false, nb::none());
   if (item.unique == 0) return nb::make_tuple(true, nb::none());
-  const Origin origin{nb::cast<Ref&>(task).actor, kNoSpec};
+  const Origin origin{ref_at(task).actor, kNoSpec};
   return nb::make_tuple(true, return_ref(self.session, item, id, origin));
 }
 
@@ -196,7 +195,7 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
           "actor_pending_calls",
           [](Endpoint& self, nb::handle actor) {
             Session& session = self.open();
-            const ObjectId id = nb::cast<Ref&>(actor).id;
+            const ObjectId id = ref_at(actor).id;
             const Locked lock(session);
             return session.client().actor_pending_calls(id);
           },
@@ -207,7 +206,7 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
           "is_actor_call",
           [](Endpoint& self, nb::handle ref) {
             Session& session = self.open();
-            const ObjectId id = nb::cast<Ref&>(ref).id;
+            const ObjectId id = ref_at(ref).id;
             const Locked lock(session);
             return session.client().is_actor_call(id);
           },
@@ -216,20 +215,20 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
       .def(
           "stream_has_item",
           [](Endpoint& self, nb::handle task) {
-            return self.open().stream_has_item(nb::cast<Ref&>(task).id);
+            return self.open().stream_has_item(ref_at(task).id);
           },
           nb::arg("task"))
       .def(
           "stream_at_end",
           [](Endpoint& self, nb::handle task) {
-            return self.open().stream_at_end(nb::cast<Ref&>(task).id);
+            return self.open().stream_at_end(ref_at(task).id);
           },
           nb::arg("task"))
       .def(
           "stream_consumed",
           [](Endpoint& self, nb::handle task, uint32_t items) {
             Session& session = self.open();
-            const ObjectId id = nb::cast<Ref&>(task).id;
+            const ObjectId id = ref_at(task).id;
             const Locked lock(session);
             session.client().stream_consumed(id, items);
             session.client().flush();
@@ -238,7 +237,7 @@ void bind_client_calls(nb::class_<Endpoint>& client) {
       .def(
           "close_stream",
           [](Endpoint& self, nb::handle task) {
-            if (self.session->usable()) self.session->close_stream(nb::cast<Ref&>(task).id);
+            if (self.session->usable()) self.session->close_stream(ref_at(task).id);
           },
           nb::arg("task"));
 }

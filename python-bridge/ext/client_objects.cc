@@ -13,7 +13,7 @@ namespace {
 constexpr uint64_t kCopyBytes = 64 * 1024;
 
 const ObjectId& id_of(nb::handle ref) {
-  return nb::cast<Ref&>(ref).id;
+  return ref_at(ref).id;
 }
 
 std::vector<ObjectId> ids_of(nb::handle refs) {

@@ -300,7 +300,7 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
           "stream_item",
           [](Endpoint& self, uint64_t call, uint32_t number, nb::handle item) {
             Session& session = self.open();
-            const ObjectId id = nb::cast<Ref&>(item).id;
+            const ObjectId id = ref_at(item).id;
             Status status;
             {
               const Locked lock(session);

@@ -1,46 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python objects over the store: Ref (one counted reference), View (pinned read-only bytes), PutBuffer (bytes being
-// written), Call (a call that runs here).
+// Python objects over the store: View (pinned read-only bytes), PutBuffer (bytes being written), Call (a call that runs
+// here); ref.h has the counted reference.
 //
 // Destructors release through the session; after fork, detach or shutdown they do nothing (the raylet swept the row).
 // Thread rules: created and destroyed with the GIL; the session's lock orders everything else.
 #pragma once
 #include <nanobind/nanobind.h>
 
-#include <array>
-#include <cstring>
 #include <memory>
-#include <string>
+#include <span>
 
+#include "ref.h"
 #include "session.h"
 
 namespace polyray::py {
 
 namespace nb = nanobind;
-
-// The ids that programs see have Ray's sizes: ours with the job and, for tasks, the actor beside it.
-constexpr size_t kWideObjectId = 28;
-constexpr size_t kWideTaskId = 24;
-constexpr uint32_t kNoSpec = 0xffffffff;
-using WideId = std::array<uint8_t, kWideObjectId>;
-
-struct Ref {
-  std::shared_ptr<Session> session;  // null: names an object without counting it
-  ObjectId id;
-  ObjectId first;                   // the first return of the same call; nil: the object itself
-  ObjectId actor;                   // whose method returns it; nil: none, or not known here
-  uint32_t spec = kNoSpec;          // of the task that returns it, when this process submitted that
-  std::unique_ptr<WideId> foreign;  // an id that no object of ours has
-  bool settled = false;             // known for good; with the GIL
-  bool watched = false;             // the client will hear of the settling; with the GIL
-  Ref(std::shared_ptr<Session> owner, ObjectId object) : session(std::move(owner)), id(object) {}
-  Ref(const Ref&) = delete;
-  Ref& operator=(const Ref&) = delete;
-  ~Ref() {
-    if (session && session->usable())
-      session->with([&](Client& client) { client.release_ref(id); });
-  }
-};
 
 struct View {
   std::shared_ptr<Session> session;
@@ -93,19 +68,6 @@ struct Call {
 inline nb::bytes id_bytes(const ObjectId& id) {
   return nb::bytes(reinterpret_cast<const char*>(&id), sizeof(ObjectId));
 }
-
-// The id of a bytes object of 16 bytes, or of the 28 that programs see; raises ValueError.
-ObjectId id_of_bytes(nb::handle bytes);
-
-// The id as programs see it. Its last bytes are those of the job of this process.
-WideId wide_of(const ObjectId& id);
-std::string hex_of(const ObjectId& id);
-
-// A new Python object around a reference that the caller owns.
-nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id);
-
-// The session that this process attached last: refs that programs make of bytes count there.
-void set_ref_session(const std::shared_ptr<Session>& session);
 
 // Bytes of any contiguous buffer while this lives. Raises the Python error of the object.
 template <typename Byte, int kFlags>

@@ -32,11 +32,6 @@ constexpr size_t kFewRefs = 16;  // so many are found by looking at each
 constexpr uint8_t kExtRef = 1;
 constexpr uint8_t kExtArgRef = 2;
 
-Ref* ref_of(PyObject* object) {
-  Ref* ref = nullptr;
-  return nb::try_cast<Ref*>(nb::handle(object), ref) ? ref : nullptr;
-}
-
 class Writer {
  public:
   Writer() { bytes_.resize(kHeaderBytes); }
@@ -56,7 +51,7 @@ class Writer {
     if (depth >= kMaxDepth) return false;
     if (PyList_CheckExact(object)) return list(object, depth);
     if (PyDict_CheckExact(object)) return dict(object, depth);
-    if (const Ref* ref = ref_of(object); ref != nullptr) return reference(kExtRef, ref->id);
+    if (const Ref* ref = as_ref(object); ref != nullptr) return reference(kExtRef, ref->id);
     return false;
   }
 
@@ -64,13 +59,13 @@ class Writer {
   void expect_argument(PyObject* object) {
     if (PyUnicode_CheckExact(object) || PyLong_CheckExact(object) || PyFloat_CheckExact(object))
       return;
-    if (const Ref* ref = ref_of(object); ref != nullptr) index_of(ref->id);
+    if (const Ref* ref = as_ref(object); ref != nullptr) index_of(ref->id);
     argument_refs_ = refs_.size();
   }
 
   bool argument(PyObject* object) {
     if (argument_refs_ > 0) {
-      if (const Ref* ref = ref_of(object); ref != nullptr) return reference(kExtArgRef, ref->id);
+      if (const Ref* ref = as_ref(object); ref != nullptr) return reference(kExtArgRef, ref->id);
     }
     return value(object);
   }
