@@ -45,7 +45,7 @@ uint32_t ReferenceRow::take_slot() {
 }
 
 ReferenceRow::Held& ReferenceRow::hold(const ObjectId& id) {
-  return held_.try_emplace(id.unique, Held{id, kNoSlot, 0, kNoSlot, 0}).first->second;
+  return held_.try_emplace(id.unique, Held{id.index, kNoSlot, 0, kNoSlot, 0}).first->second;
 }
 
 void ReferenceRow::drop_if_unused(uint64_t unique) {
@@ -172,7 +172,9 @@ size_t ReferenceRow::size() const {
 
 void ReferenceRow::for_each(
     const std::function<void(const ObjectId&, uint32_t, uint32_t)>& visit) const {
-  for (const auto& [unique, held] : held_) visit(held.id, held.refs, held.pins);
+  const uint32_t node_tag = segment_.header().node_tag;
+  for (const auto& [unique, held] : held_)
+    visit({node_tag, held.index, unique}, held.refs, held.pins);
 }
 
 namespace {

@@ -41,8 +41,8 @@ class ReferenceRow {
   std::vector<ObjectId> take_strays() { return std::exchange(strays_, {}); }
 
  private:
-  struct Held {
-    ObjectId id;
+  struct Held {  // small: a program may hold millions
+    uint32_t index;
     uint32_t slot_ref;
     uint32_t refs;
     uint32_t slot_pin;

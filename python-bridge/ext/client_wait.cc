@@ -25,16 +25,24 @@ std::vector<Ref*> refs_of(PyObject* refs) {
   if (!is_list && !PyTuple_CheckExact(refs)) return found;
   const Py_ssize_t count = is_list ? PyList_Size(refs) : PyTuple_Size(refs);
   found.reserve(static_cast<size_t>(count));
-  PyObject* const type = nb::type<Ref>().ptr();
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* item = is_list ? PyList_GetItem(refs, i) : PyTuple_GetItem(refs, i);
-    if (reinterpret_cast<PyObject*>(Py_TYPE(item)) != type) return {};
-    found.push_back(nb::inst_ptr<Ref>(nb::handle(item)));
+    Ref* ref = exact_ref(item);
+    if (ref == nullptr) return {};
+    found.push_back(ref);
   }
   return found;
 }
 
+// Ids of objects made one after another by one process ascend: then nothing needs to be remembered.
+bool ascend(const std::vector<Ref*>& refs) {
+  for (size_t i = 1; i < refs.size(); ++i)
+    if (refs[i]->id.unique <= refs[i - 1]->id.unique) return false;
+  return true;
+}
+
 bool has_repeats(const std::vector<Ref*>& refs) {
+  if (ascend(refs)) return false;
   size_t size = 16;
   while (size < 2 * refs.size()) size *= 2;
   thread_local std::vector<uint64_t> seen;
@@ -93,10 +101,12 @@ nb::object wait_split(Endpoint& self, const nb::object& waitables, size_t needed
           ? refs_of(refs.ptr())
           : std::vector<Ref*>{};
   if (items.empty() || needed < 1 || needed > items.size() || has_repeats(items)) return nb::none();
-  if (look(session, items, needed) < needed) {
+  size_t settled = look(session, items, needed);
+  if (settled < needed) {
     wait_for(self, items, needed, timeout_ms, blocked);
-    look(session, items, needed);
+    settled = look(session, items, needed);
   }
+  if (settled == items.size()) return nb::make_tuple(refs, nb::list());
   nb::list ready;
   nb::list rest;
   size_t found = 0;
