@@ -34,15 +34,7 @@ std::vector<Ref*> refs_of(PyObject* refs) {
   return found;
 }
 
-// Ids of objects made one after another by one process ascend: then nothing needs to be remembered.
-bool ascend(const std::vector<Ref*>& refs) {
-  for (size_t i = 1; i < refs.size(); ++i)
-    if (refs[i]->id.unique <= refs[i - 1]->id.unique) return false;
-  return true;
-}
-
 bool has_repeats(const std::vector<Ref*>& refs) {
-  if (ascend(refs)) return false;
   size_t size = 16;
   while (size < 2 * refs.size()) size *= 2;
   thread_local std::vector<uint64_t> seen;
@@ -55,6 +47,23 @@ bool has_repeats(const std::vector<Ref*>& refs) {
     seen[at] = ref->id.unique;
   }
   return false;
+}
+
+// Whether all items of a list are refs, each of another object in the order of their making, and settled: one pass over
+// them, since a long list's refs lie in no cache.
+bool all_settled(Session& session, PyObject* refs) {
+  uint64_t last = 0;
+  const Locked lock(session);
+  const Py_ssize_t count = PyList_Size(refs);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    Ref* ref = exact_ref(PyList_GetItem(refs, i));
+    if (ref == nullptr || ref->id.unique <= last) return false;
+    last = ref->id.unique;
+    if (ref->settled) continue;
+    if (session.client().status(ref->id) == ObjectStatus::kPending) return false;
+    ref->settled = true;
+  }
+  return true;
 }
 
 // Looks at the refs in order until `needed` of them are settled; how many are.
@@ -96,17 +105,16 @@ nb::object wait_split(Endpoint& self, const nb::object& waitables, size_t needed
   // Another thread may change the list while this one waits.
   nb::object refs = nb::steal(PySequence_List(waitables.ptr()));
   if (!refs.is_valid()) throw nb::python_error();
+  const bool is_list = PyList_CheckExact(waitables.ptr());
+  if (is_list && needed > 0 && needed == nb::len(refs) && all_settled(session, refs.ptr()))
+    return nb::make_tuple(refs, nb::list());
   const std::vector<Ref*> items =
-      PyList_CheckExact(waitables.ptr()) || PyTuple_CheckExact(waitables.ptr())
-          ? refs_of(refs.ptr())
-          : std::vector<Ref*>{};
+      is_list || PyTuple_CheckExact(waitables.ptr()) ? refs_of(refs.ptr()) : std::vector<Ref*>{};
   if (items.empty() || needed < 1 || needed > items.size() || has_repeats(items)) return nb::none();
-  size_t settled = look(session, items, needed);
-  if (settled < needed) {
+  if (look(session, items, needed) < needed) {
     wait_for(self, items, needed, timeout_ms, blocked);
-    settled = look(session, items, needed);
+    look(session, items, needed);
   }
-  if (settled == items.size()) return nb::make_tuple(refs, nb::list());
   nb::list ready;
   nb::list rest;
   size_t found = 0;

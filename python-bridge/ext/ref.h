@@ -27,9 +27,9 @@ using WideId = std::array<uint8_t, kWideObjectId>;
 // What lists of refs are asked for comes first.
 struct Ref {
   ObjectId id{};
-  bool settled = false;              // known for good
-  bool watched = false;              // the client will hear of the settling
-  uint32_t spec = kNoSpec;           // of the task that returns it, when this process submitted that
+  bool settled = false;     // known for good
+  bool watched = false;     // the client will hear of the settling
+  uint32_t spec = kNoSpec;  // of the task that returns it, when this process submitted that
   std::shared_ptr<Session> session;  // null: names an object without counting it
   ObjectId actor{};                  // whose method returns it; nil: none, or not known here
   std::unique_ptr<ObjectId> first;   // the first return of the same call; null: the object itself

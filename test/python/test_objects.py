@@ -19,6 +19,7 @@ import numpy as np
 import polyray as ray
 import pyarrow as pa
 import pytest
+from polyray import runtime
 from polyray.exceptions import OufOfBandObjectRefSerializationException
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -209,6 +210,40 @@ def test_live_refs_cost_the_garbage_collector_nothing() -> None:
     seen = weakref.ref(ref)
     del ref, contained, one
     assert seen() is None, "its end is its last reference, no collection"
+
+
+def test_a_ref_is_an_ordinary_python_object() -> None:
+    class Named(ray.ObjectRef):  # type: ignore[type-arg]
+        def __init__(self, id: bytes, name: str) -> None:
+            super().__init__(id)
+            self.name = name
+
+    ref = ray.put("kept")
+    named = Named(ref.binary(), "one")
+    counted = runtime.current().client.object_info
+    assert (named.name, named == ref, named != ref, hash(named) == hash(ref)) == (
+        "one",
+        True,
+        False,
+        True,
+    )
+    assert ref != 1 and ref != ray.put("kept")
+    with pytest.raises(TypeError):
+        assert ref < named
+    named.__init__(ray.put("other").binary(), "two")  # type: ignore[misc]
+    ref.__init__(ref.binary())  # type: ignore[misc]
+    assert ray.get(ref) == "kept", "it holds what it held"
+    assert counted(ref)["refs"] == 1
+    held = [ray.put(i) for i in range(3)]
+    assert ray.wait(held, num_returns=3) == (held, [])
+    assert ray.wait(held[::-1], num_returns=3) == (held[::-1], [])
+    with pytest.raises(ValueError, match="unique"):
+        ray.wait([held[0], held[0]], num_returns=2)
+    for wrong in (1, b"short"):
+        with pytest.raises((TypeError, ValueError)):
+            ray.ObjectRef(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="ObjectRef is needed"):
+        runtime.current().client.status(1)  # type: ignore[arg-type]
 
 
 def test_wrong_arguments_are_typed_errors() -> None:
