@@ -290,6 +290,8 @@ class Client {
   // Before arm, when nothing was there: looks for records for some microseconds if that is likely to be cheaper than to
   // sleep (client/brief_watch.h). True: poll again. No lock needed, but no other thread polls meanwhile.
   virtual bool watch() = 0;
+  // The next poll has something to do that no bell tells: a thread that leaves another asleep must wake it for that.
+  virtual bool has_work() const = 0;
   // Arms the wake word. True: sleep now; false: poll again.
   virtual bool arm(uint32_t bits) = 0;
   // Sleeps until rung, interrupted by a signal, or timeout_ms (-1: some while); callers loop. No lock needed.

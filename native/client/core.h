@@ -150,6 +150,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   size_t poll(std::vector<Event>& events, size_t limit) override;
   void flush() override;
   bool watch() override;
+  bool has_work() const override;
   bool arm(uint32_t bits) override;
   void wait_doorbell(int timeout_ms) override;
   void socket_readable() override { next_raylet_check_ns_ = 0; }
@@ -365,7 +366,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void flush_overflow();
   void check_raylet();
   void self_wake();
-  void rearm();
+  void give_back_doorbell(bool took);
   uint32_t armed_bits_ = 0;  // what the binding armed last
 
   void count(Count which, uint64_t n = 1) { counts_->add(which, n); }

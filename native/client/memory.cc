@@ -93,10 +93,7 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
       if (slot.kind != static_cast<uint32_t>(Rec::kExtentGrant) || slot.a != request) continue;
       const RingSlot grant = slot;
       inbox_.erase(inbox_.begin() + static_cast<ptrdiff_t>(seen));
-      if (inbox_.size() > before)
-        self_wake();
-      else
-        rearm();
+      give_back_doorbell(inbox_.size() > before);
       if (grant.b != 0 && segment_->is_data(grant.b))
         return Memory{grant.b, grant.c, segment_->at(grant.b), grant.d != 0};
       std::string text = "the object store refused " + std::to_string(bytes) + " bytes";
@@ -110,10 +107,13 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
       return Status::error(code == StatusCode::kOk ? StatusCode::kObjectStoreFull : code, text);
     }
     const uint64_t now = os::now_ms();
-    if (now >= deadline_ms || !raylet_lives()) rearm();
-    if (now >= deadline_ms)
-      return Status::error(StatusCode::kTimedOut, "the raylet did not answer a request for memory");
-    if (!raylet_lives()) return Status::error(StatusCode::kLocalRayletDied, "the raylet is gone");
+    const bool late = now >= deadline_ms;
+    if (late || !raylet_lives()) {
+      give_back_doorbell(inbox_.size() > before);
+      return late ? Status::error(StatusCode::kTimedOut,
+                                  "the raylet did not answer a request for memory")
+                  : Status::error(StatusCode::kLocalRayletDied, "the raylet is gone");
+    }
     if (inbound_.arm(kArmedFutex))
       inbound_.wait(static_cast<int>(std::min<uint64_t>(deadline_ms - now, kWaitSliceMs)));
   }

@@ -19,6 +19,8 @@ constexpr uint32_t kDedicatedClass = 0xfffffffe;
 }  // namespace
 
 Event& ClientCore::emit(EventKind kind) {
+  // What a submit or a cancel settles at once: whoever sleeps hears of it from nobody else.
+  if (sink_ == nullptr && early_.empty() && !detached_) self_wake();
   Event& event = sink_ != nullptr && sink_->size() < sink_limit_ ? sink_->emplace_back()
                                                                  : early_.emplace_back();
   event.kind = kind;
@@ -235,24 +237,28 @@ bool ClientCore::watch() {
   return false;
 }
 
+bool ClientCore::has_work() const {
+  return !early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver();
+}
+
 bool ClientCore::arm(uint32_t bits) {
   if (forked_) return true;
   if (detached_) return early_.empty() && (!raylet_gone_ || shutdown_told_);
   flush();
-  if (!early_.empty() || inbox_at_ < inbox_.size() || !ready_.empty() || can_deliver())
-    return false;
+  if (has_work()) return false;
   armed_bits_ = bits;
   if (!inbound_.arm(bits)) return false;
   brief_watch_.sleeps(os::now_ns());
   return true;
 }
 
-// A wait inside this client took the armed word over: give the event loop its wake-up back.
-void ClientCore::rearm() {
-  if (armed_bits_ != 0 && !inbound_.arm(armed_bits_)) self_wake();
+// A wait inside this client took the armed word over: whoever sleeps gets the wake-up back. `took`: what that wait has
+// taken out of the rings besides its own is the sleeper's.
+void ClientCore::give_back_doorbell(bool took) {
+  if (took || (armed_bits_ != 0 && !inbound_.arm(armed_bits_))) self_wake();
 }
 
-// Somebody else may sleep on what we have just taken out of the rings.
+// Somebody else may sleep, and nobody will ring for what there is now.
 void ClientCore::self_wake() {
   os::signal_event(own_bell_.get());
   Endpoint& self = segment_->endpoint(endpoint_);

@@ -4,15 +4,8 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace polyray::py {
-
-bool on_main_thread() {
-  thread_local const bool main = syscall(SYS_gettid) == getpid();
-  return main && syscall(SYS_gettid) == getpid();
-}
 
 void do_chores(Endpoint& endpoint) {
   const Chores chores = endpoint.session->take_chores();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Python class Client: a session, and the waiting that every blocking method shares.
 //
-// Every waiting method runs without the GIL in slices: it comes back for signals (Ctrl-C raises KeyboardInterrupt from
-// the wait) and for chores. Errors are exceptions of polyray.exceptions.
+// Every waiting method runs without the GIL. It comes back for signals (Ctrl-C raises KeyboardInterrupt from the wait) and
+// for chores: in slices first, and only when it is told once it waits for long (signal_guard.h). Errors are exceptions of polyray.exceptions.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -11,6 +12,7 @@
 #include "objects.h"
 #include "os/env.h"
 #include "session.h"
+#include "signal_guard.h"
 
 namespace polyray::py {
 
@@ -29,7 +31,6 @@ struct Endpoint {
   }
 };
 
-bool on_main_thread();
 // The deadline of the call that this thread took last (os::now_ms(), 0 none): what it submits ends by then, too.
 extern thread_local uint64_t running_deadline_ms;
 // The mutex of a session. The GIL is never waited for with it held (a Ref's destructor takes it with the GIL): when it is
@@ -53,18 +54,22 @@ class Locked {
 void do_chores(Endpoint& endpoint);
 [[noreturn]] void raise_ended();
 
-// Calls wait(milliseconds left) until it is ready (true) or the time is over (false).
+// Calls wait(milliseconds left) until it is ready (true) or the time is over (false). Signals are looked for for `look_ms`,
+// then the main thread is told of them.
+inline constexpr int64_t kLookMs = 1000;
 template <class Wait>
-bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
+bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait,
+                       int64_t look_ms = kLookMs) {
   const auto start = std::chrono::steady_clock::now();
+  const auto waited_ms = [&] {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                                 start)
+        .count();
+  };
+  SignalGuard guard;
   for (;;) {
     int64_t left = timeout_ms;
-    if (timeout_ms >= 0) {
-      left -= std::chrono::duration_cast<std::chrono::milliseconds>(
-                  std::chrono::steady_clock::now() - start)
-                  .count();
-      if (left < 0) left = 0;
-    }
+    if (timeout_ms >= 0) left = std::max<int64_t>(0, left - waited_ms());
     WaitOutcome outcome;
     {
       nb::gil_scoped_release release;
@@ -79,8 +84,10 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait) {
         if (endpoint.session->ended()) raise_ended();
         raise_code(StatusCode::kNotInitialized,
                    "[not initialized] the runtime was shut down while this call waited.");
-      case WaitOutcome::kEvents:
       case WaitOutcome::kInterrupted:
+        if (waited_ms() >= look_ms) guard.begin(endpoint.session);
+        [[fallthrough]];
+      case WaitOutcome::kEvents:
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
         do_chores(endpoint);
     }

@@ -120,17 +120,10 @@ nb::list take_calls(Endpoint& self) {
   return made;
 }
 
-// What the main thread does now and then while others take the calls, who may all be busy.
-void tend(Endpoint& self) {
+// What the main thread does while others take the calls: signals and chores, until end_rest().
+void rest(Endpoint& self) {
   Session& session = self.open();
-  bool chores = false;
-  {
-    const Locked lock(session);
-    session.look();
-    chores = session.has_chores();
-  }
-  if (chores) do_chores(self);
-  if (session.ended()) raise_ended();
+  wait_with_signals(self, -1, [&](int64_t) { return session.rest(); }, 0);
 }
 
 int host_calls(Endpoint& self) {
@@ -279,7 +272,8 @@ void bind_client_worker(nb::class_<Endpoint>& client) {
       .def_prop_ro("doorbell_fd", [](Endpoint& self) { return self.open().client().doorbell_fd(); })
       .def("host_calls", &host_calls)
       .def("take_calls", &take_calls)
-      .def("tend", &tend)
+      .def("rest", &rest)
+      .def("end_rest", [](Endpoint& self) { self.session->end_rest(); })
       .def("stop_calls", [](Endpoint& self) { self.session->stop_calls(); })
       .def("return_value", &return_value, nb::arg("call"), nb::arg("index"), nb::arg("envelope"),
            nb::arg("is_error"))

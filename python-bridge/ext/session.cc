@@ -23,10 +23,12 @@ constexpr uint32_t kAllItems = 0xffffffff;
 using Clock = std::chrono::steady_clock;
 using Millis = std::chrono::milliseconds;
 constexpr size_t kBatch = 256;
-// The main thread looks at signals, and everybody at the end of the session, at least this often.
+// The main thread looks for signals this often unless it is told of them.
 constexpr int64_t kSignalSliceMs = 100;
-constexpr int64_t kSliceMs = 1000;
-constexpr int64_t kIdleSliceMs = 5000;
+// The first sleep of a wait: what was sent without a bell is told after it.
+constexpr int64_t kFirstSliceMs = 500;
+// Later ones. Nothing depends on it: whoever rests is woken.
+constexpr int64_t kRestSliceMs = 60'000;
 constexpr uint32_t kActorTopic = 1;
 
 int64_t since(Clock::time_point start) {
@@ -41,6 +43,8 @@ Session::Session(std::unique_ptr<Client> client)
 Session::~Session() {
   if (getpid() != owner_pid_) {  // the parent's threads and locks are not here: leave all as it is
     static_cast<void>(client_.release());
+    static_cast<void>(signal_read_.release());  // Python may write signals there
+    static_cast<void>(signal_write_.release());
     return;
   }
   close();
@@ -63,6 +67,7 @@ void Session::drain(bool taker) {
     for (Event& event : batch_) on_event(event);
   }
   if (calls_.size() > (taker ? 1 : 0) || has_chores()) rouse();
+  if (has_chores()) resting_.notify_all();
 }
 
 // Somebody who waits for calls shall look: the event loop, or one thread; others follow while calls are left.
@@ -130,6 +135,7 @@ void Session::on_event(Event& event) {
       ended_ = true;
       tell_all();
       idle_.notify_all();
+      resting_.notify_all();
       if (hosted_) os::signal_event(calls_fd_.get());
       break;
     default:
@@ -213,6 +219,7 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
   const auto start = Clock::now();
   bool told = false;
   bool watched = false;
+  bool quiet = false;  // a whole slice went by
   ++inside_;
   ++entries_;
   const auto loop = [&]() -> WaitOutcome {
@@ -220,17 +227,23 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       if (!draining_) drain(taker);
       if (done()) return WaitOutcome::kReady;
       if (ended_ || !usable()) return WaitOutcome::kClosed;
-      if (chores_.collect || !chores_.cancelled.empty()) return WaitOutcome::kEvents;
+      if (has_chores()) return WaitOutcome::kEvents;
+      if (main_thread && take_interrupt()) return WaitOutcome::kInterrupted;
       const int64_t left =
-          timeout_ms < 0 ? kSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
+          timeout_ms < 0 ? kRestSliceMs : std::max<int64_t>(0, timeout_ms - since(start));
       if (left == 0) return WaitOutcome::kTimeout;
       if (blocked && !told) {
         told = true;
         client_->set_blocked(true);
       }
-      const int64_t slice = std::min(left, main_thread ? kSignalSliceMs : kSliceMs);
+      if (quiet) ensure_pump();
+      const bool rests = quiet && pump_ != nullptr;
+      const bool looks = main_thread && !signals_told_;
+      const int64_t wanted = looks ? kSignalSliceMs : rests ? kRestSliceMs : kFirstSliceMs;
+      const int64_t slice = std::min(left, wanted);
       const auto slept_from = Clock::now();
       if (draining_) {
+        hand_over();
         wake_.wait_for(lock, Millis(slice));
       } else if (!watched) {
         watched = true;  // and what changed meanwhile is looked at before the sleep
@@ -245,15 +258,15 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
         watched = false;
         draining_ = true;
         lock.unlock();
-        client_->wait_doorbell(static_cast<int>(slice));
+        sleep_at_doorbell(slice);
         lock.lock();
         draining_ = false;
         if (usable()) drain(taker);
         wake_.notify_all();
       }
-      // The whole slice went by: perhaps there is a signal. The caller looks, with the GIL, and comes back.
-      if (main_thread && slice == kSignalSliceMs && since(slept_from) >= slice && !done())
-        return WaitOutcome::kInterrupted;
+      quiet = since(slept_from) >= wanted;
+      // Perhaps there is a signal. The caller looks, with the GIL, and comes back.
+      if (quiet && looks && !done()) return WaitOutcome::kInterrupted;
     }
   };
   const WaitOutcome outcome = loop();
@@ -264,6 +277,18 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
   else if (!draining_)
     wake_.notify_all();
   return outcome;
+}
+
+// This thread is about to sleep, or to run its own code, while another sleeps on the doorbell.
+void Session::hand_over() {
+  client_->flush();
+  if (client_->has_work()) wake_sleeper();
+}
+
+bool Session::take_interrupt() {
+  const bool taken = interrupted_;
+  interrupted_ = false;
+  return taken;
 }
 
 // The last foreground thread goes back to its own code: from now on bells are for the pump.
@@ -333,7 +358,7 @@ WaitOutcome Session::wait_call(int64_t timeout_ms, bool main_thread) {
   if (!usable() || ended_) return WaitOutcome::kClosed;
   if (there()) return WaitOutcome::kReady;
   if (has_chores()) return WaitOutcome::kEvents;
-  const int64_t slice = timeout_ms < 0 ? kIdleSliceMs : std::min(timeout_ms, kIdleSliceMs);
+  const int64_t slice = timeout_ms < 0 ? kRestSliceMs : std::min(timeout_ms, kRestSliceMs);
   ++idle_threads_;
   idle_.wait_for(lock, Millis(slice));
   --idle_threads_;
@@ -347,7 +372,7 @@ bool Session::take_call(IncomingCall& call, bool arrived) {
   if (arrived) roused_ = false;
   ++entries_;
   if (draining_)
-    client_->flush();
+    hand_over();
   else
     drain(true);  // replies go out in the client's own batches
   if (calls_.empty()) return false;
@@ -375,6 +400,7 @@ void Session::look() {
 }
 
 void Session::take_calls(std::deque<IncomingCall>& calls) {
+  if (!usable()) return;  // the bell of close() is for the pump
   ++looks_;
   if (calls_told_) os::drain_event(calls_fd_.get());
   calls_told_ = false;
@@ -384,6 +410,25 @@ void Session::take_calls(std::deque<IncomingCall>& calls) {
     if (inside_ == 0 && !client_->arm(kArmedEventFd)) os::signal_event(client_->doorbell_fd());
   }
   if (!stopped_) calls.swap(calls_);
+}
+
+WaitOutcome Session::rest() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    if (!usable() || ended_) return WaitOutcome::kClosed;
+    if (rest_over_) return WaitOutcome::kReady;
+    if (has_chores()) return WaitOutcome::kEvents;
+    if (take_interrupt()) return WaitOutcome::kInterrupted;
+    const bool looks = !signals_told_;
+    resting_.wait_for(lock, Millis(looks ? kSignalSliceMs : kRestSliceMs));
+    if (looks) return WaitOutcome::kInterrupted;
+  }
+}
+
+void Session::end_rest() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  rest_over_ = true;
+  resting_.notify_all();
 }
 
 void Session::stop_calls() {
@@ -470,8 +515,10 @@ void Session::close_stream(const ObjectId& task) {
   if (stream == streams_.end()) return;
   if (usable()) {
     for (const ObjectId& item : stream->second.items) client_->release_ref(item);
+    wake_sleeper();
   }
   streams_.erase(stream);
+  wake_.notify_all();  // who waits for its next item
 }
 
 // --- without waiting ---------------------------------------------------------------------------------------------

@@ -8,11 +8,27 @@
 // that wait for objects: one of them on the doorbell, the others on `idle_`, of which one at a time is roused while calls
 // are left. An event loop that takes calls (host_calls) watches the doorbell itself; the pump then sleeps in ticks until
 // this process submits something.
+//
+// Nobody polls. Who sleeps, on what, and who wakes it:
+// | who | sleeps on | woken by |
+// |---|---|---|
+// | one of the foreground (`draining_`) | futex of the doorbell, armed with kArmedFutex | bells; wake_sleeper(); the client for what it settles by itself |
+// | the others of the foreground | `wake_` | whoever stops draining, always after it; the pump |
+// | threads that only wait for calls | `idle_` | rouse(), by whoever drains |
+// | an event loop that takes calls | doorbell's eventfd, `calls_fd_` | bells, while nobody is in the foreground; rouse() |
+// | the main thread, when others take the calls | `resting_` | chores, signals, end_rest() |
+// | the pump | eventfd, session socket, signal pipe | bells, while nobody is in the foreground; the raylet's end; signals |
+// So the raylet's end and signals have one watchman, the pump, who wakes the others; a signal reaches its pipe only while
+// the main thread waits for long (signal_guard.h): before, that looks for itself, ten times a second. A thread that changes
+// something while another sleeps hands it over (hand_over): bells that are due are rung, and the sleeper is woken for work
+// that no bell tells. Whoever rests looks once a minute all the same.
 // Thread rules: every method locks `mutex_`; none touches a Python object while it is held (a collection could run a
 // Ref's destructor, which locks again). The waiting methods are called without the GIL.
 // Invariants:
 //  1. At most one foreground thread sleeps on the futex; when the last one leaves, the eventfd is armed for the pump.
-//  2. A forked child never touches the parent's client or locks: usable() is false there, and nothing is destroyed.
+//  2. `draining_` ends with a notify_all() of `wake_` under the mutex: who sleeps there never misses its turn to drain.
+//  3. Only the pump and the event loop read the eventfd empty; each looks at the rings after that.
+//  4. A forked child never touches the parent's client or locks: usable() is false there, and nothing is destroyed.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -101,6 +117,9 @@ class Session {
   void look();                                       // held: takes in what has come
   // Nobody waits for calls any more.
   void stop_calls();
+  // What the main thread does while others take the calls: sleeps until there are chores or signals, or end_rest().
+  WaitOutcome rest();
+  void end_rest();
   bool calls_stopped() const { return stopped_; }
   bool has_chores() const { return chores_.collect || !chores_.cancelled.empty(); }  // held
   void open_stream(const ObjectId& task);                                            // held
@@ -118,6 +137,11 @@ class Session {
   void forget_cancelled(const ObjectId& task);
   // Starts the pump unless it runs. `interrupt`: a cancelled call signals SIGINT to the calling thread.
   void start_pump(bool interrupt);  // held
+  // The end of a pipe: whatever is written there ends the main thread's wait with kInterrupted. -1: there is none.
+  int signal_fd();
+  // Signals are written there: the main thread need not look for them.
+  void tell_signals(bool told) { signals_told_ = told; }
+  bool signals_told() const { return signals_told_; }
   void close();
 
  private:
@@ -134,8 +158,14 @@ class Session {
   void tell_all();
   bool has_failed(const ObjectId& id);
   void leave();
+  void hand_over();
+  void sleep_at_doorbell(int64_t timeout_ms);
   void wake_sleeper();
+  bool take_interrupt();
+  void ensure_pump();
   void pump_main();
+  int watch(std::unique_lock<std::mutex>& lock, int timeout_ms);
+  void signal_came();
 
   struct Stream {
     std::deque<ObjectId> items;
@@ -193,9 +223,16 @@ class Session {
   };
   std::unordered_map<uint64_t, Cancel> cancelled_;
 
+  std::condition_variable resting_;
+  bool rest_over_ = false;
+  os::Fd signal_read_, signal_write_;
+  std::atomic<bool> signals_told_{false};
+  bool interrupted_ = false;  // a signal came
+
   std::thread* pump_ = nullptr;  // leaked in a forked child
   std::condition_variable pump_wake_;
   bool pump_asleep_ = false;
+  uint32_t quiet_ticks_ = 0;  // of the pump, since the event loop looked
   pthread_t interrupt_thread_{};
   bool interrupts_ = false;
 };

@@ -231,8 +231,13 @@ class Client:
         this gives is readable, it calls take_calls()."""
 
     def take_calls(self) -> list[Call]: ...
-    def tend(self) -> None:
-        """Take in what has come, for threads that are busy: cancellations, the end."""
+    def rest(self) -> None:
+        """What the main thread does while others take the calls: signals, cancellations, until
+        end_rest(). Raises when the runtime has ended.
+        """
+
+    def end_rest(self) -> None:
+        """rest() comes back, now or when it is called."""
 
     def stop_calls(self) -> None:
         """next_call gives None, in every thread that waits there."""

@@ -297,6 +297,7 @@ class CallEnds:
     def leave(self) -> None:
         """Take no more calls; the worker ends after this one."""
         self.leaving = True
+        self._client.end_rest()
 
     def left_method(self, call: Any) -> None:
         if self._runs.pop(call.task, None) is not None and self._cancels:
@@ -315,7 +316,7 @@ class CallEnds:
         """The running call is not answered: its caller, like all others, hears of the end."""
         self.main_task = None
         if isinstance(error, Terminated):
-            self.leaving = True
+            self.leave()
         elif isinstance(error, ActorExit):
             self.exit_actor("it left by exit_actor()")
         elif error.code == 0 and error.code is not None:
@@ -331,7 +332,7 @@ class CallEnds:
             actor.leaves = actor.exiting = True
             self.rt.request("actor.exit", actor=actor.id, reason=reason)
         if not self._runs:  # its constructor
-            self.leaving = True
+            self.leave()
 
     def end_actor(self) -> None:
         """The graceful end of the actor of this process, if it has one."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from polyray.thread_calls import CallThreads
 
 _METHOD = 3
-_TEND_S = 0.5
 _NONE = encode(None).to_bytes()
 
 
@@ -53,7 +51,6 @@ class Executor(CallEnds):
         self._threads: CallThreads | None = None
         self._async: AsyncCalls | None = None
         self._elsewhere = False  # calls are taken by others than the main thread
-        self._over = threading.Event()  # what the main thread waits for then
         self._failure: RayError | None = None
         self._client.on_cancel(self._on_cancel)
         self._calls_done: dict[int, int] = {}
@@ -85,16 +82,16 @@ class Executor(CallEnds):
                 return
 
     def _rest(self) -> None:
-        """Others take the calls: signals come here, and what they leave while all are busy."""
-        while not self.leaving and not self._over.wait(_TEND_S):
-            self._client.tend()
+        """Others take the calls: signals come here, and chores while all are busy."""
+        while not self.leaving and self._failure is None:
+            self._client.rest()
         if self._failure is not None:
             raise self._failure
 
     def stop_waiting(self, failure: RayError) -> None:
         """Whoever takes calls has found that the runtime has ended."""
         self._failure = failure
-        self._over.set()
+        self._client.end_rest()
 
     def _take_method(self, call: Any) -> None:
         try:
