@@ -150,6 +150,7 @@ void RayletCore::react(const os::Poller::Ready& ready) {
       door_.accept_all();
       break;
     case Door::Token::kConnection:
+      drain();  // a driver told of its first worker before that one could send anything
       door_.readable(value, ready.events);
       break;
     case Door::Token::kPidfd: {

@@ -58,6 +58,7 @@ class RayletCore {
   void record(Peer& from, const RingSlot& slot);
   void lease_request(Peer& from, const RingSlot& slot);
   void command(Peer& from, const RingSlot& slot);
+  void first_worker(Peer& from, const RingSlot& slot);
   void control_peer(const RingSlot& slot);
   void apply(const LeaseEffect& effect);
   // Tells the service to start the worker of a startup token.

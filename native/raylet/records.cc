@@ -68,7 +68,10 @@ void RayletCore::record(Peer& from, const RingSlot& slot) {
       leases_changed_ = true;
       break;
     case Rec::kRayletCommand:
-      if (peers_.service() == &from) command(from, slot);
+      if (peers_.service() == &from)
+        command(from, slot);
+      else if (static_cast<RayletOp>(slot.a) == RayletOp::kPrestart)
+        first_worker(from, slot);
       break;
     case Rec::kAlarmRequest:
       alarms_[from.peer_id()] = slot.b;
@@ -180,6 +183,18 @@ void RayletCore::command(Peer& from, const RingSlot& slot) {
       break;
     }
   }
+}
+
+// Who embeds the raylet starts the first worker of its job: the service, which starts all others, still boots.
+void RayletCore::first_worker(Peer& from, const RingSlot& slot) {
+  const auto payload = peers_.take_payload(from, slot.c, slot.d);
+  const auto job = static_cast<uint32_t>(slot.b);
+  if (!payload || from.kind != EndpointKind::kDriver || from.pid != os::own_pid() ||
+      job != from.job)
+    return;
+  const PoolKey pool{job, static_cast<uint32_t>(slot.b >> 32),
+                     std::string(payload->begin(), payload->end())};
+  if (workers_.start_first(pool)) ++workers_started_;
 }
 
 void RayletCore::apply(const LeaseEffect& effect) {

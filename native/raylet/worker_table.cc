@@ -34,6 +34,15 @@ uint64_t WorkerTable::start(const PoolKey& pool, uint64_t class_hash, const Reso
   return token;
 }
 
+bool WorkerTable::start_first(const PoolKey& pool) {
+  if (first_started_) return false;
+  first_started_ = true;
+  Worker& worker = by_token_[kFirstToken];
+  worker.token = kFirstToken;
+  worker.pool = pool;
+  return true;
+}
+
 Worker* WorkerTable::by_token(uint64_t token) {
   const auto it = by_token_.find(token);
   return it == by_token_.end() ? nullptr : &it->second;

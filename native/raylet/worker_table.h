@@ -50,9 +50,13 @@ struct Worker {
 
 class WorkerTable {
  public:
+  // Of the worker that an embedding driver starts before it could ask: known to both without a word.
+  static constexpr uint64_t kFirstToken = 1;
   // A worker has been asked for. Returns its startup token.
   uint64_t start(const PoolKey& pool, uint64_t class_hash, const ResourceSet& reserved,
                  bool dedicated);
+  // A driver starts the worker of kFirstToken itself. False when there was one already.
+  bool start_first(const PoolKey& pool);
   Worker* by_token(uint64_t token);
   Worker* by_endpoint(uint32_t endpoint);
   // The process attached. False when the token is unknown or used.
@@ -81,7 +85,8 @@ class WorkerTable {
   std::map<uint64_t, Worker> by_token_;
   std::unordered_map<uint32_t, uint64_t> by_endpoint_;
   std::map<PoolKey, std::vector<uint64_t>> idle_;  // tokens, newest last
-  uint64_t next_token_ = 1;
+  uint64_t next_token_ = kFirstToken + 1;
+  bool first_started_ = false;
 };
 
 }  // namespace polyray::raylet

@@ -113,7 +113,8 @@ enum class RayletOp : uint32_t {
   kGroupRemove =
       21,  // c = payload offset, d = bytes: GroupSpec without items; ends what runs in its bundles
   kPrestart =
-      45,  // b = job | language << 32, c = payload offset, d = bytes: the worker key; starts a worker if the pool has none
+      45,  // b = job | language << 32, c = payload offset, d = bytes: the worker key; starts a worker if the pool has none.
+  // From the driver in whose process the raylet runs: the driver itself starts the worker, the one of token 1
 };
 
 enum class ReplyStatus : uint32_t {

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "raylet/peers.h"
+#include "raylet/worker_table.h"
 #include "raylet_support.h"
 #include "store/slots.h"
 
@@ -55,6 +56,31 @@ TEST(Attach, WorkersNeedAStartupTokenDriversAJobThatLivesAndThereIsOneService) {
   service.value().reset();
   EXPECT_TRUE(
       soon([&] { return Client::attach(options_for(*raylet, EndpointKind::kService)).is_ok(); }));
+}
+
+TEST(Attach, ADriverOfThisProcessStartsTheFirstWorkerOfItsJobWithoutTheService) {
+  auto raylet = bare_raylet();
+  AttachOptions worker = options_for(*raylet, EndpointKind::kWorker);
+  worker.startup_token = raylet::WorkerTable::kFirstToken;
+  const auto tell = [](Client& driver, uint64_t job) {
+    const std::vector<uint8_t> key = bytes_of("{}");
+    driver.raylet_command(RayletOp::kPrestart, job | uint64_t{1} << 32, 0, 0, key);
+    driver.flush();
+  };
+  const pid_t other = fork_client(*raylet, [&](Client& client) {
+    tell(client, client.job());
+    for (;;) pause();
+  });
+  auto driver = std::move(Client::attach(options_for(*raylet)).value());
+  tell(*driver, driver->job() + 1);
+  EXPECT_EQ(Client::attach(worker).status().code, StatusCode::kNotFound)
+      << "neither for another job, nor from another process";
+  tell(*driver, driver->job());
+  auto first = Client::attach(worker);
+  ASSERT_TRUE(first.is_ok()) << first.status().message;
+  EXPECT_EQ(first.value()->job(), driver->job());
+  EXPECT_EQ(Client::attach(worker).status().code, StatusCode::kNotFound) << "a token is used once";
+  end_child(other);
 }
 
 TEST(Attach, ASecondEndpointJoinsItsJobAndTheJobEndsWithTheLast) {

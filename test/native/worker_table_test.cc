@@ -21,6 +21,18 @@ TEST(WorkerTable, AWorkerComesInByItsTokenOnce) {
   EXPECT_EQ(table.validate(), "");
 }
 
+TEST(WorkerTable, TheFirstWorkerHasATokenOfItsOwnAndIsStartedOnce) {
+  WorkerTable table;
+  EXPECT_NE(table.start(kPool, 5, ResourceSet(), false), WorkerTable::kFirstToken);
+  EXPECT_FALSE(table.attach(WorkerTable::kFirstToken, 3, 30)) << "nobody said that it comes";
+  EXPECT_TRUE(table.start_first(kPool));
+  EXPECT_EQ(table.starting(kPool), 2u);
+  EXPECT_TRUE(table.attach(WorkerTable::kFirstToken, 3, 30));
+  EXPECT_EQ(table.validate(), "");
+  table.remove(WorkerTable::kFirstToken);
+  EXPECT_FALSE(table.start_first(kPool)) << "its token was used";
+}
+
 TEST(WorkerTable, IdleWorkersAreFoundOnlyInTheirPoolAndTheWarmestFirst) {
   WorkerTable table;
   for (uint32_t endpoint = 1; endpoint <= 3; ++endpoint) {

@@ -156,14 +156,9 @@ function startAsked(options: InitOptions): Current {
   const address = options.address ?? process.env.POLYRAY_ADDRESS ?? process.env.RAY_ADDRESS;
   if (!isMainThread && (address === undefined || address === "")) {
     const shared = sharedSession();
-    if (shared !== null) return attach(shared, options, null);
+    if (shared !== null) return join(shared, options);
   }
-  if (address === undefined || address === "" || address === "local") {
-    const embedded = startEmbedded(nodeOptions(options));
-    const opened = attach(embedded, options, embedded);
-    noteSession(embedded);
-    return opened;
-  }
+  if (address === undefined || address === "" || address === "local") return startHere(options);
   for (const name of [
     "numCpus",
     "numGpus",
@@ -180,18 +175,27 @@ function startAsked(options: InitOptions): Current {
       );
     }
   }
-  return attach(findSession(address), options, null);
+  return join(findSession(address), options);
 }
 
-function attach(
-  place: SessionPlace,
-  options: InitOptions,
-  embedded: EmbeddedRuntime | null,
-): Current {
-  const namespace = options.namespace ?? place.namespace;
-  const logToDriver = options.logToDriver ?? true;
-  const opened = open(place, namespace, options, logToDriver);
-  return become(opened, place, embedded, introduce(opened, embedded, namespace, logToDriver));
+function startHere(options: InitOptions): Current {
+  const node = startEmbedded(nodeOptions(options));
+  let opened: Connection;
+  try {
+    opened = open(node.place, options);
+  } catch (error) {
+    node.abandon();
+    throw error;
+  }
+  const embedded = node.serve(opened.keyBase.job, firstWorkerKey(opened));
+  const started = become(opened, embedded, embedded, introduce(opened, embedded, options));
+  noteSession(embedded);
+  return started;
+}
+
+function join(place: SessionPlace, options: InitOptions): Current {
+  const opened = open(place, options);
+  return become(opened, place, null, introduce(opened, null, options));
 }
 
 /** Makes a connection that of this process. */
@@ -238,13 +242,9 @@ function startInlineRuntime(options: InitOptions): Current {
   return become(opened, opened.place, null, flushMetrics(opened));
 }
 
-function open(
-  place: SessionPlace,
-  namespace: string,
-  options: InitOptions,
-  logToDriver: boolean,
-): Connection {
+function open(place: SessionPlace, options: InitOptions): Connection {
   const native = loadNative();
+  const namespace = options.namespace ?? place.namespace;
   return new Connection(
     native,
     {
@@ -253,7 +253,7 @@ function open(
       kind: EndpointKind.driver,
       startupToken: "0",
       job: 0,
-      sendStdio: logToDriver && isMainThread,
+      sendStdio: (options.logToDriver ?? true) && isMainThread,
     },
     driverKeyBase(0, namespace, options.runtimeEnv, {
       ...loggingVariables(options.logging),
@@ -272,19 +272,17 @@ function open(
 async function introduce(
   opened: Connection,
   embedded: EmbeddedRuntime | null,
-  namespace: string,
-  logToDriver: boolean,
+  options: InitOptions,
 ): Promise<void> {
   if (embedded !== null) await embedded.ready;
   const answer = await opened.request("job.info", {
     job: opened.keyBase.job,
-    namespace,
+    namespace: opened.place.namespace,
     entrypoint: process.argv[1] ?? "",
     cwd: process.cwd(),
     language: "ts",
     pid: process.pid,
-    logToDriver,
-    ...(embedded !== null ? prestarted(opened) : {}),
+    logToDriver: options.logToDriver ?? true,
   });
   const traced = (answer.tracing ?? null) as TracingOptions | null;
   if (traced !== null && opened.keyBase.envVars[tracingVariable] === undefined)
@@ -294,9 +292,8 @@ async function introduce(
 }
 
 // A worker that has to be set up first starts with its first call: that one is told what fails.
-function prestarted(opened: Connection): { prestart?: string } {
-  const base = opened.keyBase;
-  return base.runtimeEnv === undefined ? { prestart: workerKey(base, "ts") } : {};
+function firstWorkerKey({ keyBase }: Connection): string | null {
+  return keyBase.runtimeEnv === undefined ? workerKey(keyBase, "ts") : null;
 }
 
 // The runtime that was joined asks for it (`polyray start --tracing-startup-hook`), and this program says nothing of it.

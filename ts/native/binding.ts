@@ -46,7 +46,7 @@ export const CancelFlag = { force: 1, notRecursive: 2, timeout: 4 } as const;
 export const LeaseFlag = { dedicated: 1 } as const;
 /** Flags of an object's entry, for the put functions. */
 export const EntryFlag = { error: 1 << 9, keep: 1 << 13 } as const;
-/** Commands of the node service to the raylet. */
+/** Commands of the node service to the raylet; `prestart` also of an embedding driver. */
 export const RayletOp = {
   workerFailed: 1,
   workerStarted: 2,

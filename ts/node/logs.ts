@@ -30,6 +30,11 @@ interface Tail {
 
 const chunk = Buffer.alloc(64 * 1024);
 
+/** Paths of the two files of a worker in the folder of logs. */
+export function logFiles(folder: string, token: bigint): { out: string; err: string } {
+  return { out: join(folder, `worker-${token}.out`), err: join(folder, `worker-${token}.err`) };
+}
+
 export class LogTailer {
   readonly #tails = new Map<string, Tail>();
   readonly #watcher: FSWatcher;
@@ -46,12 +51,9 @@ export class LogTailer {
     });
   }
 
-  /** Paths of the two files of a worker, made now. */
+  /** Paths of the two files of a worker. */
   files(token: bigint): { out: string; err: string } {
-    return {
-      out: join(this.#dir, `worker-${token}.out`),
-      err: join(this.#dir, `worker-${token}.err`),
-    };
+    return logFiles(this.#dir, token);
   }
 
   add(source: LogSource): void {

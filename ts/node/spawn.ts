@@ -6,39 +6,23 @@
 // it attached is a failed start: onFailed carries a typed code and the last lines that it wrote.
 // Runs on the node service's thread. Owns the child processes and the zygotes.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
-import { join } from "node:path";
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
-import { distFile } from "../base/package-root.ts";
 import { version } from "../base/version.ts";
-import type { WorkerKeyBase } from "../core/worker-key.ts";
-import { workerEnvironment } from "../object/function/index.ts";
 import type { Environments } from "./environments/prepare.ts";
-import type { EnvironmentSpec, Prepared } from "./environments/spec.ts";
+import type { Prepared } from "./environments/spec.ts";
 import type { LogSource, LogTailer } from "./logs.ts";
+import {
+  expanded,
+  joinVariables,
+  nodeProgram,
+  spawnNodeWorker,
+  type WorkerKey,
+  type WorkerPlace,
+  type WorkerRequest,
+} from "./node-worker.ts";
 import { findPython } from "./python.ts";
 import { type ForkedExit, Zygote } from "./zygote.ts";
-
-/** What the raylet's `worker_needed` event says. */
-export interface WorkerRequest {
-  readonly startupToken: bigint;
-  readonly language: "ts" | "py";
-  readonly job: number;
-  /** The worker key of docs/design/0001-core.md as JSON text. */
-  readonly key: string;
-}
-
-/** What a worker key says, of a driver in either language. */
-export interface WorkerKey
-  extends Pick<WorkerKeyBase, "cwd" | "envVars" | "execArgv" | "sysPath" | "python" | "namespace"> {
-  readonly language: "ts" | "py";
-  readonly hash: string;
-  /** The driver's job: whose terminal gets the lines. */
-  readonly job?: number;
-  readonly runtimeEnv?: EnvironmentSpec;
-}
 
 export interface WorkerExit {
   readonly pid: number;
@@ -47,13 +31,22 @@ export interface WorkerExit {
   readonly lastLines: readonly string[];
 }
 
-export interface SpawnerOptions {
-  readonly socketName: string;
-  readonly token: string;
-  readonly sessionId: string;
-  readonly sessionDir: string;
-  readonly address: string;
-  readonly nodeId: string;
+/** How a child ended, or why it never began. */
+export interface ChildEnd {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly why: string | null;
+}
+
+/** A worker that another thread of this process started; plain data. */
+export interface StartedWorker {
+  readonly request: WorkerRequest;
+  readonly pid: number;
+  /** Why it could not be started; null: it was. */
+  readonly why: string | null;
+}
+
+export interface SpawnerOptions extends WorkerPlace {
   readonly version: string;
   readonly logs: LogTailer;
   readonly environments: Environments;
@@ -69,8 +62,6 @@ interface Running {
   readonly source: LogSource;
   pid: number;
 }
-
-const workerMain = distFile("worker", "main.js");
 
 export class Spawner {
   readonly #options: SpawnerOptions;
@@ -97,6 +88,19 @@ export class Spawner {
     });
   }
 
+  /** Takes over a Node worker that somebody else started, or could not start; its end comes by `ended`. */
+  adopt({ request, pid, why }: StartedWorker): void {
+    const running = this.#expect(request, JSON.parse(request.key) as WorkerKey);
+    if (why === null) this.#begun(running, pid);
+    else this.#ended(running, { exitCode: null, signal: null, why });
+  }
+
+  /** An adopted worker ended, or never began. */
+  ended(startupToken: bigint, end: ChildEnd): void {
+    const running = this.#running.get(startupToken);
+    if (running !== undefined) this.#ended(running, end);
+  }
+
   /** Name and pid shown before a worker's lines. */
   source(startupToken: bigint): LogSource | null {
     return this.#running.get(startupToken)?.source ?? null;
@@ -113,75 +117,39 @@ export class Spawner {
     this.#zygotes.clear();
   }
 
+  #expect(request: WorkerRequest, key: WorkerKey): Running {
+    const { startupToken: token, job } = request;
+    const source: LogSource = { token, job: key.job ?? job, pid: 0, name: key.language };
+    const running: Running = { request, source, pid: 0 };
+    this.#running.set(token, running);
+    return running;
+  }
+
   async #start(request: WorkerRequest): Promise<void> {
     const key = JSON.parse(request.key) as WorkerKey;
-    const source: LogSource = {
-      token: request.startupToken,
-      job: key.job ?? request.job,
-      pid: 0,
-      name: key.language,
-    };
-    const running: Running = { request, source, pid: 0 };
-    this.#running.set(request.startupToken, running);
+    const running = this.#expect(request, key);
     const prepared = await this.#options.environments.prepare(key);
     if (this.#stopped) return;
     if (request.language === "py") await this.#forkPython(running, key, prepared);
     else this.#spawnNode(running, key, prepared);
   }
 
-  #environment(request: WorkerRequest, key: WorkerKey): Record<string, string> {
-    const o = this.#options;
-    return {
-      POLYRAY_SOCKET: o.socketName,
-      POLYRAY_TOKEN: o.token,
-      POLYRAY_STARTUP_TOKEN: String(request.startupToken),
-      POLYRAY_SESSION_ID: `polyray-${o.sessionId}`,
-      POLYRAY_SESSION_DIR: o.sessionDir,
-      POLYRAY_ADDRESS: o.address,
-      POLYRAY_NODE_ID: o.nodeId,
-      POLYRAY_NAMESPACE: key.namespace,
-      POLYRAY_JOB_CONFIG: request.key,
-      POLYRAY_NODE: process.execPath,
-      ...expanded(key.envVars),
-    };
-  }
-
   #spawnNode(running: Running, key: WorkerKey, prepared: Prepared): void {
-    const { request } = running;
-    const files = this.#options.logs.files(request.startupToken);
-    const out = openSync(files.out, "a", 0o600);
-    const err = openSync(files.err, "a", 0o600);
-    const electron = process.versions.electron === undefined ? {} : { ELECTRON_RUN_AS_NODE: "1" };
-    const executable = prepared.node.executable ?? process.execPath;
-    const argv = [...key.execArgv, ...nodeFlags(prepared.node), workerMain];
-    let child: ChildProcess;
-    try {
-      child = spawn(executable, argv, {
-        cwd: key.cwd, // where --import and the like are looked for; the worker then goes to its own
-        detached: true,
-        stdio: ["ignore", out, err],
-        env: {
-          ...workerEnvironment(process.env),
-          ...electron,
-          ...placeEnvironment(prepared),
-          ...this.#environment(request, key),
-        },
-      });
-    } finally {
-      closeSync(out);
-      closeSync(err);
-    }
-    child.unref();
+    const child = spawnNodeWorker(this.#options, running.request, key, prepared);
     child.once("error", (error) =>
-      this.#ended(running, null, null, `cannot start ${executable}: ${error.message}`),
+      this.#ended(running, {
+        exitCode: null,
+        signal: null,
+        why: `cannot start ${nodeProgram(prepared)}: ${error.message}`,
+      }),
     );
-    child.once("exit", (code, signal) => this.#ended(running, code, signal, null));
+    child.once("exit", (exitCode, signal) => this.#ended(running, { exitCode, signal, why: null }));
     if (child.pid !== undefined) this.#begun(running, child.pid);
   }
 
   async #forkPython(running: Running, key: WorkerKey, prepared: Prepared): Promise<void> {
     const files = this.#options.logs.files(running.request.startupToken);
-    const env = this.#environment(running.request, key);
+    const env = joinVariables(this.#options, running.request, key);
     const path = [...prepared.sysPath, env.PYTHONPATH ?? process.env.PYTHONPATH ?? ""];
     const pid = await this.#zygote(key, prepared).fork({
       startupToken: String(running.request.startupToken),
@@ -224,13 +192,13 @@ export class Spawner {
   #forkedExit(exit: ForkedExit): void {
     for (const running of this.#running.values()) {
       if (running.pid === exit.pid && running.request.language === "py") {
-        this.#ended(running, exit.code, exit.signal, null);
+        this.#ended(running, { exitCode: exit.code, signal: exit.signal, why: null });
         return;
       }
     }
   }
 
-  #ended(running: Running, code: number | null, signal: string | null, why: string | null): void {
+  #ended(running: Running, { exitCode: code, signal, why }: ChildEnd): void {
     const token = running.request.startupToken;
     if (!this.#running.delete(token) || this.#stopped) return;
     const lastLines = this.#options.logs.remove(token);
@@ -287,44 +255,4 @@ function startVariables(vars: Readonly<Record<string, string>>): Record<string, 
     /^(LD_|MALLOC_|PYTHON(?!PATH$))/.test(name),
   );
   return Object.fromEntries(matter.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-// "${PATH}:/mine" takes what is there; names that are not set vanish.
-function expanded(vars: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(vars).map(([name, value]) => [
-      name,
-      value
-        .replace(/\$(?:\{(\w+)\}|(\w+))/g, (all, a?: string, b?: string) => {
-          return process.env[a ?? b ?? ""] ?? all;
-        })
-        .replace(/\$\{[A-Z0-9_]+\}/g, ""),
-    ]),
-  );
-}
-
-function nodeFlags(node: Prepared["node"]): string[] {
-  const limits = node.resourceLimits ?? {};
-  const flags = [...(node.execArgv ?? [])];
-  if (limits.maxOldGenerationSizeMb !== undefined)
-    flags.push(`--max-old-space-size=${limits.maxOldGenerationSizeMb}`);
-  if (limits.maxYoungGenerationSizeMb !== undefined)
-    flags.push(
-      `--max-semi-space-size=${Math.max(1, Math.round(limits.maxYoungGenerationSizeMb / 3))}`,
-    );
-  if (limits.stackSizeMb !== undefined)
-    flags.push(`--stack-size=${Math.round(limits.stackSizeMb * 1024)}`);
-  return flags;
-}
-
-function placeEnvironment(prepared: Prepared): Record<string, string> {
-  const folder = prepared.cwd === null ? {} : { POLYRAY_WORKING_DIR: prepared.cwd };
-  if (prepared.nodeModules === null) return folder;
-  const own = join(prepared.nodeModules, "node_modules");
-  const others = process.env.NODE_PATH ?? "";
-  return {
-    ...folder,
-    NODE_PATH: others === "" ? own : `${own}:${others}`,
-    POLYRAY_NODE_MODULES: prepared.nodeModules,
-  };
 }

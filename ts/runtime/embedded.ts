@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // An embedded runtime: raylet as a native thread of this process, node service and GCS in a worker thread.
 //
-// startEmbedded() returns as soon as a driver can attach; `ready` settles when the service answers. The runtime ends by
-// stop(), or with the process (the guardian sees the end of file of its pipe, whatever ended the process).
+// startEmbedded() starts the raylet, to which the driver attaches; serve() the job's first worker and the service's thread,
+// which boot beside each other; `ready` settles when the service answers. The runtime ends by stop(), or with the process
+// (the guardian sees the end of file of its pipe, whatever ended the process).
 // One embedded runtime a process: a second start throws.
 
 import { Worker } from "node:worker_threads";
 import { SystemError } from "../base/errors.ts";
 import { distFile } from "../base/package-root.ts";
+import type { NativeBinding } from "../native/binding.ts";
 import { loadNative } from "../native/load.ts";
 import { createSession, type NewSession, removeSession } from "../node/session.ts";
 import { type NodeOptions, nodeConfig } from "./config.ts";
+import { startFirstWorker } from "./first-worker.ts";
 import type { ServiceConfig } from "./service.ts";
 import { serviceConfig, startNodeRaylet } from "./start-node.ts";
 
@@ -28,8 +31,18 @@ export interface EmbeddedRuntime
 let running: EmbeddedRuntime | null = null;
 const stopGraceMs = 500;
 
-/** Starts a node in this process. Throws InvalidOptionError, SystemError, ObjectStoreFullError (no shared memory). */
-export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
+/** A node without its service. */
+export interface EmbeddedNode {
+  /** Where its driver attaches. */
+  readonly place: Omit<EmbeddedRuntime, "ready" | "stop">;
+  /** Starts the service. `firstKey` is the key of the worker that starts at once, for the attached driver's job; null: none. */
+  serve(job: number, firstKey: string | null): EmbeddedRuntime;
+  /** Ends a node that was not served. */
+  abandon(): void;
+}
+
+/** Starts the raylet. Throws InvalidOptionError, SystemError, ObjectStoreFullError (no shared memory). */
+export function startEmbedded(options: NodeOptions): EmbeddedNode {
   if (running !== null)
     throw new SystemError(
       "[system] this process already has an embedded runtime. Call shutdown() first.",
@@ -48,11 +61,40 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
     ...serviceConfig(session, node, null, options.namespace),
     metricsPort: options.metricsPort,
   };
-  const thread = new Worker(distFile("runtime", "service-thread.js"), {
+  const { address, nodeId, namespace } = config;
+  const place = { ...session, address, nodeId, namespace };
+  return {
+    place,
+    serve: (job, firstKey) => {
+      const canRun = (config.resources.CPU ?? 0) > 0;
+      const first =
+        firstKey !== null && canRun ? startFirstWorker(native, place, job, firstKey) : null;
+      const thread = startThread({ ...config, firstWorker: first?.started });
+      first?.onEnd((firstWorkerEnded) => thread.postMessage({ firstWorkerEnded }));
+      running = { ...place, ...served(native, thread, session) };
+      return running;
+    },
+    abandon: () => {
+      native.stopRaylet(stopGraceMs);
+      removeSession(session.sessionDir);
+    },
+  };
+}
+
+function startThread(config: ServiceConfig): Worker {
+  return new Worker(distFile("runtime", "service-thread.js"), {
     workerData: config,
     execArgv: [],
     trackUnmanagedFds: false,
   });
+}
+
+// The raylet ends with its thread, whichever way that ends.
+function served(
+  native: NativeBinding,
+  thread: Worker,
+  { sessionDir }: NewSession,
+): Pick<EmbeddedRuntime, "ready" | "stop"> {
   let stopping = false;
   let ended = false;
   let rayletStopped = false;
@@ -66,11 +108,7 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
       native.stopRaylet(stopGraceMs);
     });
   });
-  const runtime: EmbeddedRuntime = {
-    ...session,
-    address: config.address,
-    nodeId: config.nodeId,
-    namespace: config.namespace,
+  return {
     ready: becomesReady(thread),
     stop: async () => {
       running = null;
@@ -79,11 +117,9 @@ export function startEmbedded(options: NodeOptions): EmbeddedRuntime {
       if (!ended) await thread.terminate();
       if (!rayletStopped) native.stopRaylet(stopGraceMs);
       rayletStopped = true;
-      removeSession(session.sessionDir);
+      removeSession(sessionDir);
     },
   };
-  running = runtime;
-  return runtime;
 }
 
 function becomesReady(thread: Worker): Promise<number | null> {

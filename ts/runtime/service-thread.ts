@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entry of the worker thread that carries the node service of an embedded runtime.
 //
-// workerData is a ServiceConfig. Says {ready} or {failed}; ends on {stop} with {stopped}. It never uses console: a
+// workerData is a ServiceConfig. Says {ready} or {failed}; hears {firstWorkerEnded}; ends on {stop} with {stopped}. It never uses console: a
 // worker thread's console waits for the main loop, and user code may block that. Loads no gRPC.
 
 import { parentPort, workerData } from "node:worker_threads";
 import { loadNative } from "../native/load.ts";
 import { publishSession } from "../node/session.ts";
+import type { ChildEnd } from "../node/spawn.ts";
 import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService, type ServiceConfig } from "./service.ts";
 
@@ -32,7 +33,8 @@ try {
     embedded: true,
     metricsPort: metrics?.port,
   });
-  port.on("message", (message: { stop?: true }) => {
+  port.on("message", (message: { stop?: true; firstWorkerEnded?: ChildEnd }) => {
+    if (message.firstWorkerEnded !== undefined) made.firstWorkerEnded(message.firstWorkerEnded);
     if (message.stop !== true) return;
     metrics?.close();
     made.stop();

@@ -23,7 +23,13 @@ import { type EnvironmentKey, Environments } from "../node/environments/prepare.
 import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
 import type { MemoryMonitor, MemorySettings } from "../node/memory-monitor.ts";
-import { Spawner, type WarmPython, type WorkerExit } from "../node/spawn.ts";
+import {
+  type ChildEnd,
+  Spawner,
+  type StartedWorker,
+  type WarmPython,
+  type WorkerExit,
+} from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
 import { memoryGuard } from "./memory-guard.ts";
@@ -47,6 +53,8 @@ export interface ServiceConfig {
   readonly metricsPort?: number | undefined;
   /** What drivers that join trace by, unless they say otherwise; absent: they do not. */
   readonly tracing?: TracingOptions | undefined;
+  /** Worker of the embedding driver, which started it; absent: none. */
+  readonly firstWorker?: StartedWorker | undefined;
 }
 
 const systemDeaths: ReadonlySet<string> = new Set([
@@ -75,6 +83,8 @@ export class NodeService implements GcsHost {
   readonly #drivers = new Map<number, number>();
   readonly #exits = new Map<bigint, (exit: WorkerExit) => void>();
   readonly #onShutdown: () => void;
+  readonly #firstAdopted: Promise<void>;
+  #adoptFirst: () => void = () => undefined;
   #stopRequested: () => void = () => undefined;
 
   constructor(
@@ -135,6 +145,9 @@ export class NodeService implements GcsHost {
       tasks: () => this.#states.tasks(),
       notice: (line) => this.#terminals.notice(0, line),
     });
+    this.#firstAdopted = new Promise((resolve) => {
+      this.#adoptFirst = resolve;
+    });
     this.gcs.apply({
       type: "node_joined",
       node: {
@@ -151,6 +164,12 @@ export class NodeService implements GcsHost {
   /** Called when a client asks to stop the whole session. */
   onStopRequest(run: () => void): void {
     this.#stopRequested = run;
+  }
+
+  /** The driver, its parent, saw the end of its first worker. */
+  firstWorkerEnded(end: ChildEnd): void {
+    const token = this.config.firstWorker?.request.startupToken;
+    if (token !== undefined) void this.#firstAdopted.then(() => this.#spawner.ended(token, end));
   }
 
   /** Ends what the service owns; the raylet is stopped by its starter. */
@@ -314,6 +333,11 @@ export class NodeService implements GcsHost {
     this.#drivers.set(job, (this.#drivers.get(job) ?? 0) + 1);
     this.#terminals.add(job, Number(event.stdoutFd ?? -1), Number(event.stderrFd ?? -1));
     if (this.gcs.state.jobs.has(job)) return;
+    const { firstWorker } = this.config;
+    if (firstWorker?.request.job === job) {
+      this.#spawner.adopt(firstWorker);
+      this.#adoptFirst();
+    }
     this.gcs.apply({
       type: "job_started",
       row: {
@@ -347,7 +371,7 @@ export class NodeService implements GcsHost {
     const pid = Number(event.pid);
     const peer = eventPeer(event);
     const noMemory = this.#memory.workerGone(peer);
-    const exit = await this.#exitOf(token);
+    const exit = (await this.#exitOf(token)) ?? exitSeen(event, pid);
     this.gcs.forgetPeer(peer);
     this.#sync.forgetPeer(peer);
     const how =
@@ -542,4 +566,14 @@ export class NodeService implements GcsHost {
 
 function eventPeer(event: Record<string, unknown>): Peer {
   return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
+}
+
+// What the raylet itself saw, should the parent be silent: the driver's main thread, which has started the first worker,
+// may be busy.
+function exitSeen(event: Record<string, unknown>, pid: number): WorkerExit | null {
+  const number = Number(event.signal ?? 0);
+  const code = Number(event.exitCode ?? -1);
+  if (number === 0 && code < 0) return null;
+  const named = Object.entries(constants.signals).find(([, value]) => value === number);
+  return { pid, exitCode: number === 0 ? code : null, signal: named?.[0] ?? null, lastLines: [] };
 }

@@ -14,7 +14,7 @@ import { Commands } from "./commands.ts";
 import { nodeEnvironment } from "./node-env.ts";
 import { Packages } from "./packages.ts";
 import { pythonEnvironment } from "./python-env.ts";
-import type { EnvironmentSpec, Prepared } from "./spec.ts";
+import { type EnvironmentSpec, nothingPrepared, type Prepared } from "./spec.ts";
 
 /** The part of a worker key that decides its environment. */
 export interface EnvironmentKey {
@@ -33,7 +33,6 @@ export interface EnvironmentsOptions {
   readonly notice: (job: number, line: string) => void;
 }
 
-const nothing: Prepared = { cwd: null, sysPath: [], python: null, nodeModules: null, node: {} };
 const failureKeptMs = 5000;
 const defaultTimeoutS = 600;
 
@@ -84,7 +83,7 @@ export class Environments {
   /** What a worker of this key starts with. */
   prepare(key: EnvironmentKey): Promise<Prepared> {
     const spec = key.runtimeEnv;
-    if (spec === undefined) return Promise.resolve(nothing);
+    if (spec === undefined) return Promise.resolve(nothingPrepared);
     const name = JSON.stringify([key.language, key.cwd, key.python, spec]);
     let found = this.#prepared.get(name);
     if (found === undefined) {

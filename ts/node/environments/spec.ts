@@ -49,3 +49,12 @@ export interface Prepared {
   readonly nodeModules: string | null;
   readonly node: NodeSpec;
 }
+
+/** What a worker without an environment of its own is started with. */
+export const nothingPrepared: Prepared = {
+  cwd: null,
+  sysPath: [],
+  python: null,
+  nodeModules: null,
+  node: {},
+};
