@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/entry_table.h"
 #include "store/layout.h"
 
 namespace polyray::node_api {
@@ -85,14 +86,14 @@ struct HandleSlot {
   bool interned = false;    // a spec: one count is the environment's own until detach
 };
 
-// Handles by number and by id.
+// Handles by number and by id. An entry has one handle at most: the reference behind it keeps the entry from another use.
 class HandleTable {
  public:
-  // A new slot with count 1; the caller gives it one client reference. 0: full.
+  // A new slot with count 1; the caller gives it one client reference. 0: full. REQUIRES: the id has no handle.
   uint32_t insert(const ObjectId& id);
   HandleSlot* find(uint32_t handle) { return slots_.find(handle); }
   // 0: unknown here.
-  uint32_t lookup(const ObjectId& id) const;
+  uint32_t lookup(const ObjectId& id);
   // REQUIRES: find(handle) is not null.
   void remove(uint32_t handle);
   void clear();
@@ -103,23 +104,8 @@ class HandleTable {
   }
 
  private:
-  struct Bucket {
-    uint64_t unique = 0;  // 0: empty
-    uint32_t node_tag = 0;
-    uint32_t handle = 0;
-  };
-  static uint64_t hash(const ObjectId& id) {
-    return (id.unique ^ (uint64_t{id.node_tag} << 32)) * 0x9e3779b97f4a7c15ULL;
-  }
-  size_t home(const Bucket& bucket) const {
-    return hash(ObjectId{bucket.node_tag, 0, bucket.unique}) >> shift_;
-  }
-  void grow();
-
   Slots<HandleSlot, 23> slots_;
-  std::vector<Bucket> buckets_;
-  uint32_t shift_ = 64;
-  size_t used_ = 0;
+  EntryTable<uint32_t> by_entry_;  // 0: no handle
 };
 
 }  // namespace polyray::node_api

@@ -45,13 +45,17 @@ uint32_t ReferenceRow::take_slot() {
 }
 
 ReferenceRow::Held& ReferenceRow::hold(const ObjectId& id) {
-  return held_.try_emplace(id.unique, Held{id.index, kNoSlot, 0, kNoSlot, 0}).first->second;
+  Held* held = find(id);
+  return held != nullptr ? *held : held_.put(id.index, Held{id.unique, kNoSlot, 0, kNoSlot, 0});
 }
 
-void ReferenceRow::drop_if_unused(uint64_t unique) {
-  const auto found = held_.find(unique);
-  if (found != held_.end() && found->second.refs == 0 && found->second.pins == 0)
-    held_.erase(found);
+ReferenceRow::Held* ReferenceRow::find(const ObjectId& id) {
+  Held* held = held_.find(id.index);
+  return held != nullptr && held->unique == id.unique && id.unique != 0 ? held : nullptr;
+}
+
+void ReferenceRow::drop_if_unused(const ObjectId& id, const Held& held) {
+  if (held.refs == 0 && held.pins == 0) held_.take_out(id.index);
 }
 
 bool ReferenceRow::adopt_new(const ObjectId& id) {
@@ -69,9 +73,8 @@ bool ReferenceRow::adopt_new(const ObjectId& id) {
 }
 
 bool ReferenceRow::acquire(const ObjectId& id) {
-  const auto found = held_.find(id.unique);
-  if (found != held_.end() && found->second.refs > 0) {
-    ++found->second.refs;
+  if (Held* held = find(id); held != nullptr && held->refs > 0) {
+    ++held->refs;
     return true;
   }
   ObjectEntry* entry = segment_.find(id);
@@ -99,23 +102,21 @@ bool ReferenceRow::acquire(const ObjectId& id) {
 }
 
 bool ReferenceRow::release(const ObjectId& id) {
-  const auto found = held_.find(id.unique);
-  if (found == held_.end() || found->second.refs == 0) return false;
-  Held& held = found->second;
-  if (--held.refs > 0) return false;
-  const uint32_t number = held.slot_ref;
-  held.slot_ref = kNoSlot;
+  Held* held = find(id);
+  if (held == nullptr || held->refs == 0) return false;
+  if (--held->refs > 0) return false;
+  const uint32_t number = held->slot_ref;
+  held->slot_ref = kNoSlot;
   const bool zero =
       row_drop(slot(number), [&] { return ref_release(segment_.entry(id.index).refs); });
   free_slots_.push_back(number);
-  drop_if_unused(id.unique);
+  drop_if_unused(id, *held);
   return zero;
 }
 
 bool ReferenceRow::pin(const ObjectId& id) {
-  const auto found = held_.find(id.unique);
-  if (found != held_.end() && found->second.pins > 0) {
-    ++found->second.pins;
+  if (Held* held = find(id); held != nullptr && held->pins > 0) {
+    ++held->pins;
     return true;
   }
   ObjectEntry* entry = segment_.find(id);
@@ -143,38 +144,25 @@ bool ReferenceRow::pin(const ObjectId& id) {
 }
 
 bool ReferenceRow::unpin(const ObjectId& id) {
-  const auto found = held_.find(id.unique);
-  if (found == held_.end() || found->second.pins == 0) return false;
-  Held& held = found->second;
-  if (--held.pins > 0) return false;
-  const uint32_t number = held.slot_pin;
-  held.slot_pin = kNoSlot;
+  Held* held = find(id);
+  if (held == nullptr || held->pins == 0) return false;
+  if (--held->pins > 0) return false;
+  const uint32_t number = held->slot_pin;
+  held->slot_pin = kNoSlot;
   ObjectEntry& entry = segment_.entry(id.index);
   const bool last = row_drop(slot(number), [&] { return unpin_last(entry.pins, entry.refs); });
   free_slots_.push_back(number);
-  drop_if_unused(id.unique);
+  drop_if_unused(id, *held);
   return last;
 }
 
-uint32_t ReferenceRow::local_refs(const ObjectId& id) const {
-  const auto found = held_.find(id.unique);
-  return found == held_.end() ? 0 : found->second.refs;
-}
-
-uint32_t ReferenceRow::local_pins(const ObjectId& id) const {
-  const auto found = held_.find(id.unique);
-  return found == held_.end() ? 0 : found->second.pins;
+uint32_t ReferenceRow::local_refs(const ObjectId& id) {
+  const Held* held = find(id);
+  return held == nullptr ? 0 : held->refs;
 }
 
 size_t ReferenceRow::size() const {
   return held_.size();
-}
-
-void ReferenceRow::for_each(
-    const std::function<void(const ObjectId&, uint32_t, uint32_t)>& visit) const {
-  const uint32_t node_tag = segment_.header().node_tag;
-  for (const auto& [unique, held] : held_)
-    visit({node_tag, held.index, unique}, held.refs, held.pins);
 }
 
 namespace {

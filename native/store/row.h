@@ -8,10 +8,10 @@
 #pragma once
 #include <cstdint>
 #include <functional>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "store/entry_table.h"
 #include "store/protocols.h"
 #include "store/segment.h"
 
@@ -30,31 +30,29 @@ class ReferenceRow {
   bool pin(const ObjectId& id);
   // True when it was the last pin of an entry whose references are closed (send kRelease).
   bool unpin(const ObjectId& id);
-  uint32_t local_refs(const ObjectId& id) const;
-  uint32_t local_pins(const ObjectId& id) const;
+  uint32_t local_refs(const ObjectId& id);
   size_t size() const;
-  // Every object held, with its local reference count.
-  void for_each(
-      const std::function<void(const ObjectId&, uint32_t refs, uint32_t pins)>& visit) const;
   // acquire() of an id whose entry was freed and reused at that very moment may drop the other object's last reference:
   // takes such ids out (send kRelease for each). Nearly always empty.
   std::vector<ObjectId> take_strays() { return std::exchange(strays_, {}); }
 
  private:
   struct Held {  // small: a program may hold millions
-    uint32_t index;
-    uint32_t slot_ref;
-    uint32_t refs;
-    uint32_t slot_pin;
-    uint32_t pins;
+    uint64_t unique = 0;
+    uint32_t slot_ref = 0;
+    uint32_t refs = 0;
+    uint32_t slot_pin = 0;
+    uint32_t pins = 0;
   };
   uint32_t take_slot();
+  // Null: nothing is held of it.
+  Held* find(const ObjectId& id);
   Held& hold(const ObjectId& id);
-  void drop_if_unused(uint64_t unique);
+  void drop_if_unused(const ObjectId& id, const Held& held);
   std::atomic<uint64_t>& slot(uint32_t number);
   Segment& segment_;
   uint32_t endpoint_;
-  std::unordered_map<uint64_t, Held> held_;  // by unique
+  EntryTable<Held> held_;  // what is held keeps its entry from another use
   std::vector<uint32_t> free_slots_;
   std::vector<ObjectId> strays_;
   uint32_t slot_count_ = 0;
