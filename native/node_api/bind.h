@@ -17,12 +17,12 @@ Function start_raylet, stop_raylet, raylet_stats, set_runtime_note, runtime_note
 // bind_endpoint.cc
 Function attach, detach, is_attached, set_ref, flush, pump, start_control_thread, counters;
 // bind_handles.cc
-Function release_handle, retain_handle, id_of, write_ids, handle_of_id, import_ids,
+Function release_handle, release_handles, retain_handle, id_of, write_ids, handle_of_id, import_ids,
     create_actor_object;
 // bind_objects.cc
 Function put_small, put_parts, put_begin, put_seal, put_abort, status_of, subscribe, unsubscribe,
-    read_object, read_into, release_view, object_size, object_info, free_object, wait_sync,
-    address_of;
+    read_object, read_small, read_many, release_view, object_size, object_info, free_object,
+    wait_sync, address_of;
 // bind_submit.cc
 Function register_spec, submit_task, submit_actor_call, set_actor_state, actor_phase,
     actor_pending_calls, cancel, call_peer, stream_consumed;

@@ -9,6 +9,9 @@ namespace polyray::node_api {
 
 namespace {
 
+// What releaseHandles tells of each: as Released in ts/native/binding.ts.
+enum class Released : uint32_t { kCounts, kLast, kFailed };
+
 constexpr char kHex[] = "0123456789abcdef";
 
 int digit(char c) {
@@ -26,6 +29,25 @@ napi_value release_handle(napi_env env, napi_callback_info info) {
   HandleSlot* slot = a.self().handle_or_throw(handle);
   if (slot == nullptr) return nullptr;
   return make_bool(env, a.self().release(handle, *slot));
+}
+
+napi_value release_handles(napi_env env, napi_callback_info info) {
+  Arguments<2> a(env, info);
+  const auto handles = a.words(0);
+  const uint32_t count = a.u32(1);
+  if (a.ok() && count > handles.size()) a.wrong(1, "at most the length of the list");
+  Client* client = a.ok() ? a.self().client() : nullptr;
+  if (client == nullptr) return nullptr;
+  for (uint32_t& handle : handles.first(count)) {
+    HandleSlot* slot = a.self().handles.find(handle);
+    Released released = Released::kCounts;
+    if (slot != nullptr && client->status(slot->id) == ObjectStatus::kError)
+      released = Released::kFailed;
+    else if (slot != nullptr && a.self().release(handle, *slot))
+      released = Released::kLast;
+    handle = static_cast<uint32_t>(released);
+  }
+  return nullptr;
 }
 
 napi_value retain_handle(napi_env env, napi_callback_info info) {

@@ -119,30 +119,13 @@ napi_value status_of(napi_env env, napi_callback_info info) {
   return slot == nullptr ? nullptr : make_u32(env, static_cast<uint32_t>(client->status(slot->id)));
 }
 
-namespace {
-
-ObjectStatus subscribe_slot(Client& client, HandleSlot& slot, bool with_value) {
-  if (slot.wanted) {
-    slot.with_value = slot.with_value || with_value;
-    return ObjectStatus::kPending;
-  }
-  const ObjectStatus status = client.subscribe(slot.id);
-  if (status == ObjectStatus::kPending) {
-    slot.wanted = true;
-    slot.with_value = with_value;
-  }
-  return status;
-}
-
-}  // namespace
-
 napi_value subscribe(napi_env env, napi_callback_info info) {
   Arguments<2> a(env, info);
   const bool with_value = a.boolean(1);
   const auto [client, slot] = a.object(0);
   return slot == nullptr
              ? nullptr
-             : make_u32(env, static_cast<uint32_t>(subscribe_slot(*client, *slot, with_value)));
+             : make_u32(env, static_cast<uint32_t>(a.self().subscribe(*slot, with_value)));
 }
 
 napi_value unsubscribe(napi_env env, napi_callback_info info) {
@@ -160,7 +143,7 @@ napi_value read_object(napi_env env, napi_callback_info info) {
   const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
   ObjectStatus status = client->status(slot->id);
-  if (status == ObjectStatus::kPending && wait) status = subscribe_slot(*client, *slot, true);
+  if (status == ObjectStatus::kPending && wait) status = a.self().subscribe(*slot, true);
   if (status != ObjectStatus::kSealed && status != ObjectStatus::kError) {
     a.self().out[0] = static_cast<uint32_t>(status);
     a.self().out[1] = 0;
@@ -169,33 +152,39 @@ napi_value read_object(napi_env env, napi_callback_info info) {
   return a.self().read(slot->id, static_cast<uint32_t>(status));
 }
 
-napi_value read_into(napi_env env, napi_callback_info info) {
-  Arguments<3> a(env, info);
-  const auto target = a.bytes(1);
-  const uint64_t offset = a.size(2);
-  if (a.ok() && offset > target.size()) a.wrong(2, "an offset in the target");
+napi_value read_small(napi_env env, napi_callback_info info) {
+  Arguments<2> a(env, info);
+  const bool wait = a.boolean(1);
   const auto [client, slot] = a.object(0);
   if (slot == nullptr) return nullptr;
-  uint32_t* out = a.self().out;
-  const ObjectStatus status = client->status(slot->id);
-  out[0] = static_cast<uint32_t>(status);
-  if (status != ObjectStatus::kSealed && status != ObjectStatus::kError)
-    return make_number(env, -1);
-  auto pinned = client->pin(slot->id);
-  if (!pinned.is_ok()) return throw_status(env, pinned.status());
-  const ObjectView& object = pinned.value();
-  if (object.is_error) out[0] = static_cast<uint32_t>(ObjectStatus::kError);
-  double result = static_cast<double>(object.size);
-  if (object.size > target.size() - offset) {
-    out[0] = 5;
-    out[2] = static_cast<uint32_t>(object.size);
-    out[3] = static_cast<uint32_t>(object.size >> 32);
-    result = -1;
-  } else if (object.size > 0) {
-    std::memcpy(target.data() + offset, object.data, object.size);
+  ReadRecord record;
+  const uint32_t bytes = a.self().read_small(*slot, wait, 0, record);
+  a.self().out[0] = record.status;
+  a.self().out[1] = 0;
+  napi_value result = nullptr;
+  napi_create_int32(env, bytes == kNotRead ? -1 : static_cast<int32_t>(bytes), &result);
+  return result;
+}
+
+napi_value read_many(napi_env env, napi_callback_info info) {
+  Arguments<2> a(env, info);
+  const auto handles = a.words(0);
+  const uint32_t from = a.u32(1);
+  if (a.ok() && from > handles.size()) a.wrong(1, "a place in the list");
+  if (!a.ok() || a.self().client_or_throw() == nullptr) return nullptr;
+  Environment& self = a.self();
+  size_t next = from;
+  for (size_t used = 0; next < handles.size(); ++next) {
+    if (used + sizeof(ReadRecord) + kSmallValueBytes > kReadBufferBytes) break;
+    HandleSlot* slot = self.handle_or_throw(handles[next]);
+    if (slot == nullptr) return nullptr;
+    ReadRecord record;
+    record.bytes = self.read_small(*slot, true, used + sizeof record, record);
+    std::memcpy(self.reads + used, &record, sizeof record);
+    used +=
+        sizeof record + (record.bytes == kNotRead ? 0 : (size_t{record.bytes} + 7) & ~size_t{7});
   }
-  if (object.pinned) client->unpin(slot->id);
-  return make_number(env, result);
+  return make_u32(env, static_cast<uint32_t>(next));
 }
 
 napi_value release_view(napi_env env, napi_callback_info info) {

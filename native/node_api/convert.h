@@ -175,11 +175,11 @@ class Arguments {
   std::span<const uint8_t> bytes_or_null(size_t i) {
     return is_null(i) ? std::span<const uint8_t>{} : std::span<const uint8_t>(bytes(i));
   }
-  std::span<const uint32_t> words(size_t i) {
+  std::span<uint32_t> words(size_t i) {
     if (!ok_) return {};
     std::span<uint8_t> result;
     if (!view(values_[i], napi_uint32_array, 4, result)) wrong(i, "a Uint32Array");
-    return {reinterpret_cast<const uint32_t*>(result.data()), result.size() / 4};
+    return {reinterpret_cast<uint32_t*>(result.data()), result.size() / 4};
   }
   std::span<const double> doubles(size_t i) {
     if (!ok_) return {};

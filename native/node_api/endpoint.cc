@@ -20,7 +20,7 @@ namespace polyray::node_api {
 namespace {
 
 napi_value make_attach_info(napi_env env, Client& client, napi_value events, napi_value out_words,
-                            bool external_buffers) {
+                            napi_value reads, bool external_buffers) {
   napi_value info = nullptr;
   napi_create_object(env, &info);
   set_number(env, info, "endpoint", client.endpoint());
@@ -29,6 +29,7 @@ napi_value make_attach_info(napi_env env, Client& client, napi_value events, nap
   set_number(env, info, "job", client.job());
   set_property(env, info, "events", events);
   set_property(env, info, "out", out_words);
+  set_property(env, info, "reads", reads);
   set_number(env, info, "smallValueBytes", kSmallValueBytes);
   set_number(env, info, "zeroCopyBytes", kZeroCopyBytes);
   set_property(env, info, "externalBuffers", make_bool(env, external_buffers));
@@ -102,6 +103,10 @@ napi_value Environment::attach(const AttachOptions& options, napi_value sink, na
   out = static_cast<uint32_t*>(data);
   napi_create_typedarray(env_, napi_uint32_array, kOutWords, out_memory, 0, &out_words);
   napi_create_reference(env_, out_memory, 1, &out_buffer_);
+  napi_value read_buffer = nullptr;
+  napi_create_arraybuffer(env_, kReadBufferBytes, &data, &read_buffer);
+  reads = static_cast<uint8_t*>(data);
+  napi_create_reference(env_, read_buffer, 1, &read_buffer_);
   napi_create_reference(env_, sink, 1, &sink_);
   napi_valuetype type = napi_undefined;
   if (collect != nullptr) napi_typeof(env_, collect, &type);
@@ -122,7 +127,7 @@ napi_value Environment::attach(const AttachOptions& options, napi_value sink, na
   uv_unref(reinterpret_cast<uv_handle_t*>(async_));
   keep_alive_ = false;
   if (!client_->arm(kArmedEventFd)) wake_later();
-  return make_attach_info(env_, *client_, events, out_words, external_buffers);
+  return make_attach_info(env_, *client_, events, out_words, read_buffer, external_buffers);
 }
 
 void Environment::detach() {
@@ -160,7 +165,7 @@ void Environment::close_handles() {
   EnvironmentHooks::close(*this, poll_);
   EnvironmentHooks::close(*this, socket_poll_);
   EnvironmentHooks::close(*this, async_);
-  for (napi_ref* reference : {&sink_, &collect_, &event_buffer_, &out_buffer_}) {
+  for (napi_ref* reference : {&sink_, &collect_, &event_buffer_, &out_buffer_, &read_buffer_}) {
     if (*reference != nullptr) napi_delete_reference(env_, *reference);
     *reference = nullptr;
   }
@@ -168,6 +173,7 @@ void Environment::close_handles() {
   async_context_ = nullptr;
   buffer_ = nullptr;
   out = nullptr;
+  reads = nullptr;
 }
 
 void Environment::set_ref(bool keep_alive) {

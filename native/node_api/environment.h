@@ -51,6 +51,8 @@ class Environment;
 
 inline constexpr uint32_t kEventBufferBytes = 512 * 1024;
 inline constexpr uint32_t kSmallValueBytes = 8 * 1024;  // envelopes that ride in the ready event
+inline constexpr uint32_t kReadBufferBytes = 64 * 1024;
+inline constexpr uint32_t kNotRead = ~0u;
 inline constexpr uint32_t kInlinePayloadBytes =
     32 * 1024;  // payloads of other events that ride in the buffer
 inline constexpr uint32_t kZeroCopyBytes = 64 * 1024;
@@ -58,6 +60,12 @@ inline constexpr uint32_t kOutWords = 64;
 inline constexpr uint32_t kBeforeCollectMs =
     100;  // of waiting for room; spilling takes no longer, as a rule
 inline constexpr uint32_t kControlEventKind = 64;
+
+// Before each envelope of `readMany`, in the layout of Read in ts/native/binding.ts.
+struct ReadRecord {
+  uint32_t status = 0;
+  uint32_t bytes = kNotRead;  // the envelope follows, padded to 8; kNotRead: it is not here
+};
 
 // A put or return being written. `buffer` is a strong reference to the ArrayBuffer that JS writes.
 struct OpenPut {
@@ -143,6 +151,11 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // True when that was the last count: the number names nothing any more.
   bool release(uint32_t handle, HandleSlot& slot);
   uint32_t intern(const ObjectId& id);
+  // Subscribes the environment to the object, when it is pending.
+  ObjectStatus subscribe(HandleSlot& slot, bool with_value);
+  // Copies the envelope of a settled object to reads + at, when it is small; its bytes, or kNotRead. `wait`: a pending one
+  // is subscribed. REQUIRES: room for kSmallValueBytes.
+  uint32_t read_small(HandleSlot& slot, bool wait, size_t at, ReadRecord& record);
   // Reads a RefList argument. False after throwing.
   bool read_refs(napi_value value, std::span<const uint8_t> envelope, std::vector<ObjectId>& refs,
                  uint32_t& top_refs);
@@ -157,6 +170,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // rest of the time is waited: their finalizers run in later turns of the event loop, which this call keeps from coming.
   template <class Begin>
   auto with_room(uint64_t size, uint32_t wait_ms, Begin&& begin) {
+    if (views.empty()) return begin(wait_ms);
     // First what is wanted; then more, as the pieces that came free may lie apart.
     const uint64_t end_ms = os::now_ms() + wait_ms;
     for (uint64_t bytes = std::max(size, kGranuleBytes); !views.empty(); bytes *= 4) {
@@ -181,6 +195,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Slots<OpenPut, 16> puts;
   Slots<OpenCall, 20> calls;
   uint32_t* out = nullptr;
+  uint8_t* reads = nullptr;
   bool external_buffers = false;
   std::unordered_map<void*, View*> views;
   uint64_t view_bytes = 0;
@@ -201,7 +216,6 @@ class Environment : public std::enable_shared_from_this<Environment> {
   uint64_t privatize_dead(uint64_t bytes);
   uint64_t give_up_views(uint64_t bytes);
   // pump.cc
-  bool is_waited_for(const Event& event);
   bool encode(Event& event, napi_value& extras, uint32_t& extra_count);
   bool encode_call(Event& event, napi_value& extras, uint32_t& extra_count);
   bool encode_value(uint32_t* record, const ObjectId& id);
@@ -222,6 +236,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   napi_ref collect_ = nullptr;
   napi_ref event_buffer_ = nullptr;
   napi_ref out_buffer_ = nullptr;
+  napi_ref read_buffer_ = nullptr;
   napi_async_context async_context_ = nullptr;
   uint8_t* buffer_ = nullptr;
   size_t buffer_used_ = 0;

@@ -170,25 +170,20 @@ bool Environment::encode_call(Event& event, napi_value& extras, uint32_t& extra_
   return true;
 }
 
-// Ready events that nobody asked for stay here; the state is in the store.
-bool Environment::is_waited_for(const Event& event) {
-  const HandleSlot* slot = handles.find(handles.lookup(event.id));
-  return slot != nullptr && slot->wanted;
-}
-
 // False: the buffer is full; deliver first, then again.
 bool Environment::encode(Event& event, napi_value& extras, uint32_t& extra_count) {
   if (event.kind == EventKind::kCall) return encode_call(event, extras, extra_count);
   if (event.kind == EventKind::kObjectReady || event.kind == EventKind::kObjectGone) {
-    if (!is_waited_for(event)) return true;
+    const uint32_t handle = handles.lookup(event.id);
+    HandleSlot* slot = handles.find(handle);
+    // Ready events that nobody asked for stay here; the state is in the store.
+    if (slot == nullptr || !slot->wanted) return true;
     // Room for the record and the biggest value, or first deliver.
     if (buffer_used_ + kPayload * 4 + kSmallValueBytes > kEventBufferBytes) return false;
-    const uint32_t handle = handles.lookup(event.id);
     uint32_t* record = begin_record(event, kPayload * 4);
-    HandleSlot& slot = *handles.find(handle);
-    slot.wanted = false;
+    slot->wanted = false;
     record[kHandle] = handle;
-    if (event.kind == EventKind::kObjectReady && slot.with_value) encode_value(record, event.id);
+    if (event.kind == EventKind::kObjectReady && slot->with_value) encode_value(record, event.id);
     return true;
   }
   const bool inline_payload = event.payload.size() <= kInlinePayloadBytes;

@@ -73,6 +73,37 @@ uint32_t Environment::intern(const ObjectId& id) {
   return handle;
 }
 
+ObjectStatus Environment::subscribe(HandleSlot& slot, bool with_value) {
+  if (slot.wanted) {
+    slot.with_value = slot.with_value || with_value;
+    return ObjectStatus::kPending;
+  }
+  const ObjectStatus status = client_->subscribe(slot.id);
+  if (status == ObjectStatus::kPending) {
+    slot.wanted = true;
+    slot.with_value = with_value;
+  }
+  return status;
+}
+
+uint32_t Environment::read_small(HandleSlot& slot, bool wait, size_t at, ReadRecord& record) {
+  ObjectStatus status = client_->status(slot.id);
+  if (status == ObjectStatus::kPending && wait) status = subscribe(slot, true);
+  uint32_t bytes = kNotRead;
+  if ((status == ObjectStatus::kSealed || status == ObjectStatus::kError) &&
+      client_->object_size(slot.id) <= kSmallValueBytes) {
+    if (auto pinned = client_->pin(slot.id); pinned.is_ok()) {
+      const ObjectView& object = pinned.value();
+      if (object.is_error) status = ObjectStatus::kError;
+      bytes = static_cast<uint32_t>(object.size);
+      if (bytes > 0) std::memcpy(reads + at, object.data, bytes);
+      if (object.pinned) client_->unpin(slot.id);
+    }
+  }
+  record.status = static_cast<uint32_t>(status);
+  return bytes;
+}
+
 namespace {
 
 // The table of an envelope (ts/object/envelope.ts): version, flags, u16 argRefs, u32 body, u32

@@ -11,7 +11,7 @@ import { RefStream } from "../core/streams.ts";
 import { taskContext } from "../core/task-context.ts";
 import type { ObjectRefStream, WaitOptions } from "../core/types.ts";
 import { ObjectStatus } from "../native/binding.ts";
-import { ObjectRef } from "../object/ref.ts";
+import { handlesOf, ObjectRef } from "../object/ref.ts";
 import { isPlainObject } from "../object/serialize-path.ts";
 import { bind } from "./transfer.ts";
 import { type Waitable, waitMixed } from "./wait-mixed.ts";
@@ -185,7 +185,7 @@ export async function wait<R extends AnyRef | ObjectRefStream<unknown>>(
   if (refs.length === 0) return { ready: [], notReady: [] };
   const current = connection();
   const plain = streams ? refs.filter((one) => one instanceof ObjectRef) : refs;
-  if (current.store.hasRepeats(plain as readonly AnyRef[]))
+  if (current.store.repeats.in(handlesOf(plain as readonly AnyRef[])))
     throw makeError("INVALID_ARGUMENT", "wait takes each ref once");
   if (streams)
     return current.whileBlocked(() =>

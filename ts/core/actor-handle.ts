@@ -48,6 +48,8 @@ export class ActorCore {
   readonly ref: ObjectRef;
   readonly meta: HandleMeta;
   readonly maxPendingCalls: number;
+  /** The actor's phase was told once: the control service goes on telling it. */
+  #isKnown = false;
 
   constructor(connection: Connection, ref: ObjectRef, meta: HandleMeta) {
     this.connection = connection;
@@ -67,7 +69,10 @@ export class ActorCore {
   call(method: string, args: readonly unknown[], settings: CallSettings): ObjectRef | ObjectRef[] {
     const { native } = this.connection;
     const handle = ObjectRef.handleOf(this.ref);
-    if (native.actorPhase(handle) === ActorPhase.unknown) this.connection.watch(this.ref);
+    if (!this.#isKnown) {
+      this.#isKnown = native.actorPhase(handle) !== ActorPhase.unknown;
+      if (!this.#isKnown) this.connection.watch(this.ref);
+    }
     if (this.isFull) {
       throw makeError(
         "PENDING_CALLS_LIMIT",

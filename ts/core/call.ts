@@ -4,7 +4,12 @@
 import { makeError } from "../base/errors.ts";
 import { CallFlag, envelopeRefs } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { type Encoded, encodeArgs, encodeError } from "../object/serialize.ts";
+import {
+  type EncodeContext,
+  encodeArgsPassing,
+  encodeError,
+  InPlace,
+} from "../object/serialize.ts";
 import { type Carrier, takeTrace, withOptions } from "./call-options.ts";
 import type { Connection } from "./connection.ts";
 import { endStreams, type Given, handedOver } from "./handed-over.ts";
@@ -51,18 +56,23 @@ export const defaultCall: CallSettings = {
  * Encodes the arguments of a call, with the values of trailing kwargs and its trace; the streams among them:
  * handedOver.found.
  */
-export function encodeCallArgs(
+export function encodeCallArgs<E>(
   connection: Connection,
   args: readonly unknown[],
   trace: Carrier | null,
-): Encoded {
+  encode: (
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>> | null,
+    context: EncodeContext,
+  ) => E,
+): E {
   const outer = handedOver.streams;
   handedOver.streams = null;
-  let encoded: Encoded | null = null;
+  let encoded: E | null = null;
   try {
     const { positional, named } = splitKwargs(args);
     const kwargs = trace === null ? named : withOptions(named, { trace });
-    encoded = encodeArgs(positional, kwargs, connection.store.context);
+    encoded = encode(positional, kwargs, connection.store.context);
     return encoded;
   } finally {
     const found = handedOver.streams;
@@ -114,7 +124,7 @@ function submit(
 ): ObjectRef | ObjectRef[] {
   const { native, store } = connection;
   const trace = takeTrace();
-  const encoded = encodeCallArgs(connection, args, trace);
+  const encoded = encodeCallArgs(connection, args, trace, encodeArgsPassing);
   const given = handedOver.found;
   let handles: number | number[];
   try {
@@ -123,26 +133,17 @@ function submit(
     const flags = trace === null ? settings.flags : settings.flags | CallFlag.hasOptions;
     try {
       const size = typeof staged === "number" ? 0 : encoded.size;
+      const refs = encoded instanceof InPlace ? null : envelopeRefs;
       const ms = deadline(settings);
       handles =
         method === null
-          ? native.submitTask(
-              target,
-              staged,
-              size,
-              envelopeRefs,
-              0,
-              numReturns,
-              flags,
-              maxRetries,
-              ms,
-            )
+          ? native.submitTask(target, staged, size, refs, 0, numReturns, flags, maxRetries, ms)
           : native.submitActorCall(
               target,
               method,
               staged,
               size,
-              envelopeRefs,
+              refs,
               0,
               numReturns,
               flags,

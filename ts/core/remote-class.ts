@@ -10,7 +10,7 @@ import { InvalidOptionError, makeError, type PolyrayError } from "../base/errors
 import { idFromBytes, idToBytes } from "../base/ids.ts";
 import { ActorPhase } from "../native/binding.ts";
 import { ObjectRef } from "../object/ref.ts";
-import { type Encoded, encodeError, plainContext } from "../object/serialize.ts";
+import { type Encoded, encodeArgs, encodeError, plainContext } from "../object/serialize.ts";
 import { type MethodFields, methodDefaults, type TaskSpecInit } from "../wire/task-spec.ts";
 import {
   type ActorCore,
@@ -174,7 +174,7 @@ function createActor(
   const meta = remote.meta();
   const placed = place(current, options, resourceAmounts(options, 0));
   const spec = remote.spec(current, placed.scheduling);
-  const encoded = encodeCallArgs(current, args, takeTrace());
+  const encoded = encodeCallArgs(current, args, takeTrace(), encodeArgs);
   const given = handedOver.found;
   const namespace = options.namespace ?? current.place.namespace;
   const fields = {

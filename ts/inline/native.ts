@@ -13,8 +13,10 @@ import {
   EventKind,
   type EventSink,
   type NativeBinding,
+  notRead,
   ObjectStatus,
   Rec,
+  Released,
   type SpecOptions,
 } from "../native/binding.ts";
 import { Calls, type InlineActor, type InlineWorker } from "./calls.ts";
@@ -35,6 +37,8 @@ export interface InlineHooks {
   readonly beforeStart: (specHandle: number) => void;
 }
 
+const readsAtOnce = 1024;
+
 export class InlineNative implements Partial<NativeBinding> {
   readonly version = "inline";
   readonly #hooks: InlineHooks;
@@ -46,6 +50,7 @@ export class InlineNative implements Partial<NativeBinding> {
   >();
   readonly #views = new WeakSet<ArrayBuffer>();
   readonly #out = new Uint32Array(128);
+  readonly #reads = new Uint32Array(readsAtOnce * 2);
   /** Set by the starter, before anything is asked. */
   service!: InlineService;
   objects!: Objects;
@@ -91,6 +96,7 @@ export class InlineNative implements Partial<NativeBinding> {
       job: 1,
       events: this.records.buffer,
       out: this.#out,
+      reads: this.#reads.buffer,
       smallValueBytes: 0,
       zeroCopyBytes: Number.MAX_SAFE_INTEGER,
       externalBuffers: false,
@@ -135,6 +141,16 @@ export class InlineNative implements Partial<NativeBinding> {
     return this.objects.release(handle);
   }
 
+  releaseHandles(handles: Uint32Array, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const handle = handles[i] as number;
+      const status = this.objects.statusOf(handle);
+      if (status === undefined) handles[i] = Released.counts;
+      else if (status === ObjectStatus.error) handles[i] = Released.failed;
+      else handles[i] = this.releaseHandle(handle) ? Released.last : Released.counts;
+    }
+  }
+
   retainHandle(handle: number): void {
     this.objects.of(handle).handles++;
   }
@@ -171,7 +187,7 @@ export class InlineNative implements Partial<NativeBinding> {
 
   putSmall(bytes: Uint8Array, length: number, _refs: unknown, flags: number): number {
     const entry = this.objects.make();
-    this.objects.seal(entry, bytes.slice(0, length), (flags & (1 << 9)) !== 0);
+    this.objects.seal(entry, copyOf(bytes, length), (flags & (1 << 9)) !== 0);
     return entry.handle;
   }
 
@@ -221,6 +237,21 @@ export class InlineNative implements Partial<NativeBinding> {
     const copy = entry.bytes.slice();
     this.#views.add(copy.buffer);
     return copy;
+  }
+
+  /** Nothing is small here: the status only. */
+  readSmall(handle: number, subscribeIfPending: boolean): number {
+    this.#out[0] = subscribeIfPending ? this.subscribe(handle, true) : this.status(handle);
+    return -1;
+  }
+
+  readMany(handles: Uint32Array, from: number): number {
+    const end = Math.min(handles.length, from + readsAtOnce);
+    for (let i = from; i < end; i++) {
+      this.#reads[2 * (i - from)] = this.subscribe(handles[i] as number, true);
+      this.#reads[2 * (i - from) + 1] = notRead;
+    }
+    return end;
   }
 
   releaseView(buffer: ArrayBuffer): boolean {
@@ -304,7 +335,7 @@ export class InlineNative implements Partial<NativeBinding> {
   // Args that were put are read from their object.
   #argsOf(args: Uint8Array | number, length: number): Uint8Array {
     if (typeof args === "number") return this.objects.of(args).bytes?.slice() ?? new Uint8Array(0);
-    return args.slice(0, length);
+    return copyOf(args, length);
   }
 
   setActorState(
@@ -382,7 +413,7 @@ export class InlineNative implements Partial<NativeBinding> {
     isError: boolean,
   ): boolean {
     const entry = this.calls.byNumber.get(number)?.returns[index];
-    return entry !== undefined && this.objects.seal(entry, bytes.slice(0, length), isError);
+    return entry !== undefined && this.objects.seal(entry, copyOf(bytes, length), isError);
   }
 
   returnBegin(call: number, index: number, size: number): Uint8Array {
@@ -447,6 +478,11 @@ export class InlineNative implements Partial<NativeBinding> {
     this.#puts.delete(put);
     return found;
   }
+}
+
+// Not by slice(), which gives a view of a Buffer.
+function copyOf(bytes: Uint8Array, length: number): Uint8Array {
+  return new Uint8Array(bytes.subarray(0, length));
 }
 
 function handlesOf(entries: readonly { readonly handle: number }[]): number | number[] {

@@ -105,6 +105,12 @@ export class Objects {
     return entry;
   }
 
+  /** ObjectStatus; undefined: nobody has the handle. */
+  statusOf(handle: number): number | undefined {
+    const entry = this.#byHandle.get(handle);
+    return entry === undefined || entry.handles === 0 ? undefined : entry.status;
+  }
+
   byId(id: string): Entry | undefined {
     return this.#byId.get(id);
   }

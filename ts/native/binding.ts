@@ -21,6 +21,10 @@ import type { NativeCounters, RayletStats } from "./stats.ts";
 
 /** State of an object as `status`, `subscribe`, `read` tell it. */
 export const ObjectStatus = { pending: 0, sealed: 1, error: 2, gone: 3, spilled: 4 } as const;
+/** What became of a handle that `releaseHandles` was given: counts are left, none is left, or nothing: its object failed. */
+export const Released = { counts: 0, last: 1, failed: 2 } as const;
+/** In `reads`: the envelope is not here. */
+export const notRead = 0xffffffff;
 /** Endpoint kinds for `attach`. */
 export const EndpointKind = { service: 2, driver: 3, worker: 4, client: 5 } as const;
 /** Languages on the wire. */
@@ -192,7 +196,9 @@ export interface AttachInfo {
   readonly events: ArrayBuffer;
   /** Second results. */
   readonly out: Uint32Array;
-  /** Envelopes up to this size come with the objectReady event. */
+  /** What `readSmall` and `readMany` read; overwritten by the next of them. */
+  readonly reads: ArrayBuffer;
+  /** Envelopes up to this size come with the objectReady event, and by `readSmall` and `readMany`. */
   readonly smallValueBytes: number;
   /** Envelopes from this size on are read in place. */
   readonly zeroCopyBytes: number;
@@ -314,6 +320,11 @@ export interface NativeBinding {
   // --- handles
   /** Takes one count back; true when it was the last one. Unknown handles throw OBJECT_FREED. */
   releaseHandle(handle: number): boolean;
+  /**
+   * The same for the first `count` of many; in the place of each comes what became of it (Released). Unknown ones are passed
+   * over.
+   */
+  releaseHandles(handles: Uint32Array, count: number): void;
   /** One more count for the caller. */
   retainHandle(handle: number): void;
   /** 32 hex digits. */
@@ -367,10 +378,16 @@ export interface NativeBinding {
    */
   read(handle: number, subscribeIfPending: boolean): Uint8Array | null;
   /**
-   * Copies a sealed envelope of at most target.length - offset bytes; returns its size, or -1
-   * (out[0] = status; 5 = too big, size in out[2], out[3]).
+   * The envelope of a settled object, copied to the start of `reads` when it has at most `smallValueBytes`: its length. -1:
+   * it is bigger (then `read`), or there is none. out[0] = ObjectStatus; `subscribeIfPending` as for `read`.
    */
-  readInto(handle: number, target: Uint8Array, offset: number): number;
+  readSmall(handle: number, subscribeIfPending: boolean): number;
+  /**
+   * The same for handles[from], handles[from + 1] ..., as many as find room in `reads`; pending ones are subscribed. In
+   * `reads` stands for each: ObjectStatus, length (notRead: not here), the envelope, padded to 8 bytes. Returns the place
+   * after the last one.
+   */
+  readMany(handles: Uint32Array, from: number): number;
   /**
    * Detaches the ArrayBuffer of a zero-copy view and unpins at once. False: it is not one of ours
    * (any more).

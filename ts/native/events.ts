@@ -14,6 +14,10 @@ const { utf8Slice } = Buffer.prototype as unknown as {
   utf8Slice(this: Uint8Array, start: number, end: number): string;
 };
 
+const knownNames = 8;
+/** Bytes of the longest name that is kept. */
+const longestKnown = 64;
+
 /** A cursor over the records of one batch. */
 export class EventReader {
   readonly words: Uint32Array;
@@ -23,6 +27,9 @@ export class EventReader {
   #end = 0;
   #next = 0;
   #extras: readonly Uint8Array[] | null = null;
+  /** Names of methods that came lately: a known text is found faster than it is made. */
+  readonly #names: string[] = [];
+  #nextName = 0;
 
   constructor(info: AttachInfo) {
     this.words = new Uint32Array(info.events);
@@ -68,7 +75,32 @@ export class EventReader {
   method(): string {
     const start = (this.base + CallRec.end) * 4;
     const bytes = this.word(CallRec.methodBytes);
-    return bytes === 0 ? "" : utf8Slice.call(this.bytes, start, start + bytes);
+    if (bytes === 0) return "";
+    for (const name of this.#names)
+      if (name.length === bytes && this.#stands(name, start)) return name;
+    const name = utf8Slice.call(this.bytes, start, start + bytes);
+    // ASCII only: the bytes are its characters then.
+    if (bytes <= longestKnown && name.length === bytes)
+      this.#names[this.#nextName++ % knownNames] = name;
+    return name;
+  }
+
+  #stands(name: string, start: number): boolean {
+    for (let i = 0; i < name.length; i++)
+      if (this.bytes[start + i] !== name.charCodeAt(i)) return false;
+    return true;
+  }
+
+  /** Whether the payload is too big for the event buffer. */
+  get hasExtra(): boolean {
+    return this.word(Rec.extra) !== 0;
+  }
+
+  /** Where the payload starts in the event buffer. */
+  get payloadStart(): number {
+    return this.kind === EventKind.call
+      ? (this.base + CallRec.end) * 4 + ((this.word(CallRec.methodBytes) + 7) & ~7)
+      : (this.base + Rec.payload) * 4;
   }
 
   /**
@@ -78,16 +110,13 @@ export class EventReader {
   payloadView(): Uint8Array {
     const extra = this.word(Rec.extra);
     if (extra !== 0) return this.#extras?.[extra - 1] as Uint8Array;
-    const start =
-      this.kind === EventKind.call
-        ? (this.base + CallRec.end) * 4 + ((this.word(CallRec.methodBytes) + 7) & ~7)
-        : (this.base + Rec.payload) * 4;
+    const start = this.payloadStart;
     return this.bytes.subarray(start, start + this.word(Rec.payloadBytes));
   }
 
   /** The payload in memory of its own. */
   payload(): Uint8Array {
     const view = this.payloadView();
-    return this.word(Rec.extra) !== 0 ? view : view.slice();
+    return this.hasExtra ? view : view.slice();
   }
 }

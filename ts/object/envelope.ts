@@ -207,6 +207,26 @@ export class Encoded {
   }
 }
 
+/** A whole envelope at the start of `bytes`, valid until the next value is encoded. */
+export class InPlace {
+  size = 0;
+  bytes: Uint8Array = new Uint8Array(0);
+
+  /** Writes the header of an envelope without tables before its body. */
+  set(bytes: Uint8Array, size: number, flags: number): this {
+    bytes[0] = envelopeVersion;
+    bytes[1] = flags;
+    bytes[2] = 0;
+    bytes[3] = 0;
+    putU32(bytes, 4, size - headerBytes);
+    putU32(bytes, 8, 0);
+    putU32(bytes, 12, 0);
+    this.bytes = bytes;
+    this.size = size;
+    return this;
+  }
+}
+
 /** A checked header. Offsets count from the start of `bytes`. */
 export interface Header {
   readonly flags: number;

@@ -7,9 +7,10 @@
 // Invariant: after the promise is settled no timer, listener or waiter of it is left.
 
 import { makeError } from "../base/errors.ts";
-import { ObjectStatus } from "../native/binding.ts";
+import { notRead, ObjectStatus } from "../native/binding.ts";
 import type { Waiter } from "./pending.ts";
-import { ObjectRef, type RefState, type Watcher } from "./ref.ts";
+import { notPlain } from "./plain.ts";
+import { handlesOf, ObjectRef, type RefState, type Watcher } from "./ref.ts";
 import type { ObjectStore } from "./store.ts";
 
 /** How long to wait. */
@@ -74,12 +75,13 @@ export class OneGet<T> implements Waiter {
             (reason) => this.#stop(handle, reason),
           );
     store.addWaiter(handle, this);
+    store.awaited();
   }
 
-  settle(handle: number, status: number, bytes: Uint8Array | null): void {
+  settle(handle: number, status: number): void {
     this.#limits?.end();
     try {
-      this.#resolve(this.#store.valueOf(handle, status, bytes, this.#ref) as T);
+      this.#resolve(this.#store.valueOf(handle, status, this.#ref) as T);
     } catch (error) {
       this.#reject(error);
     }
@@ -92,14 +94,22 @@ export class OneGet<T> implements Waiter {
   }
 }
 
-/** Waits for all values of a list. */
+const noHandles = new Uint32Array(0);
+
+/** Waits for all values of a list, which is looked at in one pass. */
 export class ManyGet implements Waiter {
   readonly promise: Promise<unknown[]>;
   readonly #store: ObjectStore;
   readonly #refs: readonly ObjectRef<unknown>[];
   readonly #values: unknown[];
-  /** Positions that wait for a handle; one number in the usual case. */
-  readonly #places = new Map<number, number | number[]>();
+  /** Handles of the refs; 0 where the value is there. */
+  readonly #handles: Uint32Array = noHandles;
+  /** No place before this one waits. */
+  #next = 0;
+  /** Handles that wait; one more while the list is looked at. */
+  #left = 1;
+  /** Places by handle: made when values come in another order than that of the list, or the list names a ref twice. */
+  #places: Map<number, number[]> | null = null;
   readonly #limits: Limits | null = null;
   #done = false;
   #resolve!: (values: unknown[]) => void;
@@ -111,83 +121,134 @@ export class ManyGet implements Waiter {
     options: WaitOptions | null,
   ) {
     this.#store = store;
-    this.#refs = refs;
+    this.#refs = refs.slice(); // the program may change its list
     this.#values = new Array(refs.length);
     this.promise = new Promise<unknown[]>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     try {
-      for (let i = 0; i < refs.length; i++)
-        this.#start(i, ObjectRef.handleOf(refs[i] as ObjectRef<unknown>));
+      this.#handles = handlesOf(refs);
+      if (store.repeats.in(this.#handles)) this.#places = placesOf(this.#handles, 0);
+      for (let from = 0; from < this.#handles.length && !this.#done; ) from = this.#look(from);
     } catch (error) {
       this.#fail(error);
       return;
     }
-    if (this.#places.size === 0) {
-      this.#done = true;
-      this.#resolve(this.#values);
-    } else if (options !== null) {
+    this.#oneLess();
+    if (this.#done) return;
+    store.awaited();
+    if (options !== null) {
       const stop = (error: unknown) => this.#fail(error);
       const late = () =>
-        stop(timeoutError(`${this.#places.size} of ${refs.length} values`, options));
+        stop(timeoutError(`${this.#left} of ${this.#refs.length} values`, options));
       this.#limits = new Limits(options, late, stop);
     }
   }
 
-  #start(i: number, handle: number): void {
-    const place = this.#places.get(handle);
-    if (place !== undefined) {
-      if (typeof place === "number") this.#places.set(handle, [place, i]);
-      else place.push(i);
-      return;
+  /** Reads from place `from` on what one crossing gives; returns the place after the last one. */
+  #look(from: number): number {
+    const store = this.#store;
+    const handles = this.#handles;
+    const { reads } = store;
+    const end = store.native.readMany(handles, from);
+    // Decoding may run a codec of the program, which may read: what is not plain is copied first.
+    let copies: [place: number, status: number, bytes: Uint8Array | null][] | null = null;
+    let at = 0;
+    for (let i = from; i < end; i++) {
+      const status = reads.words[at >>> 2] as number;
+      const length = reads.words[(at >>> 2) + 1] as number;
+      at += 8;
+      if (status === ObjectStatus.pending) {
+        this.#wait(i);
+        continue;
+      }
+      const isPlain = length !== notRead && status !== ObjectStatus.error;
+      const value = isPlain ? reads.value(at, length) : notPlain;
+      if (value === notPlain) {
+        copies ??= [];
+        copies.push([i, status, length === notRead ? null : reads.copy(at, length)]);
+      } else this.#set(i, value);
+      if (length !== notRead) at += (length + 7) & ~7;
     }
-    const bytes = this.#store.readNow(handle);
-    const status = this.#store.lastStatus;
-    if (bytes === null && status === ObjectStatus.pending) {
-      this.#places.set(handle, i);
-      this.#store.addWaiter(handle, this);
-    } else {
-      this.#values[i] = this.#store.valueOf(
-        handle,
-        status,
-        bytes,
-        this.#refs[i] as ObjectRef<unknown>,
+    for (const [place, status, bytes] of copies ?? []) {
+      if (this.#done) break; // a codec ended a ref of the list
+      const handle = handles[place] as number;
+      const ref = this.#refs[place] as ObjectRef<unknown>;
+      this.#set(
+        place,
+        bytes === null ? store.valueOf(handle, status, ref) : store.value(handle, bytes, status),
       );
     }
+    return end;
   }
 
-  settle(handle: number, status: number, bytes: Uint8Array | null): void {
-    const place = this.#places.get(handle);
-    if (place === undefined || this.#done) return;
-    this.#places.delete(handle);
+  #wait(place: number): void {
+    const handle = this.#handles[place] as number;
+    if (this.#places !== null && this.#places.get(handle)?.[0] !== place) return; // a repeat
+    this.#left++;
+    this.#store.addWaiter(handle, this);
+  }
+
+  #set(place: number, value: unknown): void {
+    this.#values[place] = value;
+    this.#handles[place] = 0;
+  }
+
+  settle(handle: number, status: number): void {
+    if (this.#done) return;
+    const places = this.#placesOf(handle);
     try {
-      const first = typeof place === "number" ? place : (place[0] as number);
-      const value = this.#store.valueOf(
-        handle,
-        status,
-        bytes,
-        this.#refs[first] as ObjectRef<unknown>,
-      );
-      if (typeof place === "number") this.#values[place] = value;
-      else for (const at of place) this.#values[at] = value;
+      const first = typeof places === "number" ? places : (places[0] as number);
+      const ref = this.#refs[first] as ObjectRef<unknown>;
+      const value = this.#store.valueOf(handle, status, ref);
+      if (typeof places === "number") this.#set(places, value);
+      else for (const place of places) this.#set(place, value);
     } catch (error) {
       this.#fail(error);
       return;
     }
-    if (this.#places.size > 0) return;
+    this.#oneLess();
+  }
+
+  #oneLess(): void {
+    if (this.#done || --this.#left > 0) return;
     this.#done = true;
     this.#limits?.end();
     this.#resolve(this.#values);
+  }
+
+  #placesOf(handle: number): number | readonly number[] {
+    const handles = this.#handles;
+    if (this.#places === null) {
+      let next = this.#next;
+      while (handles[next] === 0) next++;
+      this.#next = next;
+      if (handles[next] === handle) return next;
+      this.#places = placesOf(handles, next);
+    }
+    return this.#places.get(handle) as number[];
   }
 
   #fail(error: unknown): void {
     if (this.#done) return;
     this.#done = true;
     this.#limits?.end();
-    for (const handle of this.#places.keys()) this.#store.removeWaiter(handle, this);
+    for (const handle of this.#handles) if (handle !== 0) this.#store.removeWaiter(handle, this);
     this.#reject(error);
   }
+}
+
+function placesOf(handles: Uint32Array, from: number): Map<number, number[]> {
+  const places = new Map<number, number[]>();
+  for (let i = from; i < handles.length; i++) {
+    const handle = handles[i] as number;
+    if (handle === 0) continue;
+    const known = places.get(handle);
+    if (known === undefined) places.set(handle, [i]);
+    else known.push(i);
+  }
+  return places;
 }
 
 /**

@@ -5,17 +5,31 @@
 // `size` is the number of waiters that are not passive: the store keeps the event loop alive while it is not 0.
 // Invariant: a waiter is settled exactly once, or removed.
 
-/**
- * Something that waits for an object. `bytes` = its envelope when it came along (valid during the
- * call only), else null.
- */
+import { makeError, type PolyrayError } from "../base/errors.ts";
+import { ObjectStatus } from "../native/binding.ts";
+
+/** Something that waits for an object. */
 export interface Waiter {
-  settle(handle: number, status: number, bytes: Uint8Array | null): void;
+  settle(handle: number, status: number): void;
   /** Only listens: it keeps no event loop alive. */
   readonly passive?: boolean;
 }
 
 const weight = (waiter: Waiter): number => (waiter.passive === true ? 0 : 1);
+
+/** The status that waiters are settled with when the store closes. */
+export const closedStatus = 255;
+
+/** Why an object of this status has no value. `closed`: why the store is closed, if it is. */
+export function absentError(status: number, id: string, closed: PolyrayError | null): PolyrayError {
+  if (status === closedStatus) return closed ?? makeError("CLOSED", "the runtime was shut down");
+  if (status === ObjectStatus.gone)
+    return makeError(
+      "OBJECT_FREED",
+      `${id} is gone: it was freed, or the process that made it ended`,
+    );
+  return makeError("OBJECT_LOST", `${id} has status ${status}`);
+}
 
 /** Waiters by handle. */
 export class Pending {
@@ -52,16 +66,16 @@ export class Pending {
     return true;
   }
 
-  settle(handle: number, status: number, bytes: Uint8Array | null): void {
+  settle(handle: number, status: number): void {
     const present = this.#byHandle.get(handle);
     if (present === undefined) return;
     this.#byHandle.delete(handle);
     if (Array.isArray(present)) {
       for (const waiter of present) this.#size -= weight(waiter);
-      for (const waiter of present) waiter.settle(handle, status, bytes);
+      for (const waiter of present) waiter.settle(handle, status);
     } else {
       this.#size -= weight(present);
-      present.settle(handle, status, bytes);
+      present.settle(handle, status);
     }
   }
 

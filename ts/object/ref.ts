@@ -252,6 +252,14 @@ export class ObjectRef<out T = unknown> {
   }
 }
 
+/** The handles of refs. Throws ObjectFreedError when one was released. For polyray's own layers. */
+export function handlesOf(refs: readonly ObjectRef<unknown>[]): Uint32Array {
+  const handles = new Uint32Array(refs.length);
+  for (let i = 0; i < refs.length; i++)
+    handles[i] = ObjectRef.handleOf(refs[i] as ObjectRef<unknown>);
+  return handles;
+}
+
 const recordsCallSites = process.env.POLYRAY_CALL_SITES === "1";
 
 /** The innermost line of the stack that is not polyray's (as compiled, or as its source map names it). */

@@ -9,7 +9,7 @@ import { PolyrayError, UnserializableError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { ArrowValue, arrowKindOf, arrowToChunks } from "./arrow.ts";
 import { codecOf, encodeSymbol } from "./codecs.ts";
-import { Chunks, Encoded, flagArrow, type OutOfBand } from "./envelope.ts";
+import { Chunks, Encoded, flagArrow, headerBytes, InPlace, type OutOfBand } from "./envelope.ts";
 import { errorRecord } from "./serialize-error.ts";
 import { describeValue, findPath, isPlainObject, opaqueFault } from "./serialize-path.ts";
 import { Writer } from "./serialize-writer.ts";
@@ -55,13 +55,14 @@ export class Encoder extends Writer {
   #stack: object[] = [];
   #depth = 0;
 
-  /** Starts a value. */
-  open(ctx: EncodeContext): void {
+  /** Starts a value. `passes`: it is handed on before the next one is encoded. */
+  open(ctx: EncodeContext, passes: boolean): void {
     this.ctx = ctx;
     this.flags = 0;
     this.argRefCount = 0;
     this.#depth = 0;
-    this.begin();
+    if (passes) this.beginPassing(headerBytes);
+    else this.begin();
   }
 
   /** Ends a value: what was handed out in `encoded` is no longer touched. */
@@ -143,12 +144,20 @@ export class Encoder extends Writer {
     return index;
   }
 
+  /** The finished form of a value that was opened as one that passes: the envelope itself, when it is small. */
+  passing(): Encoded | InPlace {
+    const { pos } = this;
+    if (this.refs.length > 0 || this.parts.length > 0 || pos > maxInPlace) return this.encoded();
+    return inPlace.set(this.buf, pos, this.flags);
+  }
+
   /** The finished form; only `release` may follow. */
   encoded(extraFlags = 0): Encoded {
+    const moves = this.isPassing;
     return new Encoded(
-      this.buf,
-      this.start,
-      this.pos,
+      moves ? Buffer.from(this.buf.subarray(this.start, this.pos)) : this.buf,
+      moves ? 0 : this.start,
+      moves ? this.pos - this.start : this.pos,
       this.flags | extraFlags,
       this.refs.length > 0 ? this.refs : undefined, // an empty table goes on with the next value
       this.parts.length > 0 ? this.parts : undefined,
@@ -229,10 +238,10 @@ export class Encoder extends Writer {
 
   #object(value: object): void {
     if (Array.isArray(value)) return this.#array(value);
+    if (ArrayBuffer.isView(value)) return this.#view(value);
     if (isPlainObject(value)) return this.#record(value as Record<string, unknown>);
     const id = this.ctx.refIdOf(value);
     if (id !== null) return this.extU32(Ext.ref, this.ref(id));
-    if (ArrayBuffer.isView(value)) return this.#view(value);
     const handle = this.ctx.handleOf(value);
     if (handle !== null) return this.#handle(handle.ref, handle.meta);
     const codec = codecOf(value);
@@ -485,13 +494,17 @@ export class Encoder extends Writer {
 
 const empty = new Uint8Array(0);
 
+/** Bytes of the largest envelope that is handed on in place. */
+const maxInPlace = 64 * 1024;
+const inPlace = new InPlace();
+
 let idle: Encoder | null = null;
 
 /** An encoder for one value; give it back with `release`, whatever happens. */
-export function takeEncoder(ctx: EncodeContext): Encoder {
+export function takeEncoder(ctx: EncodeContext, passes = false): Encoder {
   const encoder = idle ?? new Encoder();
   idle = null;
-  encoder.open(ctx);
+  encoder.open(ctx, passes);
   return encoder;
 }
 
@@ -525,6 +538,17 @@ export function encodeRoot(value: unknown, ctx: EncodeContext, name: string, fla
   try {
     encoder.root(value, name);
     return encoder.encoded(flags);
+  } finally {
+    encoder.release();
+  }
+}
+
+/** The same for a value that is handed on before the next one is encoded. */
+export function encodePassing(value: unknown, ctx: EncodeContext, name: string): Encoded | InPlace {
+  const encoder = takeEncoder(ctx, true);
+  try {
+    encoder.root(value, name);
+    return encoder.passing();
   } finally {
     encoder.release();
   }

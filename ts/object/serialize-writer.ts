@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // MessagePack writing into a pooled buffer. Hand-written because each call encodes one envelope: the library in
 // bench takes microseconds for a number, loses -0, Map and undefined, and cannot share one body with buffers.
-// Owns the pool chunk. Invariants: (1) at most one writer uses the pool, a nested one gets memory of its own;
+// Owns the pool chunk, and the memory of values that are handed on at once. Invariants: (1) at most one writer uses either, a
+// nested one gets memory of its own;
 // (2) extension headers have the shortest form, so that both languages write the same bytes.
 
 const chunkBytes = 64 * 1024;
@@ -9,18 +10,47 @@ let chunk: Buffer = Buffer.allocUnsafeSlow(chunkBytes);
 let chunkPos = 0;
 let chunkBusy = false;
 
+/** Memory of envelopes that are handed on before the next one is written. */
+const passing = Buffer.allocUnsafeSlow(chunkBytes);
+let passingBusy = false;
+
+/** So many are copied faster one by one than by a call of the engine. */
+const shortBytes = 64;
+
 const f64 = new Float64Array(1);
 const f64Bytes = new Uint8Array(f64.buffer);
 
-/** A growing MessagePack text. After `finish`, `buf[start, pos)` is the text and is never written again. */
+/**
+ * A growing MessagePack text. After `finish`, `buf[start, pos)` is the text and is never written again; after `beginPassing`
+ * it is, by the next one.
+ */
 export class Writer {
   buf: Buffer = chunk;
   start = 0;
   pos = 0;
   #pooled = false;
+  #passing = false;
+  /** Bytes kept free before the text, also when it moves. */
+  #lead = 0;
+
+  /** Takes memory for a new text that is handed on at once, with `lead` bytes before it, from the start of `buf` on. */
+  beginPassing(lead: number): void {
+    this.#lead = lead;
+    this.#passing = !passingBusy;
+    if (this.#passing) passingBusy = true;
+    this.buf = this.#passing ? passing : Buffer.allocUnsafeSlow(512);
+    this.start = lead;
+    this.pos = lead;
+  }
+
+  /** Whether the next text may overwrite this one. */
+  get isPassing(): boolean {
+    return this.buf === passing;
+  }
 
   /** Takes memory for a new text. */
   begin(): void {
+    this.#lead = 0;
     this.#pooled = !chunkBusy;
     if (this.#pooled) {
       chunkBusy = true;
@@ -37,8 +67,12 @@ export class Writer {
     this.pos = this.start;
   }
 
-  /** Gives the pool back. REQUIRES: called once after each `begin`, whatever happens. */
+  /** Gives the pool back. REQUIRES: called once after each `begin` or `beginPassing`, whatever happens. */
   finish(): void {
+    if (this.#passing) {
+      this.#passing = false;
+      passingBusy = false;
+    }
     if (!this.#pooled) return;
     this.#pooled = false;
     chunkBusy = false;
@@ -47,11 +81,12 @@ export class Writer {
 
   #grow(need: number): void {
     const used = this.pos - this.start;
+    const lead = this.#lead;
     const bigger = Buffer.allocUnsafeSlow(Math.max(2 * (used + need), 4096));
-    this.buf.copy(bigger, 0, this.start, this.pos);
+    this.buf.copy(bigger, lead, this.start, this.pos);
     this.buf = bigger;
-    this.start = 0;
-    this.pos = used;
+    this.start = lead;
+    this.pos = lead + used;
   }
 
   ensure(bytes: number): void {
@@ -186,7 +221,8 @@ export class Writer {
   binary(bytes: Uint8Array): void {
     this.#sized(bytes.length, 0xc4, 0xc5, 0xc6);
     this.ensure(bytes.length);
-    this.buf.set(bytes, this.pos);
+    if (bytes.length > shortBytes) this.buf.set(bytes, this.pos);
+    else for (let i = 0; i < bytes.length; i++) this.buf[this.pos + i] = bytes[i] as number;
     this.pos += bytes.length;
   }
 

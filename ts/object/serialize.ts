@@ -4,9 +4,9 @@
 
 import { makeError, type PolyrayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { corrupt, type Encoded, flagError, readHeader } from "./envelope.ts";
+import { corrupt, type Encoded, flagError, type InPlace, readHeader } from "./envelope.ts";
 import { Decoder } from "./serialize-decode.ts";
-import { encodeRoot, takeEncoder } from "./serialize-encode.ts";
+import { type Encoder, encodeRoot, takeEncoder } from "./serialize-encode.ts";
 import { type TaskWhere, taskErrorOf } from "./serialize-error.ts";
 import { isPlainObject } from "./serialize-path.ts";
 import type { DecodeContext, EncodeContext } from "./values.ts";
@@ -18,8 +18,10 @@ export {
   envelopeArgRefs,
   envelopeRefs,
   hasArrow,
+  InPlace,
   isErrorEnvelope,
 } from "./envelope.ts";
+export { encodePassing } from "./serialize-encode.ts";
 export { type TaskWhere, taskErrorOf } from "./serialize-error.ts";
 export {
   CodecValue,
@@ -81,30 +83,53 @@ export function encodeArgs(
 ): Encoded {
   const encoder = takeEncoder(ctx);
   try {
-    for (const arg of args) encoder.argRef(arg);
-    const names = kwargs === null ? noNames : Object.keys(kwargs);
-    for (const name of names) encoder.argRef(kwargs?.[name]);
-    if (encoder.refs.length > limits.maxRefArgs) {
-      throw makeError(
-        "TABLE_FULL",
-        `a call takes at most ${limits.maxRefArgs} different refs as arguments`,
-      );
-    }
-    encoder.argRefCount = encoder.refs.length;
-    encoder.arrayHeader(2);
-    encoder.arrayHeader(args.length);
-    for (let i = 0; i < args.length; i++) encoder.arg(args[i], i, "");
-    if (kwargs === null) encoder.nil();
-    else {
-      encoder.mapHeader(names.length);
-      for (const name of names) {
-        encoder.string(name);
-        encoder.arg(kwargs[name], -1, name);
-      }
-    }
+    writeArgs(encoder, args, kwargs);
     return encoder.encoded();
   } finally {
     encoder.release();
+  }
+}
+
+/** The same for arguments that are handed on before the next value is encoded. */
+export function encodeArgsPassing(
+  args: readonly unknown[],
+  kwargs: Readonly<Record<string, unknown>> | null,
+  ctx: EncodeContext,
+): Encoded | InPlace {
+  const encoder = takeEncoder(ctx, true);
+  try {
+    writeArgs(encoder, args, kwargs);
+    return encoder.passing();
+  } finally {
+    encoder.release();
+  }
+}
+
+function writeArgs(
+  encoder: Encoder,
+  args: readonly unknown[],
+  kwargs: Readonly<Record<string, unknown>> | null,
+): void {
+  for (const arg of args) encoder.argRef(arg);
+  const names = kwargs === null ? noNames : Object.keys(kwargs);
+  for (const name of names) encoder.argRef(kwargs?.[name]);
+  if (encoder.refs.length > limits.maxRefArgs) {
+    throw makeError(
+      "TABLE_FULL",
+      `a call takes at most ${limits.maxRefArgs} different refs as arguments`,
+    );
+  }
+  encoder.argRefCount = encoder.refs.length;
+  encoder.arrayHeader(2);
+  encoder.arrayHeader(args.length);
+  for (let i = 0; i < args.length; i++) encoder.arg(args[i], i, "");
+  if (kwargs === null) encoder.nil();
+  else {
+    encoder.mapHeader(names.length);
+    for (const name of names) {
+      encoder.string(name);
+      encoder.arg(kwargs[name], -1, name);
+    }
   }
 }
 
@@ -116,16 +141,6 @@ export function decode(bytes: Uint8Array, ctx: DecodeContext): unknown {
     if (error instanceof RangeError) throw corrupt(error.message);
     throw error;
   }
-}
-
-let noArgs: Uint8Array | null = null;
-
-/** Whether it is the envelope of a call without arguments, as `encodeArgs` writes it: that needs no decoding. */
-export function isNoArgs(bytes: Uint8Array): boolean {
-  noArgs ??= encodeArgs([], null, plainContext).toBytes();
-  if (bytes.length !== noArgs.length) return false;
-  for (let i = 0; i < noArgs.length; i++) if (bytes[i] !== noArgs[i]) return false;
-  return true;
 }
 
 /** Decodes the arguments of a call; `ctx.argValue` gives the values of top-level refs. */

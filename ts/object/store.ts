@@ -18,9 +18,11 @@ import {
   Rec,
 } from "../native/binding.ts";
 import { EventReader } from "../native/events.ts";
+import { Collected, tellUnseen } from "./collected.ts";
 import { collectGarbage } from "./garbage.ts";
 import { ManyGet, OneGet, type WaitOptions, WaitSome } from "./gets.ts";
-import { Pending, type Waiter } from "./pending.ts";
+import { absentError, closedStatus, Pending, type Waiter } from "./pending.ts";
+import { notPlain, SmallEnvelopes } from "./plain.ts";
 import { LazyRefs, ObjectRef, type RefHome, type RefState } from "./ref.ts";
 import { Repeats } from "./repeats.ts";
 import {
@@ -29,6 +31,8 @@ import {
   type EncodeContext,
   type Encoded,
   encode,
+  encodePassing,
+  InPlace,
   plainContext,
 } from "./serialize.ts";
 import { LiveViews } from "./views.ts";
@@ -67,10 +71,15 @@ export class ObjectStore implements RefHome {
   readonly collected: FinalizationRegistry<{ readonly handle: number }>;
   readonly #out: Uint32Array;
   readonly #reader: EventReader;
+  /** Envelopes in the event buffer, and what `readSmall` or `readMany` gave last. */
+  readonly arrivals: SmallEnvelopes;
+  readonly reads: SmallEnvelopes;
+  /** Whose envelope the current record carries; 0: nobody's. */
+  #arrived = 0;
   readonly #onEvent: ((reader: EventReader) => void) | null;
   readonly #onBatchEnd: (() => void) | null;
   readonly #views = new LiveViews();
-  readonly #repeats = new Repeats();
+  readonly repeats = new Repeats();
   readonly #scratch = new Uint8Array(scratchBytes);
   /** The object whose value is being decoded; 0: none (arguments). */
   #container = 0;
@@ -95,9 +104,9 @@ export class ObjectStore implements RefHome {
     this.info = native.attach(attach, (bytes, extras) => this.#sink(bytes, extras));
     this.#out = this.info.out;
     this.#reader = new EventReader(this.info);
-    this.collected = new FinalizationRegistry(({ handle }) => {
-      if (handle !== 0) this.#forgotten(handle);
-    });
+    this.arrivals = new SmallEnvelopes(this.info.events);
+    this.reads = new SmallEnvelopes(this.info.reads);
+    this.collected = new Collected(native, this).registry;
     const hooks = options.hooks ?? plainContext;
     this.context = {
       refIdOf: (value) =>
@@ -131,7 +140,7 @@ export class ObjectStore implements RefHome {
     const waiting = this.pending.handles();
     this.closeReason ??= reason;
     this.native.detach();
-    for (const handle of waiting) this.pending.settle(handle, closedStatus, null);
+    for (const handle of waiting) this.pending.settle(handle, closedStatus);
     this.#views.clear();
   }
 
@@ -165,11 +174,18 @@ export class ObjectStore implements RefHome {
 
   dropRef(handle: number): void {
     if (this.#closed) return;
-    const kept = this.keepsHandle?.(handle) === true;
-    if (!kept && !this.native.releaseHandle(handle)) return;
-    // That was its last count here, and the number may name another object later.
+    if (this.keeps(handle) || this.native.releaseHandle(handle)) this.ended(handle);
+  }
+
+  keeps(handle: number): boolean {
+    return this.keepsHandle?.(handle) === true;
+  }
+
+  // The number may name another object later.
+  ended(handle: number): void {
     this.#views.forget(handle);
-    this.pending.settle(handle, ObjectStatus.gone, null);
+    this.#seenErrors.delete(handle);
+    this.pending.settle(handle, ObjectStatus.gone);
   }
 
   acquire(bytes: Uint8Array, offset: number): number {
@@ -189,26 +205,10 @@ export class ObjectStore implements RefHome {
     return state.settled;
   }
 
-  // Nobody can ask for the value any more: a failure that nobody saw is told once.
-  #forgotten(handle: number): void {
-    if (this.#closed) return;
-    if (this.native.status(handle) === ObjectStatus.error && !this.#seenErrors.has(handle))
-      this.#tellUnseen(handle);
-    this.dropRef(handle);
-  }
-
-  #tellUnseen(handle: number): void {
-    if (process.env.POLYRAY_IGNORE_UNHANDLED_ERRORS === "1") return;
-    try {
-      const bytes = this.native.read(handle, false);
-      const error = bytes === null ? null : (decode(bytes, this.context) as Partial<PolyrayError>);
-      if (error === null || error.code === "TASK_CANCELLED") return;
-      process.stderr.write(
-        `polyray: a call failed and nobody asked for its result (${this.idOf(handle)}): ${error.message}\n`,
-      );
-    } catch {
-      // an error that this process cannot read
-    }
+  // A failure that nobody saw is told once.
+  failed(handle: number): void {
+    if (!this.#seenErrors.has(handle)) tellUnseen(this.native, handle, this.context);
+    if (this.native.releaseHandle(handle)) this.ended(handle);
   }
 
   idOf(handle: number): string {
@@ -224,7 +224,7 @@ export class ObjectStore implements RefHome {
   /** Stores a value. Waits for room for some seconds, then throws ObjectStoreFullError. */
   put<T>(value: T): ObjectRef<T> {
     this.#check();
-    const encoded = this.encode(value);
+    const encoded = encodePassing(value, this.context, "value");
     const inVain = this.#views.bytes >= encoded.size && encoded.size > scratchBytes;
     try {
       return this.refOf<T>(this.putEncoded(encoded, inVain ? viewsWaitMs : putWaitMs));
@@ -257,8 +257,12 @@ export class ObjectStore implements RefHome {
   }
 
   /** Stores an envelope; returns a handle with one count. flags: EntryFlag. */
-  putEncoded(encoded: Encoded, waitMs = putWaitMs, flags = 0): number {
+  putEncoded(encoded: Encoded | InPlace, waitMs = putWaitMs, flags = 0): number {
     const native = this.native;
+    if (encoded instanceof InPlace) {
+      this.flushSoon();
+      return native.putSmall(encoded.bytes, encoded.size, null, flags);
+    }
     if (encoded.size <= scratchBytes) {
       encoded.writeTo(this.#scratch);
       this.flushSoon();
@@ -274,7 +278,8 @@ export class ObjectStore implements RefHome {
    * `encoded.size`), or, for big ones, the handle of the object that they were put as (the length
    * is 0). The caller gives that handle back by `unstage`, whatever happens.
    */
-  stage(encoded: Encoded): Uint8Array | number {
+  stage(encoded: Encoded | InPlace): Uint8Array | number {
+    if (encoded instanceof InPlace) return encoded.bytes;
     return encoded.size > scratchBytes ? this.putEncoded(encoded) : this.#staged(encoded);
   }
 
@@ -306,8 +311,12 @@ export class ObjectStore implements RefHome {
   }
 
   /** Seals the only return of an incoming call and replies (ReplyStatus ok, error or cancelled). */
-  replyWith(call: number, encoded: Encoded, status: number): void {
+  replyWith(call: number, encoded: Encoded | InPlace, status: number): void {
     this.flushSoon();
+    if (encoded instanceof InPlace) {
+      this.native.returnAndReply(call, encoded.bytes, encoded.size, null, status);
+      return;
+    }
     if (encoded.size <= scratchBytes) {
       this.native.returnAndReply(call, this.#staged(encoded), encoded.size, envelopeRefs, status);
       return;
@@ -325,11 +334,9 @@ export class ObjectStore implements RefHome {
   get<T>(ref: ObjectRef<T>, options: WaitOptions | null = null): Promise<T> {
     try {
       const handle = ObjectRef.handleOf(ref);
-      const bytes = this.#read(handle, true);
-      if (bytes !== null) return this.#settled(handle, bytes) as Promise<T>;
-      const status = this.#out[0] as number;
-      if (status !== ObjectStatus.pending) return Promise.reject(this.#absent(status, ref.id));
-      return new OneGet<T>(this, ref, handle, options).promise;
+      const value = this.#now(handle, ref, true);
+      if (value === pending) return new OneGet<T>(this, ref, handle, options).promise;
+      return Promise.resolve(value as T);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -365,26 +372,24 @@ export class ObjectStore implements RefHome {
   /** Blocks the thread until the value is there. */
   getSync<T>(ref: ObjectRef<T>, timeoutMs = -1): T {
     const handle = ObjectRef.handleOf(ref);
-    let bytes = this.#read(handle, false);
-    if (bytes === null && this.#out[0] === ObjectStatus.pending) {
+    let value = this.#now(handle, ref, false);
+    if (value === pending) {
       if (this.native.waitSync(Uint32Array.of(handle), 1, timeoutMs) === 0) {
         if (!this.native.isAttached())
           throw makeError("LOCAL_RAYLET_DIED", "the runtime ended while the value was waited for");
         throw makeError("GET_TIMEOUT", `${ref.id} was not ready within ${timeoutMs} ms`);
       }
-      bytes = this.#read(handle, false);
+      value = this.#now(handle, ref, false);
+      if (value === pending) throw absentError(ObjectStatus.pending, ref.id, this.closeReason);
     }
-    if (bytes === null) throw this.#absent(this.#out[0] as number, ref.id);
-    return this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) as T;
+    return value as T;
   }
 
   /** The value when it is sealed, else undefined; throws the stored error. */
   peek(ref: ObjectRef<unknown>): { readonly value: unknown } | undefined {
-    const handle = ObjectRef.handleOf(ref);
-    const bytes = this.#read(handle, false);
-    return bytes === null
-      ? undefined
-      : { value: this.#value(handle, bytes, this.#out[0] === ObjectStatus.error) };
+    const status = this.status(ref);
+    if (status !== ObjectStatus.sealed && status !== ObjectStatus.error) return undefined;
+    return { value: this.#now(ObjectRef.handleOf(ref), ref, false) };
   }
 
   /** ObjectStatus of a ref. */
@@ -458,26 +463,12 @@ export class ObjectStore implements RefHome {
 
   // --- for gets.ts
 
-  /** Whether two of the refs are of one object. Throws ObjectFreedError for a released one. */
-  hasRepeats(refs: readonly ObjectRef<unknown>[]): boolean {
-    return this.#repeats.in(refs);
-  }
-
-  /**
-   * The envelope of a settled object; else null, and subscribed when it is pending. `lastStatus`
-   * says which.
-   */
-  readNow(handle: number): Uint8Array | null {
-    return this.#read(handle, true);
-  }
-
-  /** ObjectStatus that the last read found. */
-  get lastStatus(): number {
-    return this.#out[0] as number;
-  }
-
+  /** REQUIRES: the store is subscribed to the handle, which is pending. `awaited` follows, once for all. */
   addWaiter(handle: number, waiter: Waiter): void {
     this.pending.add(handle, waiter);
+  }
+
+  awaited(): void {
     this.keepAlive();
     this.flushSoon();
   }
@@ -487,20 +478,19 @@ export class ObjectStore implements RefHome {
     this.keepAlive();
   }
 
-  /** The value of a settled object, or throws: `bytes` is its envelope when it came along. */
-  valueOf(
-    handle: number,
-    status: number,
-    bytes: Uint8Array | null,
-    ref: ObjectRef<unknown>,
-  ): unknown {
-    if (bytes !== null) return this.#value(handle, bytes, status === ObjectStatus.error);
+  /** The value of a settled object, or throws. */
+  valueOf(handle: number, status: number, ref: ObjectRef<unknown>): unknown {
+    if (handle === this.#arrived && status !== ObjectStatus.gone) {
+      const reader = this.#reader;
+      const length = reader.word(Rec.payloadBytes);
+      return this.#small(this.arrivals, reader.payloadStart, length, handle, status);
+    }
     if (status === ObjectStatus.sealed || status === ObjectStatus.error) {
-      const read = this.#read(handle, false);
-      if (read !== null) return this.#value(handle, read, this.#out[0] === ObjectStatus.error);
+      const bytes = this.#read(handle);
+      if (bytes !== null) return this.value(handle, bytes, this.#out[0] as number);
       status = this.#out[0] as number;
     }
-    throw this.#absent(status, status === closedStatus ? "" : ref.id);
+    throw absentError(status, status === closedStatus ? "" : ref.id, this.closeReason);
   }
 
   // --- inside
@@ -509,20 +499,43 @@ export class ObjectStore implements RefHome {
     if (this.#closed) throw this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
   }
 
-  #read(handle: number, subscribe: boolean): Uint8Array | null {
-    if (this.#closed) this.#check();
+  // The value, or `pending`: then the store is subscribed when `wait` says so. Throws as `get` rejects.
+  #now(handle: number, ref: ObjectRef<unknown>, wait: boolean): unknown {
+    this.#check();
+    const live = this.#views.read(handle); // also when the node is gone
+    if (live !== null) return this.value(handle, live, ObjectStatus.sealed);
+    const length = this.native.readSmall(handle, wait);
+    const status = this.#out[0] as number;
+    if (length >= 0) return this.#small(this.reads, 0, length, handle, status);
+    return status === ObjectStatus.pending ? pending : this.valueOf(handle, status, ref);
+  }
+
+  #read(handle: number): Uint8Array | null {
     const live = this.#views.read(handle);
     if (live !== null) {
       this.#out[0] = ObjectStatus.sealed;
       return live;
     }
-    const bytes = this.native.read(handle, subscribe);
+    const bytes = this.native.read(handle, false);
     if (bytes !== null && this.#out[1] === 1 && this.#out[0] === ObjectStatus.sealed)
       this.#views.add(handle, bytes.buffer as ArrayBuffer);
     return bytes;
   }
 
-  #value(handle: number, bytes: Uint8Array, isError: boolean): unknown {
+  #small(
+    from: SmallEnvelopes,
+    start: number,
+    length: number,
+    handle: number,
+    status: number,
+  ): unknown {
+    const value = status === ObjectStatus.error ? notPlain : from.value(start, length);
+    if (value !== notPlain) return value;
+    return this.value(handle, from.copy(start, length), status);
+  }
+
+  /** The value of an envelope in memory of its own; a stored error is thrown. */
+  value(handle: number, bytes: Uint8Array, status: number): unknown {
     this.#container = handle;
     let value: unknown;
     try {
@@ -530,7 +543,7 @@ export class ObjectStore implements RefHome {
     } finally {
       this.#container = 0;
     }
-    if (isError) {
+    if (status === ObjectStatus.error) {
       this.#seenErrors.add(handle);
       throw value;
     }
@@ -539,36 +552,18 @@ export class ObjectStore implements RefHome {
     return value;
   }
 
-  #settled(handle: number, bytes: Uint8Array): Promise<unknown> {
-    try {
-      return Promise.resolve(this.#value(handle, bytes, this.#out[0] === ObjectStatus.error));
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  #absent(status: number, id: string): PolyrayError {
-    if (status === closedStatus)
-      return this.closeReason ?? makeError("CLOSED", "the runtime was shut down");
-    if (status === ObjectStatus.gone)
-      return makeError(
-        "OBJECT_FREED",
-        `${id} is gone: it was freed, or the process that made it ended`,
-      );
-    return makeError("OBJECT_LOST", `${id} has status ${status}`);
-  }
-
   #sink(bytes: number, extras: readonly Uint8Array[] | null): void {
     const reader = this.#reader;
     reader.begin(bytes, extras);
     while (reader.next()) {
       const kind = reader.kind;
       if (kind === EventKind.objectReady) {
-        // The value outlives the event buffer: views in it must have memory of their own.
-        const value = reader.word(Rec.hasValue) === 1 ? reader.payload() : null;
-        this.pending.settle(reader.word(Rec.handle), reader.word(Rec.status), value);
+        const handle = reader.word(Rec.handle);
+        this.#arrived = reader.word(Rec.hasValue) === 1 ? handle : 0;
+        this.pending.settle(handle, reader.word(Rec.status));
+        this.#arrived = 0;
       } else if (kind === EventKind.objectGone) {
-        this.pending.settle(reader.word(Rec.handle), ObjectStatus.gone, null);
+        this.pending.settle(reader.word(Rec.handle), ObjectStatus.gone);
       } else {
         this.#event(reader);
       }
@@ -592,9 +587,9 @@ export class ObjectStore implements RefHome {
 
   #failAll(): void {
     this.closeReason = makeError("LOCAL_RAYLET_DIED", "the runtime ended");
-    for (const handle of this.pending.handles()) this.pending.settle(handle, closedStatus, null);
+    for (const handle of this.pending.handles()) this.pending.settle(handle, closedStatus);
   }
 }
 
-/** Settle status of waiters when the store closes. */
-const closedStatus = 255;
+/** In place of a value that is not there yet. */
+const pending = Symbol("pending");

@@ -11,7 +11,6 @@ import type { LoadedSpec } from "./load-spec.ts";
 
 /** The context of a call. `spec`: null before its function is loaded. */
 export class CallContext implements TaskContext {
-  readonly taskName: string;
   readonly actorId: string | null;
   readonly actorName: string | null;
   readonly attempt: number;
@@ -21,6 +20,8 @@ export class CallContext implements TaskContext {
   readonly abort: TaskContext["abort"];
   readonly actorMeta: HandleMeta | null;
   readonly children: ChildCalls = { ended: false, forgotten: [] };
+  readonly #name: string;
+  readonly #method: string | null;
   readonly #task: TaskIdText; // not the call, whose arguments would live as long as timers of the body
 
   constructor(
@@ -32,9 +33,9 @@ export class CallContext implements TaskContext {
   ) {
     if (parsePlace(scheduling)?.capture === true) capturing.on = true;
     this.#task = call.task;
-    this.taskName =
-      call.extras?.name ??
-      (actor !== null ? `${actor.className}.${call.method}` : (spec?.fields.name ?? "task"));
+    const given = call.extras?.name;
+    this.#name = given ?? actor?.className ?? spec?.fields.name ?? "task";
+    this.#method = given === undefined && actor !== null ? call.method : null;
     this.actorId = call.kind === CallKind.task ? null : call.actorId;
     this.actorName =
       actor?.name ?? (call.kind === CallKind.actorCreate ? (spec?.fields.actorName ?? null) : null);
@@ -44,6 +45,10 @@ export class CallContext implements TaskContext {
     this.scheduling = scheduling;
     this.abort = abort;
     this.actorMeta = actor?.meta ?? null;
+  }
+
+  get taskName(): string {
+    return this.#method === null ? this.#name : `${this.#name}.${this.#method}`;
   }
 
   get taskId(): string {

@@ -1,37 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A call as a worker takes it out of its event record. Times come as what is left, since clocks of processes differ.
+// A call as a worker takes it out of its event record, and its place among those that run. Times come as what is left, since
+// clocks of processes differ.
 
 import { idOfWords } from "../base/ids.ts";
 import { type CallExtras, extrasMark } from "../core/call.ts";
-import { limits } from "../core/task-context.ts";
+import { limits, type TaskContext } from "../core/task-context.ts";
 import { CallKind, CallRec, Rec } from "../native/binding.ts";
 import type { EventReader } from "../native/events.ts";
-import { isNoArgs } from "../object/serialize.ts";
-
-/** One call, taken out of its event record. */
-export interface Call {
-  readonly number: number;
-  readonly kind: number;
-  readonly flags: number;
-  readonly spec: number;
-  readonly task: TaskIdText;
-  readonly taskId: string;
-  /** "" for tasks. */
-  readonly actorId: string;
-  readonly incarnation: number;
-  readonly attempt: number;
-  readonly retriesLeft: number;
-  /** When its time limit ends (performance.now()). */
-  readonly deadlineMs: number | null;
-  readonly returnCount: number;
-  readonly method: string;
-  /** Options of this call of a method. */
-  readonly extras: CallExtras | null;
-  readonly payload: Uint8Array;
-}
-
-/** The payload of calls without arguments. */
-export const noArguments = new Uint8Array(0);
+import type { SmallEnvelopes } from "../object/plain.ts";
+import type { Pool } from "./pools.ts";
+import type { StreamState } from "./stream.ts";
 
 /** The id of a call, which becomes text when somebody asks for it. */
 export class TaskIdText {
@@ -54,23 +32,37 @@ export class TaskIdText {
   }
 }
 
-class TakenCall implements Call {
+/** One call, taken out of its event record. */
+export class Call {
   readonly number: number;
   readonly kind: number;
   readonly flags: number;
   readonly spec: number;
+  readonly task: TaskIdText;
+  /** "" for tasks. */
   readonly actorId: string;
   readonly incarnation: number;
   readonly attempt: number;
   readonly retriesLeft: number;
+  /** When its time limit ends (performance.now()). */
   readonly deadlineMs: number | null;
   readonly returnCount: number;
   readonly method: string;
+  /** Options of this call of a method. */
   readonly extras: CallExtras | null;
-  readonly payload: Uint8Array;
-  readonly task: TaskIdText;
+  /** Its arguments; null: they are in `payload`. */
+  readonly args: unknown[] | null;
+  readonly payload: Uint8Array | null;
+  /** While it runs: its pool, what its body sees, its place in the list of those that run (-1: it does not). */
+  pool: Pool | null = null;
+  context: TaskContext | null = null;
+  stream: StreamState | null = null;
+  place = -1;
 
-  constructor(reader: EventReader, ownActor: string | null) {
+  /**
+   * Copies the record that the reader stands at. `ownActor`: the id of this process's actor, whose calls come here.
+   */
+  constructor(reader: EventReader, envelopes: SmallEnvelopes, ownActor: string | null) {
     const text = reader.method();
     const mark = text.indexOf(extrasMark);
     this.number = reader.word(Rec.a);
@@ -88,19 +80,20 @@ class TakenCall implements Call {
     this.returnCount = reader.word(CallRec.returnCount);
     this.method = mark < 0 ? text : text.slice(0, mark);
     this.extras = mark < 0 ? null : (JSON.parse(text.slice(mark + 1)) as CallExtras);
-    const payload = reader.payloadView();
-    this.payload = isNoArgs(payload) ? noArguments : reader.payload();
+    this.args = reader.hasExtra
+      ? null
+      : envelopes.args(reader.payloadStart, reader.word(Rec.payloadBytes));
+    this.payload = this.args === null ? reader.payload() : null;
     this.task = new TaskIdText(reader);
   }
 
   get taskId(): string {
     return this.task.text;
   }
-}
 
-/** Copies the record that the reader stands at. `ownActor`: the id of this process's actor, whose calls come here. */
-export function readCall(reader: EventReader, ownActor: string | null): Call {
-  return new TakenCall(reader, ownActor);
+  get isRunning(): boolean {
+    return this.place >= 0;
+  }
 }
 
 function endOf(leftMs: number): number | null {

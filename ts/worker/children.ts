@@ -40,6 +40,7 @@ export class Children {
   /** The parent has ended: its children go on by themselves. */
   end(parent: ChildCalls): void {
     parent.ended = true;
+    if (parent.forgotten.length === 0) return;
     for (const handle of parent.forgotten.splice(0)) this.#native.releaseHandle(handle);
   }
 

@@ -20,7 +20,7 @@ import { CallFlag, CallKind, CancelFlag, EventKind, Rec, ReplyStatus } from "../
 import type { EventReader } from "../native/events.ts";
 import { type CallArgs, type DecodeContext, decodeArgs } from "../object/serialize.ts";
 import type { ObjectStore } from "../object/store.ts";
-import { type Call, noArguments, readCall } from "./call.ts";
+import { Call } from "./call.ts";
 import { CallContext } from "./call-context.ts";
 import { Children } from "./children.ts";
 import { type Actor, actorOf, endInstance, newInstance } from "./instance.ts";
@@ -29,15 +29,8 @@ import { cancelledError, placeOf, reasonOf, replyError, replyValue, timedOut } f
 import { showName } from "./output.ts";
 import { type Pool, Pools } from "./pools.ts";
 import { retryDecision, retryPlan } from "./retries.ts";
-import { runStream, type StreamState } from "./stream.ts";
+import { runStream } from "./stream.ts";
 import { lastWords, openSpan } from "./tracing.ts";
-
-interface Running {
-  readonly call: Call;
-  readonly pool: Pool;
-  readonly context: TaskContext;
-  stream: StreamState | null;
-}
 
 /** How long a body may go on after its time limit before its process is ended. */
 const timeoutGraceMs = 300;
@@ -52,7 +45,7 @@ const terminateMethod = "__ray_terminate__";
 export class TaskExecutor implements Executor {
   readonly #connection: Connection;
   readonly #pools = new Pools();
-  readonly #running = new Map<number, Running>();
+  readonly #running: Call[] = [];
   readonly #children: Children;
   readonly #exit: (code: number) => void;
   readonly #callsDone = new Map<LoadedSpec, number>();
@@ -82,14 +75,17 @@ export class TaskExecutor implements Executor {
 
   /** Name of what runs now, for messages. */
   currentName(): string {
-    for (const { context } of this.#running.values()) return context.taskName;
-    return this.#actor?.className ?? "worker";
+    return this.#running[0]?.context?.taskName ?? this.#actor?.className ?? "worker";
   }
 
   /** After the current task this worker takes no more. */
   recycleSoon(): void {
     this.#recycle = true;
     this.#next(this.#pools.main);
+  }
+
+  #runningCall(number: number): Call | undefined {
+    return this.#running.find((call) => call.number === number);
   }
 
   /** The task waits: its resources go back meanwhile. A wait that outlives its task ends with it. */
@@ -128,7 +124,7 @@ export class TaskExecutor implements Executor {
         this.#cancel(reader.word(Rec.b0), reader.word(Rec.a), reader.payload());
         break;
       case EventKind.streamCredit:
-        this.#running.get(reader.word(Rec.b0))?.stream?.credit(reader.word(Rec.a));
+        this.#runningCall(reader.word(Rec.b0))?.stream?.credit(reader.word(Rec.a));
         break;
       default:
         break;
@@ -136,7 +132,8 @@ export class TaskExecutor implements Executor {
   }
 
   #take(reader: EventReader): void {
-    const call = readCall(reader, this.#actor?.id ?? null);
+    const { arrivals } = this.#connection.store;
+    const call = new Call(reader, arrivals, this.#actor?.id ?? null);
     const pool = this.#pools.of(call);
     if (pool === undefined) return this.#refuse(call);
     pool.queue.push(call);
@@ -157,30 +154,32 @@ export class TaskExecutor implements Executor {
   #next(pool: Pool): void {
     while (pool.queue.length > 0 && pool.running < pool.limit && !this.#exiting)
       this.#start(pool.queue.shift() as Call, pool);
-    if (this.#recycle && this.#actor === null && this.#running.size === 0 && !this.#exiting)
+    if (this.#recycle && this.#actor === null && this.#running.length === 0 && !this.#exiting)
       this.#leave();
   }
 
   #start(call: Call, pool: Pool): void {
     pool.running++;
+    call.pool = pool;
+    call.place = this.#running.push(call) - 1;
     // Calls of actor methods carry no spec: they use that of the class.
     const spec = call.kind === CallKind.actorCall ? this.#actorSpec : knownSpec(call.spec);
     if (spec !== null && spec !== undefined) {
-      this.#run(call, spec, pool);
+      this.#run(call, spec);
       return;
     }
     const context = this.#contextOf(call, null);
-    this.#running.set(call.number, { call, pool, context, stream: null });
+    call.context = context;
+    // Cancelled or out of time meanwhile, it may be answered already.
     loadSpec(this.#connection.store, call.spec).then(
-      (found) => this.#run(call, found, pool),
+      (found) => {
+        if (call.isRunning) this.#run(call, found);
+      },
       // Not the function's own error: it never ran.
-      (error: unknown) =>
-        this.#settleError(
-          call,
-          error instanceof PolyrayError ? error : null,
-          error,
-          context.taskName,
-        ),
+      (error: unknown) => {
+        const own = error instanceof PolyrayError ? error : null;
+        if (call.isRunning) this.#settleError(call, own, error, context.taskName);
+      },
     );
   }
 
@@ -193,11 +192,10 @@ export class TaskExecutor implements Executor {
     return new CallContext(call, spec, this.#actor, scheduling, abort);
   }
 
-  #run(call: Call, spec: LoadedSpec, pool: Pool): void {
+  #run(call: Call, spec: LoadedSpec): void {
     // A cancel that came while the function was loaded holds.
-    const abort = this.#running.get(call.number)?.context.abort ?? { controller: null };
-    const context = this.#contextOf(call, spec, abort);
-    this.#running.set(call.number, { call, pool, context, stream: null });
+    const context = this.#contextOf(call, spec, call.context?.abort);
+    call.context = context;
     showName(
       call.kind === CallKind.task ? spec.fields.name : (this.#actor?.className ?? spec.fields.name),
     );
@@ -216,8 +214,10 @@ export class TaskExecutor implements Executor {
   }
 
   #arguments(call: Call): CallArgs {
-    if (call.payload === noArguments) return { args: [], kwargs: null };
-    return decodeArgs(call.payload, this.#argumentContext);
+    const { args, payload } = call;
+    return payload === null
+      ? { args: args ?? [], kwargs: null }
+      : decodeArgs(payload, this.#argumentContext);
   }
 
   #invoke(call: Call, spec: LoadedSpec, context: TaskContext, args: CallArgs): void {
@@ -304,8 +304,7 @@ export class TaskExecutor implements Executor {
     const ahead = this.#highWaterMark(call, spec);
     const start = () => runStream(this.#connection, call, result, ahead, context);
     const { promise, state } = span === null ? start() : span.follow(start);
-    const running = this.#running.get(call.number);
-    if (running !== undefined) running.stream = state;
+    call.stream = state;
     promise.then(
       () => {
         const signal = context.abort.controller?.signal;
@@ -325,7 +324,7 @@ export class TaskExecutor implements Executor {
   }
 
   #succeed(call: Call, spec: LoadedSpec, context: TaskContext, value: unknown): void {
-    if (this.#running.get(call.number)?.call !== call) return; // it ran out of time and was answered
+    if (!call.isRunning) return; // it ran out of time and was answered
     if (timedOut(context) !== null) {
       this.#fail(call, timedOut(context), context.taskName, spec);
       return;
@@ -335,7 +334,7 @@ export class TaskExecutor implements Executor {
       return;
     }
     try {
-      replyValue(this.#connection, call, context.taskName, value);
+      replyValue(this.#connection, call, context, value);
     } catch (error) {
       this.#fail(call, error, context.taskName, spec);
       return;
@@ -344,13 +343,12 @@ export class TaskExecutor implements Executor {
   }
 
   #fail(call: Call, thrown: unknown, name: string, spec?: LoadedSpec): void {
-    const running = this.#running.get(call.number);
-    if (running !== undefined && running.call !== call) return;
+    if (!call.isRunning) return;
     if (thrown instanceof ActorExit) {
       void this.#exitActor(call);
       return;
     }
-    const context = running?.context ?? null;
+    const { context } = call;
     const aborted = context?.abort.controller?.signal.aborted === true;
     if (!aborted && spec !== undefined && call.retriesLeft !== 0) {
       const again = retryDecision(spec, call, thrown);
@@ -369,7 +367,7 @@ export class TaskExecutor implements Executor {
   #retry(call: Call, spec: LoadedSpec): void {
     const plan = retryPlan(spec, call);
     const answer = (): void => {
-      if (this.#running.get(call.number)?.call !== call) return; // cancelled meanwhile
+      if (!call.isRunning) return; // cancelled meanwhile
       this.#connection.native.reply(call.number, ReplyStatus.retry);
       this.#done(call);
     };
@@ -385,7 +383,7 @@ export class TaskExecutor implements Executor {
   }
 
   #failNow(call: Call, thrown: unknown, name: string, context: TaskContext | null): void {
-    if (this.#running.get(call.number)?.call !== call && context !== null) return;
+    if (!call.isRunning) return;
     const late = context === null ? null : timedOut(context);
     const aborted = context?.abort.controller?.signal.aborted === true;
     const cancelled =
@@ -415,24 +413,28 @@ export class TaskExecutor implements Executor {
     context.abort.controller ??= new AbortController();
     const { controller } = context.abort;
     taskContext.run(context, () => controller.abort(error));
-    const running = this.#running.get(call.number);
-    running?.stream?.stop();
+    call.stream?.stop();
     setTimeout(() => {
-      if (this.#running.get(call.number)?.call !== call) return;
+      if (!call.isRunning) return;
       this.#settleError(call, error, error, context.taskName);
       if (this.#actor === null) this.#leave();
     }, timeoutGraceMs).unref();
   }
 
   #done(call: Call): void {
-    const running = this.#running.get(call.number);
+    const { pool, context, place } = call;
     this.#connection.store.flushSoon();
-    if (running === undefined || running.call !== call) return;
-    this.#running.delete(call.number);
-    running.pool.running--;
-    this.#children.end(running.context.children);
+    if (!call.isRunning || pool === null) return;
+    const last = this.#running.pop() as Call;
+    if (last !== call) {
+      this.#running[place] = last;
+      last.place = place;
+    }
+    call.place = -1;
+    pool.running--;
+    if (context !== null) this.#children.end(context.children);
     if (call.kind === CallKind.task) this.#taskOver(call);
-    if (running.pool.queue.length > 0 || this.#recycle) this.#next(running.pool);
+    if (pool.queue.length > 0 || this.#recycle) this.#next(pool);
   }
 
   #taskOver(call: Call): void {
@@ -460,9 +462,9 @@ export class TaskExecutor implements Executor {
       this.#settleError(queued, error, error, queued.method);
       return;
     }
-    const running = this.#running.get(number);
-    if (running === undefined) return;
-    const { context, call } = running;
+    const call = this.#runningCall(number);
+    const context = call?.context ?? null;
+    if (call === undefined || context === null) return;
     if (late) return this.#timeUp(call, context);
     const why = reasonOf(this.#connection, given);
     const reason =
@@ -480,20 +482,20 @@ export class TaskExecutor implements Executor {
     const { controller } = context.abort;
     // Listeners see the context of the call that they belong to.
     taskContext.run(context, () => controller.abort(reason));
-    running.stream?.stop();
-    if (context.abort.asked !== true) this.#abandon(running);
+    call.stream?.stop();
+    if (context.abort.asked !== true) this.#abandon(call, context);
   }
 
   /**
    * A body that never asked for its signal cannot notice that it was cancelled: soon the call is answered without it. A
    * task's worker is then replaced; an actor goes on.
    */
-  #abandon({ call, context, stream }: Running): void {
+  #abandon(call: Call, context: TaskContext): void {
     // A generator is ended by its return(): what it does in its `finally` has time.
     const graceMs =
-      stream !== null ? streamGraceMs : this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
+      call.stream !== null ? streamGraceMs : this.#blocked > 0 ? blockedGraceMs : cancelGraceMs;
     setTimeout(() => {
-      if (this.#running.get(call.number)?.call !== call) return;
+      if (!call.isRunning) return;
       if (this.#actor === null) this.#recycle = true;
       const error = cancelledError(this.#connection, call, context);
       this.#settleError(call, error, error, context.taskName);
@@ -502,12 +504,11 @@ export class TaskExecutor implements Executor {
 
   async #exitActor(call: Call): Promise<void> {
     this.#exiting = true;
-    const running = this.#running.get(call.number);
     if (this.#actor !== null) {
       const id = Buffer.from(this.#actor.id, "hex");
       await this.#connection.request("actor.exit", { actor: id }).catch(() => undefined);
     }
-    const name = running?.context.taskName ?? call.method;
+    const name = call.context?.taskName ?? call.method;
     const where = placeOf(this.#connection, call, name);
     const error = makeError("ACTOR_DIED", `${name}: the actor left by exitActor()`, where);
     this.#settleError(call, error, error, name);

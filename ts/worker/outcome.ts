@@ -6,7 +6,7 @@ import { makeError, PolyrayError } from "../base/errors.ts";
 import type { Connection } from "../core/connection.ts";
 import type { TaskContext } from "../core/task-context.ts";
 import { CallKind, ReplyStatus } from "../native/binding.ts";
-import { decode, encodeError, encodeTaskError } from "../object/serialize.ts";
+import { decode, encodeError, encodePassing, encodeTaskError } from "../object/serialize.ts";
 import type { Call } from "./call.ts";
 
 /** Where a call ran, for the fields of errors. */
@@ -21,13 +21,18 @@ export function placeOf(connection: Connection, call: Call, taskName: string) {
 }
 
 /** Answers with a value, or the values of numReturns. Throws when one cannot be sent or their number is wrong. */
-export function replyValue(connection: Connection, call: Call, name: string, value: unknown): void {
+export function replyValue(
+  connection: Connection,
+  call: Call,
+  context: TaskContext,
+  value: unknown,
+): void {
   const { store, native } = connection;
   if (call.returnCount === 1) {
-    store.replyWith(call.number, store.encode(value, "the result"), ReplyStatus.ok);
+    store.replyWith(call.number, encodePassing(value, store.context, "the result"), ReplyStatus.ok);
     return;
   }
-  for (const [index, one] of tupleOf(value, call.returnCount, name).entries())
+  for (const [index, one] of tupleOf(value, call.returnCount, context.taskName).entries())
     store.sealReturn(call.number, index, store.encode(one, `result[${index}]`), false);
   native.reply(call.number, ReplyStatus.ok);
 }

@@ -119,6 +119,36 @@ class Cell {
   }
 }
 
+t.test("a long list: values in order, refs twice and far apart, done and pending", async (t) => {
+  const first = later.remote(-1, 300);
+  const settled = put(-2);
+  const refs: ObjectRef<number>[] = [first, settled];
+  for (let i = 0; i < 9_000; i++) refs.push(i % 3 === 0 ? put(i) : later.remote(i, 0));
+  refs.push(first, settled, refs[2] as ObjectRef<number>);
+  const asked = [...refs];
+  const values = get(asked);
+  asked.length = 0; // the list is the program's: what was asked for stays asked for
+  const numbers = Array.from({ length: 9_000 }, (_, i) => i);
+  t.strictSame(await values, [-1, -2, ...numbers, -1, -2, 0]);
+  t.strictSame(await get(refs), [-1, -2, ...numbers, -1, -2, 0], "again, all there");
+});
+
+t.test("methods whose names are the bytes of others", async (t) => {
+  class Names {
+    "\u00e9"(): string {
+      return "one letter";
+    }
+    "\u00c3\u00a9"(): string {
+      return "its two bytes";
+    }
+  }
+  const names = remote(Names).remote();
+  for (let i = 0; i < 3; i++) {
+    t.equal(await get(names["\u00c3\u00a9"].remote()), "its two bytes");
+    t.equal(await get(names["\u00e9"].remote()), "one letter");
+  }
+});
+
 t.test("a scope gives up what was made in it, except what its result holds", async (t) => {
   const RemoteCell = remote(Cell);
   const made: { ref?: ObjectRef<number>; handle?: ActorHandle<Cell> } = {};

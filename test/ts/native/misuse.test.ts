@@ -5,7 +5,13 @@
 
 import t from "tap";
 import { PolyrayError } from "../../../ts/base/errors.ts";
-import { envelopeRefs, type NativeBinding, ObjectStatus } from "../../../ts/native/binding.ts";
+import {
+  EntryFlag,
+  envelopeRefs,
+  type NativeBinding,
+  ObjectStatus,
+  Released,
+} from "../../../ts/native/binding.ts";
 import { loadNative } from "../../../ts/native/load.ts";
 import { attachBare, attachOptions, startNode } from "./harness.ts";
 
@@ -28,7 +34,8 @@ const calls: Record<string, (native: NativeBinding) => unknown> = {
   status: (n) => n.status(1),
   subscribe: (n) => n.subscribe(1, false),
   read: (n) => n.read(1, false),
-  readInto: (n) => n.readInto(1, bytes, 0),
+  readSmall: (n) => n.readSmall(1, false),
+  readMany: (n) => n.readMany(Uint32Array.of(1), 0),
   objectSize: (n) => n.objectSize(1),
   waitSync: (n) => n.waitSync(Uint32Array.of(1), 1, 0),
   submitTask: (n) => n.submitTask(1, bytes, 8, null, 0, 1, 0, -2, 0),
@@ -127,6 +134,18 @@ t.test("handles, puts and calls are refused after their end", async (t) => {
 
   const handle = native.putSmall(bytes, 8, null, 0);
   native.releaseHandle(handle);
+  const twice = native.putSmall(bytes, 8, null, 0);
+  native.retainHandle(twice);
+  const failed = native.putSmall(bytes, 8, null, EntryFlag.error);
+  const fates = Uint32Array.of(handle, twice, twice, failed, 7);
+  native.releaseHandles(fates, 4);
+  const { counts, last, failed: kept } = Released;
+  t.same([...fates], [counts, counts, last, kept, 7], "of many, each is told apart");
+  t.equal(native.releaseHandle(failed), true);
+  t.equal(
+    codeOf(() => native.releaseHandles(fates, 6)),
+    "INVALID_ARGUMENT",
+  );
   for (const name of ["status", "objectSize", "idOf", "retainHandle", "releaseHandle"] as const) {
     t.equal(
       codeOf(() => native[name](handle)),

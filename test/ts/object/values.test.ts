@@ -13,7 +13,6 @@ import {
   encodeArgs,
   envelopeArgRefs,
   envelopeRefs,
-  isNoArgs,
   NdArray,
   PyObject,
   plainContext,
@@ -210,16 +209,6 @@ t.test("top-level refs of a call become values, nested ones stay refs", async (t
   const nested = (args[0] as { deep: TestRef }).deep;
   t.notOk(nested instanceof TestArgValue);
   t.equal(nested.id, other);
-});
-
-t.test("arguments that are none are known without decoding, and only they", async (t) => {
-  const of = (args: unknown[], kwargs: Record<string, unknown> | null): Uint8Array =>
-    encodeArgs(args, kwargs, testContext).toBytes();
-  t.ok(isNoArgs(of([], null)));
-  for (const other of [of([], {}), of([], { k: 1 }), of([null], null), of([[]], null)])
-    t.notOk(isNoArgs(other));
-  t.notOk(isNoArgs(new Uint8Array(0)));
-  t.notOk(isNoArgs(of([], null).subarray(1)));
 });
 
 t.test("an id is the same text from bytes and from words", async (t) => {
