@@ -180,14 +180,16 @@ function startAsked(options: InitOptions): Current {
 
 function startHere(options: InitOptions): Current {
   const node = startEmbedded(nodeOptions(options));
-  let opened: Connection;
+  let opened: Connection | null = null;
+  let embedded: EmbeddedRuntime;
   try {
     opened = open(node.place, options);
+    embedded = node.serve(opened.keyBase.job, firstWorkerKey(opened));
   } catch (error) {
+    opened?.close();
     node.abandon();
     throw error;
   }
-  const embedded = node.serve(opened.keyBase.job, firstWorkerKey(opened));
   const started = become(opened, embedded, embedded, introduce(opened, embedded, options));
   noteSession(embedded);
   return started;

@@ -9,6 +9,7 @@
 import type { ErrorCode } from "../base/error-codes.ts";
 import { PolyrayError } from "../base/errors.ts";
 import { version } from "../base/version.ts";
+import { type ChildEnd, childEnd } from "./child-end.ts";
 import type { Environments } from "./environments/prepare.ts";
 import type { Prepared } from "./environments/spec.ts";
 import type { LogSource, LogTailer } from "./logs.ts";
@@ -31,13 +32,6 @@ export interface WorkerExit {
   readonly lastLines: readonly string[];
 }
 
-/** How a child ended, or why it never began. */
-export interface ChildEnd {
-  readonly exitCode: number | null;
-  readonly signal: string | null;
-  readonly why: string | null;
-}
-
 /** A worker that another thread of this process started; plain data. */
 export interface StartedWorker {
   readonly request: WorkerRequest;
@@ -52,6 +46,8 @@ export interface SpawnerOptions extends WorkerPlace {
   readonly environments: Environments;
   /** A start process that boots already. */
   readonly warmPython?: WarmPython | undefined;
+  /** Whether the process of a worker has attached. */
+  readonly hasAttached: (pid: number) => boolean;
   readonly onStarted: (startupToken: bigint, pid: number) => void;
   readonly onFailed: (startupToken: bigint, code: ErrorCode, message: string) => void;
   readonly onExit: (startupToken: bigint, exit: WorkerExit) => void;
@@ -62,6 +58,10 @@ interface Running {
   readonly source: LogSource;
   pid: number;
 }
+
+const watchMs = 25;
+/** So often a reaped child is looked at before its end is told without its code: who reaped it tells that within this. */
+const reapedLooks = 40;
 
 export class Spawner {
   readonly #options: SpawnerOptions;
@@ -88,14 +88,19 @@ export class Spawner {
     });
   }
 
-  /** Takes over a Node worker that somebody else started, or could not start; its end comes by `ended`. */
+  /**
+   * Takes over a Node worker that another thread started, or could not start. Its end comes by `ended`, from that thread or
+   * of the raylet, which knows it as soon as it attached; until then it is watched here too, since that thread may be blocked.
+   */
   adopt({ request, pid, why }: StartedWorker): void {
     const running = this.#expect(request, JSON.parse(request.key) as WorkerKey);
-    if (why === null) this.#begun(running, pid);
-    else this.#ended(running, { exitCode: null, signal: null, why });
+    if (why === null) {
+      this.#begun(running, pid);
+      this.#watchStart(running);
+    } else this.#ended(running, { exitCode: null, signal: null, why });
   }
 
-  /** An adopted worker ended, or never began. */
+  /** Somebody else saw how a worker ended; who comes second is not heard. */
   ended(startupToken: bigint, end: ChildEnd): void {
     const running = this.#running.get(startupToken);
     if (running !== undefined) this.#ended(running, end);
@@ -174,6 +179,23 @@ export class Spawner {
     (running.source as { pid: number }).pid = pid;
     this.#options.logs.add(running.source);
     this.#options.onStarted(running.request.startupToken, pid);
+  }
+
+  #watchStart(running: Running): void {
+    const { startupToken } = running.request;
+    let looks = reapedLooks;
+    const timer = setInterval(() => {
+      const starts = this.#running.get(startupToken) === running && !this.#stopped;
+      if (!starts || this.#options.hasAttached(running.pid)) {
+        clearInterval(timer);
+        return;
+      }
+      const end = childEnd(running.pid);
+      if (end === "runs") return;
+      if (end !== "reaped") this.#ended(running, end);
+      else if (--looks === 0)
+        this.#ended(running, { exitCode: null, signal: null, why: "its process ended" });
+    }, watchMs).unref();
   }
 
   #zygote(key: WorkerKey, prepared: Prepared): Zygote {

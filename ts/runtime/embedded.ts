@@ -35,9 +35,12 @@ const stopGraceMs = 500;
 export interface EmbeddedNode {
   /** Where its driver attaches. */
   readonly place: Omit<EmbeddedRuntime, "ready" | "stop">;
-  /** Starts the service. `firstKey` is the key of the worker that starts at once, for the attached driver's job; null: none. */
+  /**
+   * Starts the service. `firstKey` is the key of the worker that starts at once, for the attached driver's job; null: none.
+   * When it throws, the node still runs: `abandon` it.
+   */
   serve(job: number, firstKey: string | null): EmbeddedRuntime;
-  /** Ends a node that was not served. */
+  /** Ends a node that was not served, and a first worker of it. */
   abandon(): void;
 }
 

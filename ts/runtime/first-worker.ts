@@ -3,11 +3,13 @@
 //
 // The raylet is told before (`RayletOp.prestart`), so the process can attach and be given calls without the service.
 // The service gets what it needs to know with its own start (`StartedWorker`) and goes on as if it had started
-// the process; how the process ended, which its parent alone is told, comes after it by `onEnd`.
+// the process; how the process ended comes after it by `onEnd`. Since this thread may be blocked then, the service also looks
+// at the process until it has attached (Spawner.adopt); from then on the raylet sees its end.
 // Only for jobs whose workers need no preparation. Runs on the driver's main thread.
 
 import type { ChildProcess } from "node:child_process";
 import { Language, type NativeBinding, RayletOp } from "../native/binding.ts";
+import type { ChildEnd } from "../node/child-end.ts";
 import { nothingPrepared } from "../node/environments/spec.ts";
 import {
   nodeProgram,
@@ -16,7 +18,7 @@ import {
   type WorkerPlace,
   type WorkerRequest,
 } from "../node/node-worker.ts";
-import type { ChildEnd, StartedWorker } from "../node/spawn.ts";
+import type { StartedWorker } from "../node/spawn.ts";
 
 /** The startup token that the raylet keeps for it (WorkerTable::kFirstToken). */
 const firstToken = 1n;
@@ -28,17 +30,21 @@ export interface FirstWorker {
   onEnd(run: (end: ChildEnd) => void): void;
 }
 
-/** Starts it for a job. The driver's environment must be attached. Never throws. */
+/** Starts it for a job; null when the raylet cannot be told of it. The driver's environment must be attached. Never throws. */
 export function startFirstWorker(
   native: NativeBinding,
   place: WorkerPlace,
   job: number,
   key: string,
-): FirstWorker {
+): FirstWorker | null {
   const request: WorkerRequest = { startupToken: firstToken, language: "ts", job, key };
   const pool = BigInt(job) | (BigInt(Language.ts) << 32n);
-  native.rayletCommand(RayletOp.prestart, pool, 0n, 0n, Buffer.from(key));
-  native.flush();
+  try {
+    native.rayletCommand(RayletOp.prestart, pool, 0n, 0n, Buffer.from(key));
+    native.flush();
+  } catch {
+    return null; // it keeps no token for it: the service starts the worker that the first call needs
+  }
   let child: ChildProcess;
   try {
     child = spawnNodeWorker(place, request, JSON.parse(key) as WorkerKey, nothingPrepared);

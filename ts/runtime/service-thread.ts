@@ -6,8 +6,8 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { loadNative } from "../native/load.ts";
+import type { ChildEnd } from "../node/child-end.ts";
 import { publishSession } from "../node/session.ts";
-import type { ChildEnd } from "../node/spawn.ts";
 import { serveMetrics } from "./serve-metrics.ts";
 import { NodeService, type ServiceConfig } from "./service.ts";
 

@@ -18,18 +18,13 @@ import { answer, type ConstructOutcome, type GcsHost, GcsService } from "../gcs/
 import { type ActorRow, type ActorSpec, type Death, type GroupRow, heldIds } from "../gcs/state.ts";
 import { SyncService } from "../gcs/sync.ts";
 import { Language, LeaseFlag, type NativeBinding, RayletOp } from "../native/binding.ts";
+import { type ChildEnd, signalName } from "../node/child-end.ts";
 import { type Peer, ServiceEndpoint } from "../node/endpoint.ts";
 import { type EnvironmentKey, Environments } from "../node/environments/prepare.ts";
 import type { EnvironmentSpec } from "../node/environments/spec.ts";
 import { LogTailer } from "../node/logs.ts";
 import type { MemoryMonitor, MemorySettings } from "../node/memory-monitor.ts";
-import {
-  type ChildEnd,
-  Spawner,
-  type StartedWorker,
-  type WarmPython,
-  type WorkerExit,
-} from "../node/spawn.ts";
+import { Spawner, type StartedWorker, type WarmPython, type WorkerExit } from "../node/spawn.ts";
 import { Terminals } from "../node/terminals.ts";
 import { groupPayload } from "./group-payload.ts";
 import { memoryGuard } from "./memory-guard.ts";
@@ -120,6 +115,7 @@ export class NodeService implements GcsHost {
       logs: this.#logs,
       environments: this.#environments,
       warmPython,
+      hasAttached: (pid) => this.#hasAttached(pid),
       onStarted: (token, pid) =>
         this.#endpoint.command(RayletOp.workerStarted, token, BigInt(pid), 0n, null),
       onFailed: (token, code, message) => this.#workerFailed(token, code, message),
@@ -371,7 +367,10 @@ export class NodeService implements GcsHost {
     const pid = Number(event.pid);
     const peer = eventPeer(event);
     const noMemory = this.#memory.workerGone(peer);
-    const exit = (await this.#exitOf(token)) ?? exitSeen(event, pid);
+    // The raylet mostly sees how a child of this process ended before its parent's loop, which may be blocked, reaps it.
+    const seen = endSeen(event);
+    if (seen !== null) this.#spawner.ended(token, seen);
+    const exit = (await this.#exitOf(token)) ?? (seen && { pid, ...seen, lastLines: [] });
     this.gcs.forgetPeer(peer);
     this.#sync.forgetPeer(peer);
     const how =
@@ -411,6 +410,11 @@ export class NodeService implements GcsHost {
       if (this.#spawner.source(token) === null) done(this.#spawner.lastExit(token));
       else this.#exits.set(token, done);
     });
+  }
+
+  #hasAttached(pid: number): boolean {
+    if (!this.#native.isAttached()) return false;
+    return this.#native.rayletStats().processes.some((one) => one.pid === pid);
   }
 
   #workerFailed(token: bigint, code: ErrorCode, message: string): void {
@@ -568,12 +572,10 @@ function eventPeer(event: Record<string, unknown>): Peer {
   return BigInt(Number(event.endpoint ?? 0)) | (BigInt(Number(event.serial ?? 0)) << 32n);
 }
 
-// What the raylet itself saw, should the parent be silent: the driver's main thread, which has started the first worker,
-// may be busy.
-function exitSeen(event: Record<string, unknown>, pid: number): WorkerExit | null {
-  const number = Number(event.signal ?? 0);
+// How a worker ended as the raylet saw it; null: it could not see that.
+function endSeen(event: Record<string, unknown>): ChildEnd | null {
+  const signal = Number(event.signal ?? 0);
   const code = Number(event.exitCode ?? -1);
-  if (number === 0 && code < 0) return null;
-  const named = Object.entries(constants.signals).find(([, value]) => value === number);
-  return { pid, exitCode: number === 0 ? code : null, signal: named?.[0] ?? null, lastLines: [] };
+  if (signal !== 0) return { exitCode: null, signal: signalName(signal), why: null };
+  return code < 0 ? null : { exitCode: code, signal: null, why: null };
 }
