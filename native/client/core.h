@@ -366,7 +366,7 @@ class ClientCore final : public Client, private TaskPort, private ActorPort {
   void flush_overflow();
   void check_raylet();
   void self_wake();
-  void give_back_doorbell(bool took);
+  void give_back_doorbell(bool took, bool woken);
   uint32_t armed_bits_ = 0;  // what the binding armed last
 
   void count(Count which, uint64_t n = 1) { counts_->add(which, n); }

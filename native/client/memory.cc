@@ -78,6 +78,7 @@ void ClientCore::free_bytes(uint64_t offset, uint64_t capacity) {
 Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t alignment,
                                                       uint32_t wait_ms) {
   const uint32_t request = ++next_request_;
+  const bool woken = segment_->endpoint(endpoint_).armed.load(std::memory_order_acquire) == 0;
   count(Count::kExtentRequests);
   to_raylet({static_cast<uint32_t>(Rec::kExtentRequest), request, bytes, alignment, wait_ms}, true);
   const uint64_t deadline_ms =
@@ -93,7 +94,7 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
       if (slot.kind != static_cast<uint32_t>(Rec::kExtentGrant) || slot.a != request) continue;
       const RingSlot grant = slot;
       inbox_.erase(inbox_.begin() + static_cast<ptrdiff_t>(seen));
-      give_back_doorbell(inbox_.size() > before);
+      give_back_doorbell(inbox_.size() > before, woken);
       if (grant.b != 0 && segment_->is_data(grant.b))
         return Memory{grant.b, grant.c, segment_->at(grant.b), grant.d != 0};
       std::string text = "the object store refused " + std::to_string(bytes) + " bytes";
@@ -109,7 +110,7 @@ Result<ClientCore::Memory> ClientCore::request_extent(uint64_t bytes, uint64_t a
     const uint64_t now = os::now_ms();
     const bool late = now >= deadline_ms;
     if (late || !raylet_lives()) {
-      give_back_doorbell(inbox_.size() > before);
+      give_back_doorbell(inbox_.size() > before, woken);
       return late ? Status::error(StatusCode::kTimedOut,
                                   "the raylet did not answer a request for memory")
                   : Status::error(StatusCode::kLocalRayletDied, "the raylet is gone");

@@ -253,9 +253,11 @@ bool ClientCore::arm(uint32_t bits) {
 }
 
 // A wait inside this client took the armed word over: whoever sleeps gets the wake-up back. `took`: what that wait has
-// taken out of the rings besides its own is the sleeper's.
-void ClientCore::give_back_doorbell(bool took) {
-  if (took || (armed_bits_ != 0 && !inbound_.arm(armed_bits_))) self_wake();
+// taken out of the rings besides its own is the sleeper's. `woken`: the word was taken by a waker before; a sleeper that has
+// not come to its sleep yet would find the word armed again, and sleep.
+void ClientCore::give_back_doorbell(bool took, bool woken) {
+  const bool armed = armed_bits_ != 0;
+  if (took || (armed && (woken || has_work() || !inbound_.arm(armed_bits_)))) self_wake();
 }
 
 // Somebody else may sleep, and nobody will ring for what there is now.

@@ -68,6 +68,7 @@ bool wait_with_signals(Endpoint& endpoint, int64_t timeout_ms, Wait&& wait,
   };
   SignalGuard guard;
   for (;;) {
+    SignalGuard::verify(*endpoint.session);
     int64_t left = timeout_ms;
     if (timeout_ms >= 0) left = std::max<int64_t>(0, left - waited_ms());
     WaitOutcome outcome;

@@ -13,7 +13,7 @@ namespace {
 constexpr uint64_t kCopyBytes = 64 * 1024;
 
 const ObjectId& id_of(nb::handle ref) {
-  return ref_at(ref).id;
+  return id_to_read(ref_at(ref));
 }
 
 std::vector<ObjectId> ids_of(nb::handle refs) {

@@ -29,6 +29,7 @@ std::vector<Ref*> refs_of(PyObject* refs) {
     PyObject* item = is_list ? PyList_GetItem(refs, i) : PyTuple_GetItem(refs, i);
     Ref* ref = exact_ref(item);
     if (ref == nullptr) return {};
+    id_to_read(*ref);
     found.push_back(ref);
   }
   return found;

@@ -27,7 +27,10 @@ struct View {
   View& operator=(const View&) = delete;
   ~View() {
     if (bytes.pinned && session && session->usable())
-      session->with([&](Client& client) { client.unpin(id); });
+      session->with([&](Client& client) {
+        client.unpin(id);
+        client.flush();  // perhaps somebody has freed it: nobody who sleeps rings for that
+      });
   }
 };
 

@@ -4,6 +4,7 @@
 #include "ref.h"
 
 #include <cstring>
+#include <exception>
 
 #include "objects.h"
 
@@ -22,7 +23,8 @@ struct RefObject {
   PyObject* weak_refs;
   Ref ref;
 };
-static_assert(sizeof(RefObject) <= 96, "a step of Python's allocator");
+// 96 bytes with the head of the default build: a step of Python's allocator. (Free-threaded builds have a bigger head.)
+static_assert(sizeof(RefObject) - sizeof(PyObject) <= 80);
 
 // Process wide, with the GIL: the class, what refs made of bytes belong to, and the job that ids name.
 PyTypeObject* ref_type = nullptr;
@@ -72,6 +74,17 @@ Ref& ref_in(PyObject* self) {
   return reinterpret_cast<RefObject*>(self)->ref;
 }
 
+// What make() gives. Python's frames are C, through which no exception may go: all that is thrown here is want of memory.
+template <class Result, class Make>
+Result or_no_memory(Result failed, Make&& make) {
+  try {
+    return make();
+  } catch (const std::exception&) {
+    PyErr_NoMemory();
+    return failed;
+  }
+}
+
 WideId wide_of_ref(const Ref& ref) {
   return ref.foreign ? *ref.foreign : wide_of(ref.id);
 }
@@ -115,16 +128,18 @@ int ref_init(PyObject* self, PyObject* args, PyObject* named) {
   }
   WideId given;
   std::memcpy(given.data(), PyBytes_AsString(id), given.size());
-  const ObjectId known = narrow_of(given.data());
-  std::shared_ptr<Session> session = ref_session.lock();
-  if (!session || !session->usable() ||
-      !session->with([&](Client& client) { return client.add_ref(known); }))
-    session = nullptr;
-  Ref& ref = ref_in(self);
-  ref.~Ref();  // of an earlier __init__
-  new (&ref) Ref(std::move(session), known);
-  if (!ref.session && given != wide_of(known)) ref.foreign = std::make_unique<WideId>(given);
-  return 0;
+  return or_no_memory(-1, [&] {
+    const ObjectId known = narrow_of(given.data());
+    std::shared_ptr<Session> session = ref_session.lock();
+    if (!session || !session->usable() ||
+        !session->with([&](Client& client) { return client.add_ref(known); }))
+      session = nullptr;
+    Ref& ref = ref_in(self);
+    ref.~Ref();  // of an earlier __init__
+    new (&ref) Ref(std::move(session), known);
+    if (!ref.session && given != wide_of(known)) ref.foreign = std::make_unique<WideId>(given);
+    return 0;
+  });
 }
 
 void ref_dealloc(PyObject* self) {
@@ -153,7 +168,9 @@ PyObject* ref_compare(PyObject* self, PyObject* other, int operation) {
 }
 
 PyObject* ref_repr(PyObject* self) {
-  return text_of("ObjectRef(" + hex_of_bytes(wide_of_ref(ref_in(self))) + ")");
+  return or_no_memory<PyObject*>(nullptr, [&] {
+    return text_of("ObjectRef(" + hex_of_bytes(wide_of_ref(ref_in(self))) + ")");
+  });
 }
 
 PyObject* ref_binary(PyObject* self, PyObject*) {
@@ -161,11 +178,13 @@ PyObject* ref_binary(PyObject* self, PyObject*) {
 }
 
 PyObject* ref_hex(PyObject* self, PyObject*) {
-  return text_of(hex_of_bytes(wide_of_ref(ref_in(self))));
+  return or_no_memory<PyObject*>(nullptr,
+                                 [&] { return text_of(hex_of_bytes(wide_of_ref(ref_in(self)))); });
 }
 
 PyObject* ref_store_id(PyObject* self, PyObject*) {
-  return id_bytes(ref_in(self).id).release().ptr();
+  return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(&ref_in(self).id),
+                                   sizeof(ObjectId));
 }
 
 PyObject* ref_task_bytes(PyObject* self, PyObject*) {
@@ -227,6 +246,12 @@ Ref& ref_at(nb::handle object) {
   if (Ref* ref = as_ref(object); ref != nullptr) return *ref;
   PyErr_Format(PyExc_TypeError, "an ObjectRef is needed, not %R", object.ptr());
   throw nb::python_error();
+}
+
+const ObjectId& id_to_read(const Ref& ref) {
+  if (ref.id.unique == 0)
+    throw nb::value_error("this ObjectRef is nil: it was made without an id and names no object");
+  return ref.id;
 }
 
 Ref* exact_ref(PyObject* object) {

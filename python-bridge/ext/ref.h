@@ -52,6 +52,8 @@ nb::object make_ref(const std::shared_ptr<Session>& session, const ObjectId& id)
 Ref* as_ref(nb::handle object);
 // The same; raises TypeError for anything else.
 Ref& ref_at(nb::handle object);
+// The id of an object to wait for or to read; raises ValueError for that of a nil ref.
+const ObjectId& id_to_read(const Ref& ref);
 // The Ref in an object that is exactly an ObjectRef, as those of make_ref are; null for anything else.
 Ref* exact_ref(PyObject* object);
 

@@ -25,6 +25,8 @@ using Millis = std::chrono::milliseconds;
 constexpr size_t kBatch = 256;
 // The main thread looks for signals this often unless it is told of them.
 constexpr int64_t kSignalSliceMs = 100;
+// While results keep coming, since each return costs a look at all the ids of a wait.
+constexpr int64_t kBusyLookMs = 500;
 // The first sleep of a wait: what was sent without a bell is told after it.
 constexpr int64_t kFirstSliceMs = 500;
 // Later ones. Nothing depends on it: whoever rests is woken.
@@ -266,7 +268,8 @@ WaitOutcome Session::run_until(std::unique_lock<std::mutex>& lock, Done&& done, 
       }
       quiet = since(slept_from) >= wanted;
       // Perhaps there is a signal. The caller looks, with the GIL, and comes back.
-      if (quiet && looks && !done()) return WaitOutcome::kInterrupted;
+      if (looks && (quiet || since(start) >= kBusyLookMs) && !done())
+        return WaitOutcome::kInterrupted;
     }
   };
   const WaitOutcome outcome = loop();
@@ -358,7 +361,9 @@ WaitOutcome Session::wait_call(int64_t timeout_ms, bool main_thread) {
   if (!usable() || ended_) return WaitOutcome::kClosed;
   if (there()) return WaitOutcome::kReady;
   if (has_chores()) return WaitOutcome::kEvents;
-  const int64_t slice = timeout_ms < 0 ? kRestSliceMs : std::min(timeout_ms, kRestSliceMs);
+  ensure_pump();
+  const int64_t most = pump_ != nullptr ? kRestSliceMs : kFirstSliceMs;
+  const int64_t slice = timeout_ms < 0 ? most : std::min(timeout_ms, most);
   ++idle_threads_;
   idle_.wait_for(lock, Millis(slice));
   --idle_threads_;
@@ -426,15 +431,16 @@ WaitOutcome Session::rest() {
 }
 
 void Session::end_rest() {
+  if (!usable()) return;
   std::lock_guard<std::mutex> lock(mutex_);
   rest_over_ = true;
   resting_.notify_all();
 }
 
 void Session::stop_calls() {
-  std::lock_guard<std::mutex> lock(mutex_);
   stopped_ = true;
   if (!usable()) return;
+  std::lock_guard<std::mutex> lock(mutex_);
   idle_.notify_all();
   wake_.notify_all();
   wake_sleeper();

@@ -146,12 +146,12 @@ void Session::rest_while_hosted(std::unique_lock<std::mutex>& lock) {
     if (usable()) wake_sleeper();
   }
   if (!usable()) return;
+  if (signals_told_) signal_came();  // the loop never looks for them, however busy it is
   if (looks_ != seen) {
     quiet_ticks_ = 0;
     return;
   }
   ++quiet_ticks_;
-  if (signals_told_) signal_came();
   if (inside_ == 0) drain();
   client_->flush();
   wake_.notify_all();
@@ -177,10 +177,8 @@ void Session::close() {
   if (closed_) return;
   closed_ = true;
   tell_all();
-  if (!client_->is_detached()) {
-    wake_sleeper();
-    os::signal_event(client_->doorbell_fd());
-  }
+  if (!client_->is_detached()) wake_sleeper();
+  os::signal_event(client_->doorbell_fd());  // the pump sleeps there, detached or not
   wake_.notify_all();
   idle_.notify_all();
   resting_.notify_all();

@@ -10,6 +10,7 @@ shows as a step that is late.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -25,7 +26,7 @@ from typing import Any
 
 import polyray as ray
 import pytest
-from support import run_program
+from support import eventually, run_program
 
 IDLE_S = 3.0
 SETTLE_S = 3.0  # slices and ticks are over
@@ -301,16 +302,21 @@ except ray.exceptions.GetTimeoutError:
     pass
 assert came[0] - sent[0] < 1, came[0] - sent[0]
 
-# The program's own descriptor stays, before, in and after a wait.
+# A handler sets the program's own descriptor while the main thread rests: later signals are heard.
 read, write = os.pipe()
 os.set_blocking(write, False)
-signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+def own(number, frame):
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+signal.signal(signal.SIGUSR2, own)
 sent = []
-send(signal.SIGTERM, 1.7)
+came.clear()
+send(signal.SIGUSR2, 1.7)
+send(signal.SIGTERM, 2.7)
 try:
-    ray.get(ref, timeout=3)
+    ray.get(ref, timeout=5)
 except ray.exceptions.GetTimeoutError:
     pass
+assert came[0] - sent[-1] < 1, came[0] - sent[-1]
 assert os.read(read, 10) == bytes([signal.SIGTERM])
 assert signal.set_wakeup_fd(-1) == write
 
@@ -329,12 +335,119 @@ try:
 except KeyboardInterrupt:
     assert time.monotonic() - sent[0] < 1
     assert signal.set_wakeup_fd(-1) == -1
-    print("done", flush=True)
+
+# The program's own descriptor stays, before, in and after a wait.
+signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+sent = []
+send(signal.SIGTERM, 1.7)
+try:
+    ray.get(ref, timeout=3)
+except ray.exceptions.GetTimeoutError:
+    pass
+assert os.read(read, 10) == bytes([signal.SIGTERM])
+assert signal.set_wakeup_fd(-1) == write
+print("done", flush=True)
 """
 
 
 def test_signals_are_handled_while_the_main_thread_rests() -> None:
     assert run_program(PROGRAM_WITH_SIGNALS).stdout.splitlines()[-1] == "done"
+
+
+PROGRAM_WITH_A_LOOP = """
+import asyncio, os, signal, threading, time
+import polyray as ray
+ray.init(num_cpus=1)
+@ray.remote
+class Slow:
+    def wait(self):
+        time.sleep(1000)
+ref = Slow.remote().wait.remote()
+set_fd, looks, heard = signal.set_wakeup_fd, [], []
+def set_and_signal(fd, **options):
+    before = set_fd(fd, **options)
+    looks.append(fd)
+    os.kill(os.getpid(), signal.SIGUSR2)  # the thread below gets it: the main thread blocks it
+    time.sleep(0.05)
+    return before
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, lambda: heard.append(1))
+    own = set_fd(-1)
+    set_fd(own)
+    signal.set_wakeup_fd = set_and_signal
+    for _ in range(2):
+        try:
+            ray.get(ref, timeout=1.7)
+        except ray.exceptions.GetTimeoutError:
+            pass
+    signal.set_wakeup_fd = set_fd
+    await asyncio.sleep(0.5)
+    assert looks[1:] == [own], (looks, own)  # it was looked at once
+    assert len(heard) == 2, heard
+    print("done", flush=True)
+    os._exit(0)
+asyncio.run(main())
+"""
+
+
+def test_the_signals_of_an_event_loop_stay_its_own() -> None:
+    assert run_program(PROGRAM_WITH_A_LOOP).stdout.splitlines()[-1] == "done"
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_an_async_actor_that_is_busy_hears_of_a_signal() -> None:
+    actor = Async.remote()
+    pid = ray.get(actor.pid.remote())
+    over = time.monotonic() + 3  # past the first ticks
+    while time.monotonic() < over:
+        ray.get(actor.twice.remote(1))
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGTERM)  # the handler of a worker ends it
+    sent = time.monotonic()
+    with contextlib.suppress(ray.exceptions.RayError):
+        while time.monotonic() < sent + 10:
+            ray.get(actor.twice.remote(1))
+            time.sleep(0.005)
+    eventually(lambda: not lives(pid), "the actor ended", 5)
+    assert time.monotonic() - sent < 3
+
+
+PROGRAM_WITH_RESULTS = """
+import os, signal, threading, time
+import polyray as ray
+ray.init(num_cpus=1)
+@ray.remote
+class Steady:
+    def step(self):
+        time.sleep(0.02)
+steady = Steady.remote()
+ray.get(steady.step.remote())
+refs = [steady.step.remote() for _ in range(500)]
+sent = []
+def interrupt():
+    time.sleep(0.3)
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    ray.get(refs)
+except KeyboardInterrupt:
+    took = time.monotonic() - sent[0]
+    assert took < 2, took
+    print("done", flush=True)
+    os._exit(0)
+"""
+
+
+def test_ctrl_c_is_heard_while_results_keep_coming() -> None:
+    assert run_program(PROGRAM_WITH_RESULTS).stdout.splitlines()[-1] == "done"
 
 
 PROGRAM_WHOSE_NODE_DIES = """

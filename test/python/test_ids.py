@@ -145,3 +145,16 @@ def test_the_error_of_a_cancelled_task_names_it(runtime: None) -> None:
     ray.cancel(ref)
     with pytest.raises(ray.exceptions.TaskCancelledError, match=ref.task_id().hex()):
         ray.get(ref)
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 0.1])
+def test_a_nil_ref_is_no_object_to_get_or_wait_for(runtime: None, timeout: float | None) -> None:
+    nil = ray.ObjectRef.__new__(ray.ObjectRef)
+    for asked in (
+        lambda: ray.get(nil, timeout=timeout),
+        lambda: ray.get([ray.put(1), nil], timeout=timeout),
+        lambda: ray.wait([nil], timeout=timeout),
+        lambda: ray.wait([ray.put(1), nil], num_returns=2, timeout=timeout),
+    ):
+        with pytest.raises(ValueError, match="nil"):
+            asked()
