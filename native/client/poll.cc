@@ -183,8 +183,13 @@ void ClientCore::flush() {
   if (detached_) return;
   for (const ObjectId& stray : row_.take_strays()) send_release(stray);
   for (Peer* peer : dirty_peers_) {
-    if (peer->replies_dirty && peer->replies != nullptr) peer->replies->bell();
-    if (peer->calls_dirty && peer->calls != nullptr) peer->calls->bell();
+    // What did not fit goes out in a long turn, too, so that the other side does not run dry meanwhile.
+    for (RingProducer* ring : {peer->replies_dirty ? peer->replies.get() : nullptr,
+                               peer->calls_dirty ? peer->calls.get() : nullptr}) {
+      if (ring == nullptr) continue;
+      ring->flush();
+      ring->bell();
+    }
     peer->calls_dirty = peer->replies_dirty = false;
   }
   dirty_peers_.clear();
