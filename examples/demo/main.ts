@@ -33,11 +33,13 @@ async function train(
       () => true,
       () => true,
     );
+    const show = async () =>
+      live.training(name, (await get(progress.snapshot.remote())).partitions);
     const run = async () => {
-      while (!(await Promise.race([ended, sleep(250, false)]))) {
-        live.training(name, (await get(progress.snapshot.remote())).partitions);
-      }
-      return training;
+      while (!(await Promise.race([ended, sleep(250, false)]))) await show();
+      const rows = await training;
+      await show(); // the last steps fall between two looks
+      return rows;
     };
     results.push(
       ...(await live.phase(`train ${name}`, run, (rows) => {
