@@ -60,7 +60,15 @@ export function rowOptions(): RowOptions {
 
 /** Reports an event to the driver of the benchmark. */
 export function emit(event: string, fields: Record<string, unknown> = {}): void {
-  writeSync(1, `@bench ${JSON.stringify({ event, ...fields })}\n`);
+  // A pipe takes what it has room for: the latencies of a row are more.
+  let rest: Uint8Array = Buffer.from(`@bench ${JSON.stringify({ event, ...fields })}\n`);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    }
+  }
 }
 
 let answers: AsyncIterator<string> | null = null;
